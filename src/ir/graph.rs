@@ -1,0 +1,813 @@
+//! Nodes, values and their wiring, changed only by the verbs here.
+//!
+//! One arena holds the main graph and every body (the branches of an `If`, the body of a `Loop`), told apart by
+//! [`ScopeId`]. A body that reads a value of an outer scope is a use like any other, so nothing that is captured can
+//! be removed by mistake. A node holds its operands and results by slot; a value holds its origin and all its uses;
+//! each operand remembers its place in that list, so rewiring costs the same however many uses a value has.
+
+use std::borrow::Cow;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use crate::ir::{Attr, Int, OpKind, Tensor, Type};
+
+/// Names a node of one [`Graph`]. Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub(super) u32);
+
+/// Names a value of one [`Graph`]. Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueId(pub(super) u32);
+
+/// Names the main graph or a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ScopeId(pub(super) u32);
+
+impl ScopeId {
+    /// The main graph.
+    pub const MAIN: ScopeId = ScopeId(0);
+}
+
+impl NodeId {
+    /// A dense index, for side tables.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl ValueId {
+    /// A dense index, for side tables.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The size of axis `index` of this value (or its element `index`), where only a run can tell.
+    pub fn measured(self, index: usize) -> Int {
+        Int::measured(self.0, u32::try_from(index).unwrap_or(u32::MAX))
+    }
+}
+
+/// One call of an operator.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Which operator.
+    pub op: OpKind,
+    /// Domain and name of an operator that is not in the table; set exactly when `op` is `Custom`.
+    pub custom: Option<Arc<(String, String)>>,
+    /// The file's name for the node; may be empty.
+    pub name: Arc<str>,
+    /// What else the file says of the node (documentation, metadata, device), in its own encoding.
+    pub carried: Bytes,
+    pub(super) attrs: Vec<(Cow<'static, str>, Attr)>,
+    operands: SmallVec<[Option<Operand>; 4]>,
+    results: SmallVec<[Option<ValueId>; 2]>,
+    scope: ScopeId,
+    /// Where the node stood in the file; a node made by a rewrite stands where what it replaces stood.
+    order: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Operand {
+    value: ValueId,
+    /// Index in the value's use list.
+    place: u32,
+}
+
+impl Node {
+    /// The attribute `name`, when present.
+    pub fn attr(&self, name: &str) -> Option<&Attr> {
+        self.attrs.iter().find(|(n, _)| n == name).map(|(_, a)| a)
+    }
+
+    /// Every attribute, in file order.
+    pub fn attrs(&self) -> &[(Cow<'static, str>, Attr)] {
+        &self.attrs
+    }
+
+    /// The operator's name as the file spells it.
+    pub fn op_name(&self) -> &str {
+        self.custom.as_ref().map_or_else(|| self.op.name(), |c| &c.1)
+    }
+
+    /// The operator's domain; empty for ai.onnx.
+    pub fn domain(&self) -> &str {
+        self.custom.as_ref().map_or("", |c| &c.0)
+    }
+
+    /// The graph that the node is in.
+    pub fn scope(&self) -> ScopeId {
+        self.scope
+    }
+
+    /// Where the node stood in the file.
+    pub fn order(&self) -> u32 {
+        self.order
+    }
+
+    /// The graphs that the node runs.
+    pub fn bodies(&self) -> impl Iterator<Item = ScopeId> {
+        self.attrs
+            .iter()
+            .flat_map(|(_, a)| match a {
+                Attr::Graph(s) => std::slice::from_ref(s),
+                Attr::Graphs(s) => s.as_slice(),
+                _ => &[],
+            })
+            .copied()
+    }
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Result `slot` of a node.
+    Node(NodeId, usize),
+    /// An input of its scope.
+    Input,
+    /// Known before the run.
+    Constant,
+}
+
+/// Who reads a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum User {
+    /// Operand `slot` of a node.
+    Node(NodeId, usize),
+    /// Output `index` of a scope.
+    Output(ScopeId, usize),
+}
+
+/// Something that nodes read and at most one node makes.
+#[derive(Clone, Debug)]
+pub struct Value {
+    /// A label for files and people; never a key. Empty for values made by rewrites.
+    pub name: Arc<str>,
+    /// What is known of its type.
+    pub ty: Type,
+    /// The elements of a small integer tensor of rank 0 or 1, as far as shape arithmetic tells them.
+    pub content: Option<Arc<[Int]>>,
+    /// What else the file says of the value, in its own encoding.
+    pub carried: Bytes,
+    origin: Origin,
+    scope: ScopeId,
+    constant: Option<Tensor>,
+    uses: Vec<User>,
+}
+
+impl Value {
+    /// Where the value comes from.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// The graph that the value is in.
+    pub fn scope(&self) -> ScopeId {
+        self.scope
+    }
+
+    /// The tensor, for a value known before the run. `None` for an input with a default that callers may override.
+    pub fn constant(&self) -> Option<&Tensor> {
+        match self.origin {
+            Origin::Constant => self.constant.as_ref(),
+            Origin::Input | Origin::Node(..) => None,
+        }
+    }
+
+    /// The tensor that an input takes when the caller gives none.
+    pub fn default(&self) -> Option<&Tensor> {
+        match self.origin {
+            Origin::Input => self.constant.as_ref(),
+            Origin::Constant | Origin::Node(..) => None,
+        }
+    }
+
+    /// Everyone who reads the value, in no particular order.
+    pub fn users(&self) -> &[User] {
+        &self.uses
+    }
+}
+
+/// An output of a scope. Its name belongs to the interface and stays, whatever value it shows.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The interface's name.
+    pub name: Arc<str>,
+    /// The type that the file declares.
+    pub declared: Type,
+    /// What else the file says of it, in its own encoding.
+    pub carried: Bytes,
+    value: ValueId,
+    place: u32,
+}
+
+impl Output {
+    /// The value that the output shows.
+    pub fn value(&self) -> ValueId {
+        self.value
+    }
+}
+
+/// The main graph or a body.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// The file's name for the graph.
+    pub name: Arc<str>,
+    /// What else the file says of the graph, in its own encoding.
+    pub carried: Bytes,
+    parent: Option<NodeId>,
+    inputs: Vec<ValueId>,
+    outputs: Vec<Output>,
+    nodes: Vec<NodeId>,
+}
+
+impl Scope {
+    /// The node that runs this body; `None` for the main graph.
+    pub fn parent(&self) -> Option<NodeId> {
+        self.parent
+    }
+
+    /// The inputs, in order.
+    pub fn inputs(&self) -> &[ValueId] {
+        &self.inputs
+    }
+
+    /// The outputs, in order.
+    pub fn outputs(&self) -> &[Output] {
+        &self.outputs
+    }
+}
+
+/// A model's computation.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    nodes: Vec<Option<Node>>,
+    values: Vec<Option<Value>>,
+    scopes: Vec<Option<Scope>>,
+    live_nodes: usize,
+}
+
+impl Default for Graph {
+    fn default() -> Graph {
+        Graph { nodes: Vec::new(), values: Vec::new(), scopes: vec![Some(Scope::default())], live_nodes: 0 }
+    }
+}
+
+fn id(index: usize) -> u32 {
+    u32::try_from(index).expect("a graph has fewer than 2³² nodes and values")
+}
+
+/// Reading.
+impl Graph {
+    /// The node. Panics for a removed one: ids are handed out by this graph only.
+    pub fn node(&self, node: NodeId) -> &Node {
+        self.nodes[node.index()].as_ref().expect("the node has not been removed")
+    }
+
+    /// The value. Panics for a removed one.
+    pub fn value(&self, value: ValueId) -> &Value {
+        self.values[value.index()].as_ref().expect("the value has not been removed")
+    }
+
+    /// The scope. Panics for a removed one.
+    pub fn scope(&self, scope: ScopeId) -> &Scope {
+        self.scopes[scope.0 as usize].as_ref().expect("the scope has not been removed")
+    }
+
+    /// Whether the node is still there.
+    pub fn has_node(&self, node: NodeId) -> bool {
+        self.nodes.get(node.index()).is_some_and(Option::is_some)
+    }
+
+    /// Whether the value is still there.
+    pub fn has_value(&self, value: ValueId) -> bool {
+        self.values.get(value.index()).is_some_and(Option::is_some)
+    }
+
+    /// Whether the scope is still there.
+    pub fn has_scope(&self, scope: ScopeId) -> bool {
+        self.scopes.get(scope.0 as usize).is_some_and(Option::is_some)
+    }
+
+    /// Nodes in the main graph and every body.
+    pub fn node_count(&self) -> usize {
+        self.live_nodes
+    }
+
+    /// One more than the largest node index.
+    pub fn node_bound(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// One more than the largest value index.
+    pub fn value_bound(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Every node, oldest first.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.nodes.iter().enumerate().filter(|(_, n)| n.is_some()).map(|(i, _)| NodeId(id(i)))
+    }
+
+    /// Every value, oldest first.
+    pub fn values(&self) -> impl Iterator<Item = ValueId> {
+        self.values.iter().enumerate().filter(|(_, v)| v.is_some()).map(|(i, _)| ValueId(id(i)))
+    }
+
+    /// The main graph and every body, outer before inner.
+    pub fn scopes(&self) -> impl Iterator<Item = ScopeId> {
+        self.scopes.iter().enumerate().filter(|(_, s)| s.is_some()).map(|(i, _)| ScopeId(id(i)))
+    }
+
+    /// The nodes of one scope, in the order they were added.
+    pub fn nodes_of(&self, scope: ScopeId) -> impl Iterator<Item = NodeId> {
+        self.scope(scope).nodes.iter().copied().filter(move |&n| self.has_node(n) && self.node(n).scope == scope)
+    }
+
+    /// Operands in slot order; `None` where an optional one is left out.
+    pub fn operands(&self, node: NodeId) -> impl ExactSizeIterator<Item = Option<ValueId>> + DoubleEndedIterator {
+        self.node(node).operands.iter().map(|o| o.map(|o| o.value))
+    }
+
+    /// Operand `slot`; `None` when left out.
+    pub fn operand(&self, node: NodeId, slot: usize) -> Option<ValueId> {
+        self.node(node).operands.get(slot).copied().flatten().map(|o| o.value)
+    }
+
+    /// How many operand slots the node has, left-out ones included.
+    pub fn operand_count(&self, node: NodeId) -> usize {
+        self.node(node).operands.len()
+    }
+
+    /// Results in slot order; `None` where the file leaves one unnamed.
+    pub fn results(&self, node: NodeId) -> &[Option<ValueId>] {
+        &self.node(node).results
+    }
+
+    /// Result `slot`, when the node has it.
+    pub fn result(&self, node: NodeId, slot: usize) -> Option<ValueId> {
+        self.node(node).results.get(slot).copied().flatten()
+    }
+
+    /// The node that makes `value`, and which of its results it is.
+    pub fn producer(&self, value: ValueId) -> Option<(NodeId, usize)> {
+        match self.value(value).origin {
+            Origin::Node(node, slot) => Some((node, slot)),
+            Origin::Input | Origin::Constant => None,
+        }
+    }
+
+    /// The tensor that `value` always is, if it is known before the run.
+    pub fn constant(&self, value: ValueId) -> Option<&Tensor> {
+        self.value(value).constant()
+    }
+
+    /// Whether `value` is an output of its own or another scope.
+    pub fn is_output(&self, value: ValueId) -> bool {
+        self.value(value).uses.iter().any(|u| matches!(u, User::Output(..)))
+    }
+
+    /// Whether a node of `scope` may read `value`: it is made there or in a scope around it.
+    pub fn is_visible(&self, value: ValueId, scope: ScopeId) -> bool {
+        let home = self.value(value).scope;
+        let mut at = scope;
+        loop {
+            if at == home {
+                return true;
+            }
+            match self.scope(at).parent {
+                Some(parent) => at = self.node(parent).scope,
+                None => return false,
+            }
+        }
+    }
+
+    /// Values of outer scopes that the node's bodies read, each once, in the order they are met.
+    pub fn captures(&self, node: NodeId) -> Vec<ValueId> {
+        let mut inside: Vec<ScopeId> = self.node(node).bodies().collect();
+        let mut found = Vec::new();
+        let mut at = 0;
+        while at < inside.len() {
+            let scope = inside[at];
+            at += 1;
+            for n in self.nodes_of(scope) {
+                found.extend(self.operands(n).flatten());
+                inside.extend(self.node(n).bodies());
+            }
+            found.extend(self.scope(scope).outputs.iter().map(|o| o.value));
+        }
+        let inside: rustc_hash::FxHashSet<ScopeId> = inside.into_iter().collect();
+        let mut seen = rustc_hash::FxHashSet::default();
+        found.retain(|&v| !inside.contains(&self.value(v).scope) && seen.insert(v));
+        found
+    }
+
+    /// The nodes of `scope`, operands before users; ties in file order. Nodes on a cycle are left out (the verifier
+    /// reports them).
+    pub fn schedule(&self, scope: ScopeId) -> Vec<NodeId> {
+        let members: Vec<NodeId> = self.nodes_of(scope).collect();
+        let mut waiting: FxHashMap<NodeId, u32> = FxHashMap::default();
+        let mut readers: FxHashMap<NodeId, Vec<NodeId>> = FxHashMap::default();
+        let mut ready = BinaryHeap::new();
+        let key = |n: NodeId| std::cmp::Reverse((self.node(n).order, n));
+        for &n in &members {
+            let mut count = 0;
+            let mut depend = |v: ValueId| {
+                if let Some((p, _)) = self.producer(v)
+                    && self.node(p).scope == scope
+                {
+                    readers.entry(p).or_default().push(n);
+                    count += 1;
+                }
+            };
+            self.operands(n).flatten().for_each(&mut depend);
+            if self.node(n).bodies().next().is_some() {
+                self.captures(n).into_iter().for_each(&mut depend);
+            }
+            if count == 0 {
+                ready.push(key(n));
+            } else {
+                waiting.insert(n, count);
+            }
+        }
+        let mut order = Vec::with_capacity(members.len());
+        while let Some(std::cmp::Reverse((_, n))) = ready.pop() {
+            order.push(n);
+            for r in readers.remove(&n).unwrap_or_default() {
+                if let Some(count) = waiting.get_mut(&r) {
+                    *count -= 1;
+                    if *count == 0 {
+                        ready.push(key(r));
+                    }
+                }
+            }
+        }
+        order
+    }
+
+    /// How messages call the node: its name, else its first result, else its operator.
+    pub fn label(&self, node: NodeId) -> String {
+        let n = self.node(node);
+        if !n.name.is_empty() {
+            return n.name.to_string();
+        }
+        let result = n.results.iter().flatten().map(|&v| self.value_label(v)).find(|l| !l.is_empty());
+        result.unwrap_or_else(|| n.op_name().to_string())
+    }
+
+    /// How messages call the value: the output it shows, else its own name; may be empty.
+    pub fn value_label(&self, value: ValueId) -> String {
+        let v = self.value(value);
+        for user in &v.uses {
+            if let User::Output(scope, index) = *user {
+                return self.scope(scope).outputs[index].name.to_string();
+            }
+        }
+        v.name.to_string()
+    }
+}
+
+/// Editing.
+impl Graph {
+    /// The node, to change its name, what is carried, or its operator. Attributes: [`Graph::set_attr`].
+    pub fn node_mut(&mut self, node: NodeId) -> &mut Node {
+        self.nodes[node.index()].as_mut().expect("the node has not been removed")
+    }
+
+    /// The value, to change its name or what is known of its type.
+    pub fn value_mut(&mut self, value: ValueId) -> &mut Value {
+        self.values[value.index()].as_mut().expect("the value has not been removed")
+    }
+
+    /// The scope, to change its name or what is carried.
+    pub fn scope_mut(&mut self, scope: ScopeId) -> &mut Scope {
+        self.scopes[scope.0 as usize].as_mut().expect("the scope has not been removed")
+    }
+
+    /// The output, to change its name or declared type.
+    pub fn output_mut(&mut self, scope: ScopeId, index: usize) -> &mut Output {
+        &mut self.scope_mut(scope).outputs[index]
+    }
+
+    /// A body that `parent` runs. Also set the attribute that names it: [`Graph::set_attr`].
+    pub fn add_body(&mut self, parent: NodeId, name: &str) -> ScopeId {
+        let scope = ScopeId(id(self.scopes.len()));
+        self.scopes.push(Some(Scope { name: name.into(), parent: Some(parent), ..Scope::default() }));
+        scope
+    }
+
+    fn add_value(&mut self, scope: ScopeId, name: &str, ty: Type, origin: Origin, constant: Option<Tensor>) -> ValueId {
+        let value = ValueId(id(self.values.len()));
+        self.values.push(Some(Value {
+            name: name.into(),
+            ty,
+            content: None,
+            carried: Bytes::new(),
+            origin,
+            scope,
+            constant,
+            uses: Vec::new(),
+        }));
+        value
+    }
+
+    /// An input, after the ones there are.
+    pub fn add_input(&mut self, scope: ScopeId, name: &str, ty: Type) -> ValueId {
+        let value = self.add_value(scope, name, ty, Origin::Input, None);
+        self.scope_mut(scope).inputs.push(value);
+        value
+    }
+
+    /// Give an input the tensor that it takes when the caller passes none.
+    pub fn set_default(&mut self, input: ValueId, default: Tensor) {
+        debug_assert!(self.value(input).origin == Origin::Input, "only inputs have defaults");
+        self.value_mut(input).constant = Some(default);
+    }
+
+    /// A value known before the run.
+    pub fn add_constant(&mut self, scope: ScopeId, name: &str, tensor: Tensor) -> ValueId {
+        let ty = Type::tensor(tensor.dtype(), crate::ir::Shape::known(tensor.dims()));
+        self.add_value(scope, name, ty, Origin::Constant, Some(tensor))
+    }
+
+    /// Other data for a constant. Everyone who reads it sees the new tensor.
+    pub fn set_constant(&mut self, value: ValueId, tensor: Tensor) {
+        let v = self.value_mut(value);
+        debug_assert!(v.origin == Origin::Constant, "only constants hold data");
+        v.ty = Type::tensor(tensor.dtype(), crate::ir::Shape::known(tensor.dims()));
+        v.constant = Some(tensor);
+    }
+
+    /// A call of `op` with `results` results, standing at `order` in the file.
+    pub fn add_node(
+        &mut self,
+        scope: ScopeId,
+        op: OpKind,
+        operands: &[Option<ValueId>],
+        results: usize,
+        order: u32,
+    ) -> NodeId {
+        let node = NodeId(id(self.nodes.len()));
+        self.nodes.push(Some(Node {
+            op,
+            custom: None,
+            name: "".into(),
+            carried: Bytes::new(),
+            attrs: Vec::new(),
+            operands: SmallVec::new(),
+            results: SmallVec::new(),
+            scope,
+            order,
+        }));
+        self.live_nodes += 1;
+        self.scope_mut(scope).nodes.push(node);
+        for slot in 0..results {
+            let value = self.add_value(scope, "", Type::Unknown, Origin::Node(node, slot), None);
+            self.node_mut(node).results.push(Some(value));
+        }
+        for (slot, operand) in operands.iter().enumerate() {
+            self.set_operand(node, slot, *operand);
+        }
+        node
+    }
+
+    /// Leave result `slot` out. It must have no users.
+    pub fn drop_result(&mut self, node: NodeId, slot: usize) {
+        if let Some(value) = self.result(node, slot) {
+            debug_assert!(self.value(value).uses.is_empty(), "a result that is read cannot be dropped");
+            self.values[value.index()] = None;
+            let results = &mut self.node_mut(node).results;
+            results[slot] = None;
+            while results.last() == Some(&None) {
+                results.pop();
+            }
+        }
+    }
+
+    /// Set attribute `name`, in place if it is there.
+    pub fn set_attr(&mut self, node: NodeId, name: impl Into<Cow<'static, str>>, attr: Attr) {
+        let name = name.into();
+        let attrs = &mut self.node_mut(node).attrs;
+        match attrs.iter_mut().find(|(n, _)| *n == name) {
+            Some((_, old)) => *old = attr,
+            None => attrs.push((name, attr)),
+        }
+    }
+
+    /// Remove attribute `name`. A body that it held is removed by [`Graph::remove_dead`]'s caller, not here.
+    pub fn remove_attr(&mut self, node: NodeId, name: &str) {
+        self.node_mut(node).attrs.retain(|(n, _)| n != name);
+    }
+
+    /// Make operand `slot` read `value`. Slots before it that do not exist yet are left out.
+    pub fn set_operand(&mut self, node: NodeId, slot: usize, value: Option<ValueId>) {
+        while self.node(node).operands.len() <= slot {
+            self.node_mut(node).operands.push(None);
+        }
+        if let Some(old) = self.node(node).operands[slot] {
+            self.forget(old.value, old.place);
+        }
+        let operand = value.map(|value| Operand { value, place: self.remember(value, User::Node(node, slot)) });
+        self.node_mut(node).operands[slot] = operand;
+    }
+
+    /// Cut operand slots from `count` on.
+    pub fn truncate_operands(&mut self, node: NodeId, count: usize) {
+        for slot in (count..self.operand_count(node)).rev() {
+            self.set_operand(node, slot, None);
+            self.node_mut(node).operands.pop();
+        }
+    }
+
+    fn remember(&mut self, value: ValueId, user: User) -> u32 {
+        let uses = &mut self.value_mut(value).uses;
+        uses.push(user);
+        id(uses.len() - 1)
+    }
+
+    fn forget(&mut self, value: ValueId, place: u32) {
+        let uses = &mut self.value_mut(value).uses;
+        uses.swap_remove(place as usize);
+        // The use that filled the gap has a new place.
+        match uses.get(place as usize).copied() {
+            Some(User::Node(node, slot)) => {
+                if let Some(operand) = &mut self.node_mut(node).operands[slot] {
+                    operand.place = place;
+                }
+            }
+            Some(User::Output(scope, index)) => self.scope_mut(scope).outputs[index].place = place,
+            None => {}
+        }
+    }
+
+    /// Show `value` as output `name`, after the outputs there are.
+    pub fn add_output(&mut self, scope: ScopeId, name: &str, value: ValueId, declared: Type) {
+        let index = self.scope(scope).outputs.len();
+        let place = self.remember(value, User::Output(scope, index));
+        let output = Output { name: name.into(), declared, carried: Bytes::new(), value, place };
+        self.scope_mut(scope).outputs.push(output);
+    }
+
+    /// Show another value as output `index`.
+    pub fn set_output(&mut self, scope: ScopeId, index: usize, value: ValueId) {
+        let old = self.scope(scope).outputs[index].clone();
+        self.forget(old.value, old.place);
+        let place = self.remember(value, User::Output(scope, index));
+        let output = self.output_mut(scope, index);
+        (output.value, output.place) = (value, place);
+    }
+
+    /// Take output `index` of a body away; the ones after it move up.
+    pub fn remove_output(&mut self, scope: ScopeId, index: usize) {
+        let old = self.scope_mut(scope).outputs.remove(index);
+        self.forget(old.value, old.place);
+        for i in index..self.scope(scope).outputs.len() {
+            let (value, place) = (self.scope(scope).outputs[i].value, self.scope(scope).outputs[i].place);
+            self.value_mut(value).uses[place as usize] = User::Output(scope, i);
+        }
+    }
+
+    /// Take input `index` of a body away. It must have no users.
+    pub fn remove_input(&mut self, scope: ScopeId, index: usize) {
+        let value = self.scope_mut(scope).inputs.remove(index);
+        debug_assert!(self.value(value).uses.is_empty(), "an input that is read cannot be removed");
+        self.values[value.index()] = None;
+    }
+
+    /// Make one user read `new` instead of what it reads.
+    pub fn replace_use(&mut self, user: User, new: ValueId) {
+        match user {
+            User::Node(node, slot) => self.set_operand(node, slot, Some(new)),
+            User::Output(scope, index) => self.set_output(scope, index, new),
+        }
+    }
+
+    /// Make everyone who reads `old` read `new`. What `old` knew of its type is kept.
+    ///
+    /// A new unnamed value takes `old`'s name, so that names of surviving tensors stay.
+    pub fn replace(&mut self, old: ValueId, new: ValueId) {
+        if old == new {
+            return;
+        }
+        let (name, ty) = (self.value(old).name.clone(), self.value(old).ty.clone());
+        let value = self.value_mut(new);
+        value.ty.refine(&ty);
+        if value.name.is_empty() {
+            value.name = name;
+            self.value_mut(old).name = "".into();
+        }
+        while let Some(&user) = self.value(old).uses.last() {
+            self.replace_use(user, new);
+        }
+    }
+
+    /// Remove a node. Its results must have no users; its bodies go with it.
+    pub fn remove_node(&mut self, node: NodeId) {
+        let bodies: Vec<ScopeId> = self.node(node).bodies().collect();
+        for body in bodies {
+            self.remove_scope(body);
+        }
+        self.truncate_operands(node, 0);
+        for value in std::mem::take(&mut self.node_mut(node).results).into_iter().flatten() {
+            debug_assert!(self.value(value).uses.is_empty(), "a node whose results are read cannot be removed");
+            self.values[value.index()] = None;
+        }
+        self.nodes[node.index()] = None;
+        self.live_nodes -= 1;
+    }
+
+    /// Remove a body with everything in it.
+    pub fn remove_scope(&mut self, scope: ScopeId) {
+        while !self.scope(scope).outputs.is_empty() {
+            self.remove_output(scope, self.scope(scope).outputs.len() - 1);
+        }
+        // Cut all wires first: then the order of removal does not matter.
+        let nodes: Vec<NodeId> = self.nodes_of(scope).collect();
+        for &n in &nodes {
+            self.truncate_operands(n, 0);
+            let bodies: Vec<ScopeId> = self.node(n).bodies().collect();
+            for body in bodies {
+                self.remove_scope(body);
+            }
+            self.node_mut(n).attrs.retain(|(_, a)| !matches!(a, Attr::Graph(_) | Attr::Graphs(_)));
+        }
+        for n in nodes {
+            self.remove_node(n);
+        }
+        for input in std::mem::take(&mut self.scope_mut(scope).inputs) {
+            self.values[input.index()] = None;
+        }
+        self.scopes[scope.0 as usize] = None;
+    }
+
+    /// Move every node of `body` into the scope of the node that runs it, each input of the body becoming the given
+    /// value, and return the values that the body's outputs showed. The body is left empty.
+    ///
+    /// `arguments` are visible where the body's node stands, one per input.
+    pub fn inline_body(&mut self, body: ScopeId, arguments: &[ValueId]) -> Vec<ValueId> {
+        let parent = self.scope(body).parent.expect("the main graph is never inlined");
+        let (into, order) = (self.node(parent).scope, self.node(parent).order);
+        let inputs = self.scope(body).inputs.clone();
+        debug_assert_eq!(inputs.len(), arguments.len(), "one argument per input");
+        for (&input, &argument) in inputs.iter().zip(arguments) {
+            while let Some(&user) = self.value(input).uses.last() {
+                self.replace_use(user, argument);
+            }
+        }
+        // Operands come before users within the body, and so among equal orders if ids follow: keep file order.
+        for node in self.schedule(body) {
+            let n = self.node_mut(node);
+            (n.scope, n.order) = (into, order);
+            self.scope_mut(into).nodes.push(node);
+        }
+        for v in &mut self.values {
+            if let Some(v) = v
+                && v.scope == body
+                && v.origin != Origin::Input
+            {
+                v.scope = into;
+            }
+        }
+        self.scope(body).outputs.iter().map(|o| o.value).collect()
+    }
+
+    /// Remove every node none of whose results is read, and every constant that nobody reads. Returns how many nodes
+    /// went. Inputs stay: they are the interface.
+    pub fn remove_dead(&mut self) -> usize {
+        let before = self.live_nodes;
+        let is_dead = |g: &Graph, n: NodeId| g.node(n).results.iter().flatten().all(|&v| g.value(v).uses.is_empty());
+        let mut stack: Vec<NodeId> = self.nodes().filter(|&n| is_dead(self, n)).collect();
+        while let Some(n) = stack.pop() {
+            if !self.has_node(n) {
+                continue;
+            }
+            let mut feeds: Vec<ValueId> = self.operands(n).flatten().collect();
+            feeds.extend(self.captures(n));
+            self.remove_node(n);
+            for v in feeds {
+                if let Some((p, _)) = self.producer(v)
+                    && is_dead(self, p)
+                {
+                    stack.push(p);
+                }
+            }
+        }
+        for v in &mut self.values {
+            if v.as_ref().is_some_and(|v| v.origin == Origin::Constant && v.uses.is_empty()) {
+                *v = None;
+            }
+        }
+        for i in 0..self.scopes.len() {
+            if let Some(scope) = &self.scopes[i]
+                && scope.nodes.len() > 64
+            {
+                let kept: Vec<NodeId> = self.nodes_of(ScopeId(id(i))).collect();
+                self.scope_mut(ScopeId(id(i))).nodes = kept;
+            }
+        }
+        before - self.live_nodes
+    }
+}

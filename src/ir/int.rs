@@ -1,0 +1,418 @@
+//! Symbolic integers: dimensions and the elements of shape arithmetic.
+//!
+//! An [`Int`] is a polynomial with integer coefficients over [`Atom`]s, kept in a normal form, so that equal
+//! polynomials compare equal: `2·n + n` is `3·n`, `(h·w)/w` is `h` where the division is exact. What does not fit
+//! (floor division, minimum, maximum) is an atom of its own over normal forms.
+
+use std::fmt;
+use std::ops::{Add, Mul, Neg, Sub};
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+/// A quantity that is fixed during one run of the model but not known before it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Atom {
+    /// A dimension that the file names, such as `batch`.
+    Named(Arc<str>),
+    /// Something only the run tells: item `index` (an axis, or an element) of the value with this id.
+    Measured {
+        /// The value's id.
+        value: u32,
+        /// Which axis or element.
+        index: u32,
+    },
+    /// `⌊a / b⌋`.
+    FloorDiv(Arc<(Int, Int)>),
+    /// The smaller.
+    Min(Arc<(Int, Int)>),
+    /// The larger.
+    Max(Arc<(Int, Int)>),
+}
+
+/// Atoms multiplied together, sorted; empty for the constant term.
+type Monomial = SmallVec<[Atom; 1]>;
+
+/// A symbolic integer in normal form.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Int(Repr);
+
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Repr {
+    Known(i64),
+    /// Sorted by monomial, no zero coefficient, never a lone constant term.
+    Sum(Arc<Vec<(Monomial, i64)>>),
+}
+
+/// Polynomials longer than this are replaced by nothing: callers treat `None` as "unknown".
+const MAX_TERMS: usize = 32;
+const MAX_DEGREE: usize = 12;
+
+impl Int {
+    /// The dimension that the file calls `name`.
+    pub fn named(name: impl Into<Arc<str>>) -> Int {
+        Int::atom(Atom::Named(name.into()))
+    }
+
+    /// Item `index` of value `value`, known only at run time.
+    pub fn measured(value: u32, index: u32) -> Int {
+        Int::atom(Atom::Measured { value, index })
+    }
+
+    /// One atom.
+    pub fn atom(atom: Atom) -> Int {
+        Int(Repr::Sum(Arc::new(vec![(SmallVec::from_iter([atom]), 1)])))
+    }
+
+    /// The number, when it is one.
+    pub fn known(&self) -> Option<i64> {
+        match self.0 {
+            Repr::Known(n) => Some(n),
+            Repr::Sum(_) => None,
+        }
+    }
+
+    /// The name, when this is just a dimension that the file names.
+    pub fn name(&self) -> Option<&str> {
+        match self.as_atom()? {
+            Atom::Named(name) => Some(name),
+            Atom::Measured { .. } | Atom::FloorDiv(_) | Atom::Min(_) | Atom::Max(_) => None,
+        }
+    }
+
+    /// The atom, when this is exactly one.
+    pub fn as_atom(&self) -> Option<&Atom> {
+        match &self.0 {
+            Repr::Sum(terms) => match &terms[..] {
+                [(mono, 1)] if mono.len() == 1 => mono.first(),
+                _ => None,
+            },
+            Repr::Known(_) => None,
+        }
+    }
+
+    /// 0 for a number, 1 for a name, 2 for an expression of names, 3 where a run-time measurement is involved.
+    pub(crate) fn vagueness(&self) -> u8 {
+        fn atom(a: &Atom) -> u8 {
+            match a {
+                Atom::Named(_) => 2,
+                Atom::Measured { .. } => 3,
+                Atom::FloorDiv(p) | Atom::Min(p) | Atom::Max(p) => p.0.vagueness().max(p.1.vagueness()).max(2),
+            }
+        }
+        match &self.0 {
+            Repr::Known(_) => 0,
+            Repr::Sum(_) if self.name().is_some() => 1,
+            Repr::Sum(terms) => terms.iter().flat_map(|(m, _)| m).map(atom).max().unwrap_or(0),
+        }
+    }
+
+    fn terms(&self) -> Vec<(Monomial, i64)> {
+        match &self.0 {
+            Repr::Known(0) => Vec::new(),
+            Repr::Known(n) => vec![(Monomial::new(), *n)],
+            Repr::Sum(terms) => terms.to_vec(),
+        }
+    }
+
+    /// `None` when a coefficient overflows or the polynomial grows past what is useful.
+    fn from_terms(mut terms: Vec<(Monomial, i64)>) -> Option<Int> {
+        terms.sort_unstable();
+        let mut merged: Vec<(Monomial, i64)> = Vec::with_capacity(terms.len());
+        for (mono, k) in terms {
+            match merged.last_mut() {
+                Some((last, sum)) if *last == mono => *sum = sum.checked_add(k)?,
+                _ => merged.push((mono, k)),
+            }
+        }
+        merged.retain(|(_, k)| *k != 0);
+        if merged.len() > MAX_TERMS || merged.iter().any(|(m, _)| m.len() > MAX_DEGREE) {
+            return None;
+        }
+        Some(match &merged[..] {
+            [] => Int(Repr::Known(0)),
+            [(mono, k)] if mono.is_empty() => Int(Repr::Known(*k)),
+            _ => Int(Repr::Sum(Arc::new(merged))),
+        })
+    }
+
+    /// `self + other`; `None` when it overflows.
+    pub fn checked_add(&self, other: &Int) -> Option<Int> {
+        if let (Repr::Known(a), Repr::Known(b)) = (&self.0, &other.0) {
+            return a.checked_add(*b).map(Int::from);
+        }
+        let mut terms = self.terms();
+        terms.extend(other.terms());
+        Int::from_terms(terms)
+    }
+
+    /// `self · other`; `None` when it overflows.
+    pub fn checked_mul(&self, other: &Int) -> Option<Int> {
+        if let (Repr::Known(a), Repr::Known(b)) = (&self.0, &other.0) {
+            return a.checked_mul(*b).map(Int::from);
+        }
+        let (a, b) = (self.terms(), other.terms());
+        if a.len() * b.len() > MAX_TERMS * MAX_TERMS {
+            return None;
+        }
+        let mut terms = Vec::with_capacity(a.len() * b.len());
+        for (ma, ka) in &a {
+            for (mb, kb) in &b {
+                let mut mono: Monomial = ma.iter().chain(mb).cloned().collect();
+                mono.sort_unstable();
+                terms.push((mono, ka.checked_mul(*kb)?));
+            }
+        }
+        Int::from_terms(terms)
+    }
+
+    /// `self − other`; `None` when it overflows.
+    pub fn checked_sub(&self, other: &Int) -> Option<Int> {
+        self.checked_add(&other.checked_mul(&Int::from(-1))?)
+    }
+
+    /// `self / other` where the division leaves no remainder whatever the atoms are; `None` otherwise.
+    pub fn exact_div(&self, other: &Int) -> Option<Int> {
+        let divisor = other.terms();
+        let [(mono, k)] = &divisor[..] else {
+            return (self == other).then(|| Int::from(1));
+        };
+        if *k == 0 {
+            return None;
+        }
+        let mut terms = self.terms();
+        for (m, c) in &mut terms {
+            if c.checked_rem(*k)? != 0 {
+                return None;
+            }
+            *c /= k;
+            for atom in mono {
+                let at = m.iter().position(|a| a == atom)?;
+                m.remove(at);
+            }
+        }
+        Int::from_terms(terms)
+    }
+
+    /// `⌊self / other⌋`. `None` when `other` may be zero or negative, or on overflow.
+    pub fn floor_div(&self, other: &Int) -> Option<Int> {
+        if let (Some(a), Some(b)) = (self.known(), other.known()) {
+            return (b > 0).then(|| Int::from(a.div_euclid(b)));
+        }
+        if let Some(q) = self.exact_div(other) {
+            return Some(q);
+        }
+        match other.known() {
+            Some(b) if b <= 0 => None,
+            _ => Some(Int::atom(Atom::FloorDiv(Arc::new((self.clone(), other.clone()))))),
+        }
+    }
+
+    /// `⌈self / other⌉`, under the same conditions as [`Int::floor_div`].
+    pub fn ceil_div(&self, other: &Int) -> Option<Int> {
+        if let Some(q) = self.exact_div(other) {
+            return Some(q);
+        }
+        self.checked_add(other)?.checked_sub(&Int::from(1))?.floor_div(other)
+    }
+
+    /// The smaller of two.
+    pub fn lesser(&self, other: &Int) -> Int {
+        self.pick(other, true)
+    }
+
+    /// The larger of two.
+    pub fn greater(&self, other: &Int) -> Int {
+        self.pick(other, false)
+    }
+
+    fn pick(&self, other: &Int, smaller: bool) -> Int {
+        if let Some(d) = self.checked_sub(other).and_then(|d| d.known()) {
+            return if (d <= 0) == smaller { self.clone() } else { other.clone() };
+        }
+        let (a, b) = if self <= other { (self, other) } else { (other, self) };
+        let pair = Arc::new((a.clone(), b.clone()));
+        Int::atom(if smaller { Atom::Min(pair) } else { Atom::Max(pair) })
+    }
+
+    /// Whether this is provably at least zero, when every dimension is.
+    pub fn surely_non_negative(&self) -> bool {
+        fn atom(a: &Atom) -> bool {
+            match a {
+                Atom::Named(_) => true,
+                Atom::Measured { .. } => true,
+                Atom::FloorDiv(p) => p.0.surely_non_negative(),
+                Atom::Min(p) => p.0.surely_non_negative() && p.1.surely_non_negative(),
+                Atom::Max(p) => p.0.surely_non_negative() || p.1.surely_non_negative(),
+            }
+        }
+        match &self.0 {
+            Repr::Known(n) => *n >= 0,
+            Repr::Sum(terms) => terms.iter().all(|(m, k)| *k > 0 && m.iter().all(atom)),
+        }
+    }
+
+    /// Put `with(atom)` for every atom that it knows.
+    pub fn substitute(&self, with: &dyn Fn(&Atom) -> Option<Int>) -> Option<Int> {
+        let Repr::Sum(terms) = &self.0 else { return Some(self.clone()) };
+        let mut sum = Int::from(0);
+        for (mono, k) in terms.iter() {
+            let mut product = Int::from(*k);
+            for atom in mono {
+                let value = match with(atom) {
+                    Some(value) => value,
+                    None => match atom {
+                        Atom::Named(_) | Atom::Measured { .. } => Int::atom(atom.clone()),
+                        Atom::FloorDiv(p) => p.0.substitute(with)?.floor_div(&p.1.substitute(with)?)?,
+                        Atom::Min(p) => p.0.substitute(with)?.lesser(&p.1.substitute(with)?),
+                        Atom::Max(p) => p.0.substitute(with)?.greater(&p.1.substitute(with)?),
+                    },
+                };
+                product = product.checked_mul(&value)?;
+            }
+            sum = sum.checked_add(&product)?;
+        }
+        Some(sum)
+    }
+}
+
+impl From<i64> for Int {
+    fn from(n: i64) -> Int {
+        Int(Repr::Known(n))
+    }
+}
+
+impl From<i32> for Int {
+    fn from(n: i32) -> Int {
+        Int(Repr::Known(n.into()))
+    }
+}
+
+impl From<usize> for Int {
+    fn from(n: usize) -> Int {
+        Int(Repr::Known(i64::try_from(n).unwrap_or(i64::MAX)))
+    }
+}
+
+/// The operators stand for the checked forms where overflow cannot matter: an overflowing result is an atom that
+/// equals only itself, written as the `Min` of the operands' saturated forms.
+macro_rules! operators {
+    ($($trait:ident $method:ident $checked:ident),*) => {
+        $(
+            impl $trait for &Int {
+                type Output = Int;
+                fn $method(self, rhs: &Int) -> Int {
+                    self.$checked(rhs).unwrap_or_else(|| Int::overflow(stringify!($checked), self, rhs))
+                }
+            }
+            impl $trait<i64> for &Int {
+                type Output = Int;
+                fn $method(self, rhs: i64) -> Int {
+                    $trait::$method(self, &Int::from(rhs))
+                }
+            }
+        )*
+    };
+}
+
+operators!(Add add checked_add, Sub sub checked_sub, Mul mul checked_mul);
+
+impl Int {
+    /// An atom that equals itself and nothing that can be computed.
+    fn overflow(op: &str, a: &Int, b: &Int) -> Int {
+        let mut text = format!("{a} {op} {b}");
+        text.truncate(text.char_indices().nth(64).map_or(text.len(), |(i, _)| i));
+        // Two different overflowing expressions may share 64 characters; the hash keeps them apart.
+        let hash = xxhash_rust::xxh3::xxh3_64(format!("{a:?}{op}{b:?}").as_bytes());
+        Int::named(format!("?{text}#{hash:x}"))
+    }
+}
+
+impl Neg for &Int {
+    type Output = Int;
+    fn neg(self) -> Int {
+        self * -1
+    }
+}
+
+impl fmt::Display for Int {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Repr::Sum(terms) = &self.0 else {
+            return write!(f, "{}", self.known().unwrap_or_default());
+        };
+        for (i, (mono, k)) in terms.iter().enumerate() {
+            if i > 0 {
+                f.write_str(" + ")?;
+            }
+            if *k != 1 || mono.is_empty() {
+                write!(f, "{k}")?;
+            }
+            for (j, atom) in mono.iter().enumerate() {
+                if j > 0 || *k != 1 {
+                    f.write_str("*")?;
+                }
+                write!(f, "{atom}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Int {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl fmt::Display for Atom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Atom::Named(name) => f.write_str(name),
+            Atom::Measured { value, index } => write!(f, "?{value}.{index}"),
+            Atom::FloorDiv(p) => write!(f, "({})/({})", p.0, p.1),
+            Atom::Min(p) => write!(f, "min({}, {})", p.0, p.1),
+            Atom::Max(p) => write!(f, "max({}, {})", p.0, p.1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn n(name: &str) -> Int {
+        Int::named(name)
+    }
+
+    #[test]
+    fn equal_polynomials_compare_equal() {
+        let (h, w) = (n("h"), n("w"));
+        assert_eq!(&(&h + &w) * 2, &(&w * 2) + &(&h * 2));
+        assert_eq!(&(&h * &w) - &(&w * &h), Int::from(0));
+        assert_ne!(h, w);
+    }
+
+    #[test]
+    fn division_is_exact_only_when_nothing_remains() {
+        let (h, w) = (n("h"), n("w"));
+        assert_eq!((&h * &w).exact_div(&w), Some(h.clone()));
+        assert_eq!((&h * 6).exact_div(&Int::from(3)), Some(&h * 2));
+        assert_eq!((&h * 6).exact_div(&Int::from(4)), None);
+        assert_eq!((&h + 1).floor_div(&Int::from(2)).map(|d| d.to_string()).as_deref(), Some("(1 + h)/(2)"));
+    }
+
+    #[test]
+    fn overflow_equals_only_itself() {
+        let big = Int::from(i64::MAX);
+        assert_eq!(&big + &big, &big + &big);
+        assert_ne!(&big + &big, &big * &big);
+        assert_eq!((&big + &big).known(), None);
+    }
+
+    #[test]
+    fn substitution_reaches_into_atoms() {
+        let half = n("h").floor_div(&Int::from(2)).unwrap();
+        let at = |a: &Atom| (*a == Atom::Named("h".into())).then(|| Int::from(7));
+        assert_eq!(half.substitute(&at), Some(Int::from(3)));
+    }
+}

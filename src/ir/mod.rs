@@ -1,0 +1,18 @@
+//! The graph: nodes, values, their types and constants. It knows no operator facts and no file format.
+
+mod attr;
+mod graph;
+mod int;
+mod op;
+mod tensor;
+mod types;
+mod verify;
+mod visit;
+
+pub use attr::{Attr, AttrValue, Key};
+pub use graph::{Graph, Node, NodeId, Origin, Output, Scope, ScopeId, User, Value, ValueId};
+pub use int::{Atom, Int};
+pub use op::OpKind;
+pub use tensor::{Data, Dims, Element, Tensor, TensorError};
+pub use types::{DType, Shape, Type};
+pub use verify::{Defect, verify};

@@ -1,0 +1,37 @@
+//! A model: a graph with what the file says around it.
+
+use bytes::Bytes;
+
+use crate::ir::Graph;
+
+/// The opset of a domain that a model's nodes follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpsetImport {
+    /// Empty for ai.onnx.
+    pub domain: String,
+    /// The opset number.
+    pub version: i64,
+}
+
+/// A model as read from a file: the graph in canonical spelling, and everything around it that is carried through.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    /// The computation.
+    pub graph: Graph,
+    /// The file's IR version; on writing it is raised when the content needs a newer one.
+    pub ir_version: i64,
+    /// One entry per domain.
+    pub opset_imports: Vec<OpsetImport>,
+    /// What else the file says of the model (producer, documentation, metadata, functions that were not inlined,
+    /// training, devices), in the file's own encoding of a ModelProto without the fields above.
+    pub carried: Bytes,
+    /// Bytes of the file that the model came from, external data included; 0 for a model that was built.
+    pub file_bytes: u64,
+}
+
+impl Model {
+    /// The opset of the default domain that the nodes are written in.
+    pub fn opset(&self) -> i64 {
+        self.opset_imports.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx").map_or(1, |o| o.version)
+    }
+}
