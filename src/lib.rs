@@ -2,3 +2,4 @@
 
 pub mod ir;
 pub mod model;
+pub mod ops;

@@ -1,0 +1,101 @@
+//! What an inference rule sees and sets: a call's operands, and the results' types and content.
+
+use std::ops::Deref;
+
+use smallvec::SmallVec;
+
+use crate::ir::{DType, Graph, Int, NodeId, Shape, Type};
+use crate::ops::call::MAX_CONTENT;
+use crate::ops::{CallView, def};
+
+/// `None` when a rule can say no more.
+pub type Outcome = Option<()>;
+
+/// One call under inference. Reads like the [`CallView`] that it wraps; collects what is known of the results.
+pub struct Infer<'g> {
+    call: CallView<'g>,
+    results: SmallVec<[Result; 2]>,
+}
+
+#[derive(Clone, Default)]
+struct Result {
+    ty: Type,
+    content: Option<Vec<Int>>,
+}
+
+impl<'g> Deref for Infer<'g> {
+    type Target = CallView<'g>;
+    fn deref(&self) -> &CallView<'g> {
+        &self.call
+    }
+}
+
+impl Infer<'_> {
+    /// Result `slot` is a tensor of `dtype` with `dims`.
+    pub fn set(&mut self, slot: usize, dtype: DType, dims: impl IntoIterator<Item = Int>) {
+        self.set_type(slot, Type::tensor(dtype, Shape::of(dims)));
+    }
+
+    /// Result `slot` is of this type.
+    pub fn set_type(&mut self, slot: usize, ty: Type) {
+        if let Some(result) = self.results.get_mut(slot) {
+            result.ty = ty;
+        }
+    }
+
+    /// Result `slot` is a tensor of `dtype`; of its shape nothing is known.
+    pub fn set_dtype(&mut self, slot: usize, dtype: Option<DType>) {
+        if let Some(result) = self.results.get_mut(slot) {
+            result.ty = Type::Tensor { dtype, shape: Shape::UNKNOWN };
+        }
+    }
+
+    /// Result `slot` is a tensor whose rank alone is known: each size is a measurement of the result.
+    pub fn set_rank(&mut self, slot: usize, dtype: DType, rank: usize) {
+        let dims: Vec<Int> = (0..rank).map(|axis| self.fresh(slot, axis)).collect();
+        self.set(slot, dtype, dims);
+    }
+
+    /// The elements of result `slot`, an integer tensor of rank 0 or 1.
+    pub fn set_content(&mut self, slot: usize, content: Vec<Int>) {
+        if let Some(result) = self.results.get_mut(slot)
+            && content.len() <= MAX_CONTENT
+        {
+            result.content = Some(content);
+        }
+    }
+
+    /// The size of result `slot` along `axis`, which only a run tells.
+    pub fn fresh(&self, slot: usize, axis: usize) -> Int {
+        match self.graph().result(self.id(), slot) {
+            Some(value) => value.measured(axis),
+            // A result that nobody can name: nothing can be compared with it either.
+            None => Int::measured(u32::MAX, u32::try_from(axis).unwrap_or(u32::MAX)),
+        }
+    }
+}
+
+/// Work out the types and content of `node`'s results and store them. Returns whether anything changed.
+///
+/// What the graph already knows of a result (a type that the file declares) fills what the rule leaves open.
+pub fn infer_node(graph: &mut Graph, node: NodeId) -> bool {
+    let Some(rule) = def(graph.node(node).op).infer else { return false };
+    let count = graph.results(node).len();
+    let mut infer = Infer { call: CallView::new(graph, node), results: SmallVec::from_elem(Result::default(), count) };
+    let _ = rule(&mut infer);
+    let results = infer.results;
+    let mut changed = false;
+    for (slot, result) in results.into_iter().enumerate() {
+        let Some(value) = graph.result(node, slot) else { continue };
+        let v = graph.value_mut(value);
+        let mut ty = result.ty;
+        ty.refine(&v.ty);
+        let content = result.content.map(Into::into);
+        if v.ty != ty || (content.is_some() && v.content != content) {
+            v.ty = ty;
+            v.content = content.or(v.content.take());
+            changed = true;
+        }
+    }
+    changed
+}

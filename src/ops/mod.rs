@@ -1,0 +1,131 @@
+//! What every operator is: one row per op, one file per family.
+//!
+//! A row holds facts that are true whichever pass asks: whether operands commute, what type and content the results
+//! have, how channels pass through, what a quantizer may do, what it costs. Passes read rows; rows never mention a
+//! pass. Names, attributes and their defaults, per version, stand in [`schema`].
+
+pub mod call;
+pub mod elementwise;
+mod infer;
+mod table;
+
+pub use call::CallView;
+pub use infer::{Infer, Outcome, infer_node};
+
+use smallvec::SmallVec;
+
+use crate::ir::{Int, Node, OpKind};
+
+/// Everything the tool knows about one operator of the default domain, in its canonical (newest) spelling.
+#[derive(Clone, Copy)]
+pub struct OpDef {
+    /// Swapping the first two operands changes nothing, bit for bit.
+    pub commutes: bool,
+    /// Equal operands give equal results, run after run.
+    pub deterministic: bool,
+    /// Types, shapes and known content of the results.
+    pub infer: Option<InferRule>,
+    /// How output channels depend on input channels. Read by structured pruning.
+    pub channels: fn(&CallView<'_>) -> Channels,
+    /// What a quantizer may do with the call. Read by QDQ insertion.
+    pub quant: fn(&CallView<'_>) -> Quant,
+    /// Multiply-accumulates of one run, where shapes tell; `None` when they do not.
+    pub macs: fn(&CallView<'_>) -> Option<Int>,
+}
+
+/// Derives what is known of a call's results. Returns `None` where nothing more can be said; what was set before
+/// that stays.
+pub type InferRule = fn(&mut Infer<'_>) -> Outcome;
+
+impl OpDef {
+    /// A row that claims nothing: no type, no pruning across it, never quantized, never folded or merged.
+    pub const UNKNOWN: OpDef = OpDef {
+        commutes: false,
+        deterministic: false,
+        infer: None,
+        channels: |_| Channels::Barrier,
+        quant: |_| Quant::Float,
+        macs: |_| None,
+    };
+
+    /// A deterministic operator that costs no multiplication.
+    pub const PURE: OpDef = OpDef { deterministic: true, macs: |_| Some(Int::from(0)), ..OpDef::UNKNOWN };
+}
+
+/// How a call's output channels depend on its input channels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Channels {
+    /// Nothing is claimed; pruning stops here.
+    Barrier,
+    /// Every axis of the result is the same axis of each operand (numpy-aligned where ranks differ).
+    Tied,
+    /// Each output channel is one slice of a weight along `out_axis`, and reads slices along `in_axis`.
+    Mixed {
+        /// The weight's operand slot.
+        weight: usize,
+        /// The weight axis of output channels.
+        out_axis: usize,
+        /// The weight axis of input channels.
+        in_axis: usize,
+        /// How many independent groups of channels there are.
+        groups: usize,
+    },
+    /// One value per channel of operand 0's `axis`, applied to that channel alone (normalization with statistics).
+    PerChannel {
+        /// The channel axis of operand 0.
+        axis: usize,
+        /// Operand slots that hold one element per channel.
+        parameters: SmallVec<[usize; 4]>,
+    },
+    /// Result axis `i` is operand axis `axes[i]`.
+    Permuted(SmallVec<[usize; 6]>),
+    /// Operands stand one after another along `axis`.
+    Joined {
+        /// The axis.
+        axis: usize,
+    },
+    /// Results are consecutive parts along `axis`.
+    Parted {
+        /// The axis.
+        axis: usize,
+    },
+}
+
+/// What a quantizer may do with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quant {
+    /// Stays in floating point.
+    Float,
+    /// Input and output share one scale (data movement, ReLU, max pooling).
+    SharesScale,
+    /// Has an integer kernel; the weight is quantized per slice along `axis`.
+    Kernel {
+        /// The weight's operand slot.
+        weight: usize,
+        /// The weight axis of output channels.
+        axis: usize,
+    },
+    /// Has an integer kernel on activations alone (elementwise sums and products, average pooling).
+    Activation,
+}
+
+/// The row of an operator.
+pub fn def(op: OpKind) -> &'static OpDef {
+    table::row(op)
+}
+
+/// The attributes of reductions and the like that name axes may count from the back: bring `axis` into `0..rank`.
+///
+/// `None` when it is out of range.
+pub fn normalize_axis(axis: i64, rank: usize) -> Option<usize> {
+    let rank = i64::try_from(rank).ok()?;
+    let axis = if axis < 0 { axis + rank } else { axis };
+    (0..rank).contains(&axis).then(|| usize::try_from(axis).ok()).flatten()
+}
+
+/// Whether one run of `node` gives the same results as the next on equal operands.
+///
+/// A `Dropout` that is in training mode and every operator that is not in the table are not.
+pub fn is_deterministic(node: &Node) -> bool {
+    def(node.op).deterministic
+}
