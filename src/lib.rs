@@ -2,4 +2,5 @@
 
 pub mod ir;
 pub mod model;
+pub mod onnx;
 pub mod ops;

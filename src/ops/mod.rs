@@ -7,6 +7,7 @@
 pub mod call;
 pub mod elementwise;
 mod infer;
+pub mod schema;
 mod table;
 
 pub use call::CallView;
