@@ -4,3 +4,7 @@ pub mod ir;
 pub mod model;
 pub mod onnx;
 pub mod ops;
+pub mod passes;
+pub mod report;
+pub mod rewrite;
+pub mod rules;

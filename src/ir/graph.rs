@@ -774,26 +774,50 @@ impl Graph {
         self.scope(body).outputs.iter().map(|o| o.value).collect()
     }
 
+    /// Whether no result of the node is read.
+    pub fn is_dead(&self, node: NodeId) -> bool {
+        self.node(node).results.iter().flatten().all(|&v| self.value(v).uses.is_empty())
+    }
+
+    /// Remove `node` if none of its results is read, and then whatever fed only it. `feeder` is told of each node
+    /// that fed a removed one and stays.
+    pub fn prune_dead(&mut self, node: NodeId, mut feeder: impl FnMut(NodeId)) {
+        let mut stack = vec![node];
+        while let Some(n) = stack.pop() {
+            if !self.has_node(n) || !self.is_dead(n) {
+                continue;
+            }
+            let mut feeds: Vec<ValueId> = self.operands(n).flatten().collect();
+            if self.node(n).bodies().next().is_some() {
+                feeds.extend(self.captures(n));
+            }
+            self.remove_node(n);
+            for v in feeds {
+                if !self.has_value(v) {
+                    continue;
+                }
+                self.prune_constant(v);
+                let Some((p, _)) = self.has_value(v).then(|| self.producer(v)).flatten() else { continue };
+                if self.is_dead(p) { stack.push(p) } else { feeder(p) }
+            }
+        }
+    }
+
+    /// Remove `value` if it is a constant that nobody reads.
+    pub fn prune_constant(&mut self, value: ValueId) {
+        let v = self.value(value);
+        if v.origin == Origin::Constant && v.uses.is_empty() {
+            self.values[value.index()] = None;
+        }
+    }
+
     /// Remove every node none of whose results is read, and every constant that nobody reads. Returns how many nodes
     /// went. Inputs stay: they are the interface.
     pub fn remove_dead(&mut self) -> usize {
         let before = self.live_nodes;
-        let is_dead = |g: &Graph, n: NodeId| g.node(n).results.iter().flatten().all(|&v| g.value(v).uses.is_empty());
-        let mut stack: Vec<NodeId> = self.nodes().filter(|&n| is_dead(self, n)).collect();
-        while let Some(n) = stack.pop() {
-            if !self.has_node(n) {
-                continue;
-            }
-            let mut feeds: Vec<ValueId> = self.operands(n).flatten().collect();
-            feeds.extend(self.captures(n));
-            self.remove_node(n);
-            for v in feeds {
-                if let Some((p, _)) = self.producer(v)
-                    && is_dead(self, p)
-                {
-                    stack.push(p);
-                }
-            }
+        let dead: Vec<NodeId> = self.nodes().filter(|&n| self.is_dead(n)).collect();
+        for node in dead {
+            self.prune_dead(node, |_| {});
         }
         for v in &mut self.values {
             if v.as_ref().is_some_and(|v| v.origin == Origin::Constant && v.uses.is_empty()) {

@@ -1,0 +1,53 @@
+//! Whole-graph steps that no local pattern can say, and the order in which everything runs.
+
+pub mod pipeline;
+
+use crate::ir::{Defect, Graph};
+use crate::report::Step;
+use crate::rewrite::{Fuel, Settings, Unsettled};
+
+pub use pipeline::Pipeline;
+
+/// What a pass needs to know of the run.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The opset of the default domain that the result will be written in.
+    pub opset: i64,
+    /// What each edit is paid from.
+    pub fuel: &'a Fuel,
+    /// Whether a rule or action of this name may fire.
+    pub enabled: &'a dyn Fn(&str) -> bool,
+}
+
+impl<'a> Context<'a> {
+    /// What the rewriting engine needs of this.
+    pub fn settings(&self) -> Settings<'a> {
+        Settings { opset: self.opset, fuel: self.fuel }
+    }
+}
+
+/// Why a pass could not finish. Always a defect of onnx-slim: a model that cannot be handled is declined instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Rules fire on each other's results without end.
+    #[error(transparent)]
+    Unsettled(#[from] Unsettled),
+    /// The graph is malformed after the pass.
+    #[error("the graph is malformed: {}", .0.iter().map(Defect::to_string).collect::<Vec<_>>().join("; "))]
+    Malformed(Vec<Defect>),
+}
+
+/// A step over the whole graph.
+pub trait Pass: Send + Sync {
+    /// Kebab-case, verb first: what `--disable`, `--dump-after` and the report call it.
+    fn name(&self) -> &'static str;
+
+    /// What the pass does, in a sentence or a few: the text of `explain`.
+    fn doc(&self) -> &'static str;
+
+    /// Edit `graph` and say what changed. Running twice changes nothing the second time.
+    ///
+    /// # Errors
+    /// Only for defects of the pass itself.
+    fn run(&self, graph: &mut Graph, cx: &Context<'_>) -> Result<Step, Fault>;
+}

@@ -1,0 +1,156 @@
+//! A pipeline is an ordered list of passes, and what is done around each of them.
+
+use std::time::Instant;
+
+use crate::ir::{Graph, verify};
+use crate::passes::{Context, Fault, Pass};
+use crate::report::Step;
+
+/// Passes in order.
+#[derive(Default)]
+pub struct Pipeline {
+    stages: Vec<Stage>,
+}
+
+enum Stage {
+    Once(Box<dyn Pass>),
+    UntilStable(Vec<Box<dyn Pass>>),
+}
+
+/// A pass that could not finish.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{pass}: {fault}")]
+pub struct PassError {
+    /// The pass.
+    pub pass: &'static str,
+    /// What went wrong.
+    pub fault: Fault,
+}
+
+/// Is told what happens during a run.
+pub trait Observer {
+    /// A pass starts.
+    fn started(&mut self, _pass: &'static str) {}
+    /// A pass is done; `graph` is what it left.
+    fn finished(&mut self, _pass: &'static str, _graph: &Graph) {}
+}
+
+/// Hears nothing.
+pub struct Silent;
+
+impl Observer for Silent {}
+
+/// Rounds of a group of passes that no model comes near.
+const MAX_ROUNDS: usize = 32;
+
+impl Pipeline {
+    /// Run `pass` next.
+    #[must_use]
+    pub fn then(mut self, pass: impl Pass + 'static) -> Pipeline {
+        self.stages.push(Stage::Once(Box::new(pass)));
+        self
+    }
+
+    /// Run these passes next, again and again until none of them changes anything.
+    #[must_use]
+    pub fn until_stable(mut self, passes: Vec<Box<dyn Pass>>) -> Pipeline {
+        self.stages.push(Stage::UntilStable(passes));
+        self
+    }
+
+    /// Every pass, in order.
+    pub fn passes(&self) -> impl Iterator<Item = &dyn Pass> {
+        self.stages
+            .iter()
+            .flat_map(|stage| match stage {
+                Stage::Once(pass) => std::slice::from_ref(pass),
+                Stage::UntilStable(passes) => passes.as_slice(),
+            })
+            .map(|pass| &**pass)
+    }
+
+    /// Run every pass that `cx` enables. The graph is verified after each pass in debug builds, and once at the end
+    /// always.
+    ///
+    /// # Errors
+    /// For defects of a pass, naming it.
+    pub fn run(
+        &self,
+        graph: &mut Graph,
+        cx: &Context<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<Step>, PassError> {
+        let mut steps = Vec::new();
+        for stage in &self.stages {
+            match stage {
+                Stage::Once(pass) => steps.extend(run_one(&**pass, graph, cx, observer)?),
+                Stage::UntilStable(passes) => {
+                    let mut total: Vec<Option<Step>> = vec![None; passes.len()];
+                    for round in 0.. {
+                        let mut changed = false;
+                        for (pass, total) in passes.iter().zip(&mut total) {
+                            let Some(step) = run_one(&**pass, graph, cx, observer)? else { continue };
+                            changed |= step.changed();
+                            match total {
+                                None => *total = Some(step),
+                                Some(total) => merge(total, step),
+                            }
+                        }
+                        if !changed || cx.fuel.is_empty() {
+                            break;
+                        }
+                        if round == MAX_ROUNDS {
+                            let fault = Fault::Unsettled(crate::rewrite::Unsettled { last: "the whole group".into() });
+                            return Err(PassError { pass: passes[0].name(), fault });
+                        }
+                    }
+                    steps.extend(total.into_iter().flatten());
+                }
+            }
+        }
+        check(graph, "the pipeline")?;
+        Ok(steps)
+    }
+}
+
+fn run_one(
+    pass: &dyn Pass,
+    graph: &mut Graph,
+    cx: &Context<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Option<Step>, PassError> {
+    if !(cx.enabled)(pass.name()) {
+        return Ok(None);
+    }
+    let _span = tracing::debug_span!("pass", name = pass.name(), nodes = graph.node_count()).entered();
+    observer.started(pass.name());
+    let (nodes_before, start) = (graph.node_count(), Instant::now());
+    let step = pass.run(graph, cx).map_err(|fault| PassError { pass: pass.name(), fault })?;
+    if cfg!(debug_assertions) {
+        check(graph, pass.name())?;
+    }
+    observer.finished(pass.name(), graph);
+    Ok(Some(Step {
+        pass: pass.name().into(),
+        nodes_before,
+        nodes_after: graph.node_count(),
+        seconds: start.elapsed().as_secs_f64(),
+        ..step
+    }))
+}
+
+fn check(graph: &Graph, pass: &'static str) -> Result<(), PassError> {
+    let defects = verify(graph);
+    if defects.is_empty() { Ok(()) } else { Err(PassError { pass, fault: Fault::Malformed(defects) }) }
+}
+
+/// One line for all rounds: counts add up, reasons are those of the last round.
+fn merge(total: &mut Step, step: Step) {
+    for (what, times) in step.applied {
+        *total.applied.entry(what).or_default() += times;
+    }
+    total.declined = step.declined;
+    total.nodes_after = step.nodes_after;
+    total.seconds += step.seconds;
+    total.exactness = total.exactness.max(step.exactness);
+}

@@ -1,0 +1,85 @@
+//! What a run did, as data. Only the command line renders it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::rewrite::Exactness;
+
+/// What one step did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Step {
+    /// The pass.
+    pub pass: String,
+    /// Nodes before, bodies included.
+    pub nodes_before: usize,
+    /// Nodes after, bodies included.
+    pub nodes_after: usize,
+    /// Wall time.
+    pub seconds: f64,
+    /// How often each rule or action fired.
+    pub applied: BTreeMap<String, usize>,
+    /// Where rules held back: rule, reason, how often.
+    pub declined: BTreeMap<String, BTreeMap<String, usize>>,
+    /// The loosest exactness among what fired.
+    pub exactness: Exactness,
+}
+
+impl Step {
+    /// Count one firing.
+    pub fn fired(&mut self, what: &str) {
+        self.fired_times(what, 1);
+    }
+
+    /// Count several firings.
+    pub fn fired_times(&mut self, what: &str, times: usize) {
+        if times > 0 {
+            *self.applied.entry(what.to_string()).or_default() += times;
+        }
+    }
+
+    /// Count one reason for holding back.
+    pub fn held_back(&mut self, rule: &str, why: &str) {
+        *self.declined.entry(rule.to_string()).or_default().entry(why.to_string()).or_default() += 1;
+    }
+
+    /// Whether anything fired.
+    pub fn changed(&self) -> bool {
+        !self.applied.is_empty()
+    }
+}
+
+/// What a model holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Census {
+    /// Nodes, bodies included.
+    pub nodes: usize,
+    /// Nodes by operator.
+    pub ops: BTreeMap<String, usize>,
+    /// Elements of constants.
+    pub parameters: u64,
+    /// Bytes of constants.
+    pub parameter_bytes: u64,
+    /// Multiply-accumulates of one run, where every shape on the way is a number.
+    pub macs: Option<u64>,
+    /// Bytes of the file with its external data.
+    pub file_bytes: u64,
+}
+
+/// What a run did to a model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// Every step, in order.
+    pub steps: Vec<Step>,
+    /// The model as it was.
+    pub before: Census,
+    /// The model as it is.
+    pub after: Census,
+}
+
+impl Report {
+    /// The loosest exactness among what fired.
+    pub fn exactness(&self) -> Exactness {
+        self.steps.iter().map(|s| s.exactness).max().unwrap_or_default()
+    }
+}

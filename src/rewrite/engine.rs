@@ -1,0 +1,283 @@
+//! The one loop that applies rules, and the one place that edits for them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use fixedbitset::FixedBitSet;
+use rustc_hash::FxHashMap;
+
+use crate::ir::{Graph, NodeId, OpKind, ScopeId, Shape, Type, User, ValueId};
+use crate::ops::{infer_node, schema};
+use crate::report::Step;
+use crate::rewrite::expr::CallExpr;
+use crate::rewrite::{Expr, Fuel, Match, Replacement, Rule, Skip};
+
+/// What the engine needs to know of the run.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'a> {
+    /// The opset of the default domain that the result will be written in.
+    pub opset: i64,
+    /// What each firing is paid from.
+    pub fuel: &'a Fuel,
+}
+
+/// The rules fire on each other's results without end. A defect of the rules, never of the model.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the rules do not settle (a defect of onnx-slim, please report it); last to fire: {last}")]
+pub struct Unsettled {
+    /// The last rules that fired.
+    pub last: String,
+}
+
+/// Firings per node that no settling set of rules comes near.
+const MAX_FIRINGS_PER_NODE: usize = 64;
+
+/// Apply `rules`, in order at every node, operands before users, until none fires.
+///
+/// # Errors
+/// When the rules do not settle.
+pub fn apply(graph: &mut Graph, rules: &[&Rule], settings: Settings<'_>) -> Result<Step, Unsettled> {
+    let mut by_root: FxHashMap<OpKind, Vec<&Rule>> = FxHashMap::default();
+    for rule in rules {
+        let mut roots = rule.pattern().roots();
+        roots.sort_unstable();
+        roots.dedup();
+        for root in roots {
+            by_root.entry(root).or_default().push(rule);
+        }
+    }
+    let mut queue = Queue::default();
+    let scopes: Vec<ScopeId> = graph.scopes().collect();
+    for scope in scopes {
+        for node in graph.schedule(scope) {
+            queue.push(node);
+        }
+    }
+    let mut step = Step::default();
+    // Reasons are counted for the last look at a node only: an earlier one may have been settled since.
+    let mut declined: FxHashMap<(NodeId, &'static str), Skip> = FxHashMap::default();
+    let limit = MAX_FIRINGS_PER_NODE * (graph.node_count() + 16);
+    let mut firings = 0;
+    let mut last: VecDeque<&'static str> = VecDeque::new();
+    while let Some(node) = queue.pop() {
+        if !graph.has_node(node) {
+            continue;
+        }
+        let Some(rules) = by_root.get(&graph.node(node).op) else { continue };
+        for rule in rules {
+            declined.remove(&(node, rule.name()));
+            let Some(found) = rule.pattern().find(graph, node, settings.opset) else { continue };
+            let outcome = check_inner_results(graph, &found, rule).and_then(|()| {
+                let replacement = rule.build(&found)?;
+                check_opset(&replacement, settings)?;
+                Ok(replacement)
+            });
+            let touched = found.nodes().to_vec();
+            match outcome {
+                Ok(replacement) => {
+                    if !settings.fuel.spend(rule.name(), || graph.label(node)) {
+                        return Ok(step);
+                    }
+                    if !commit(graph, node, &touched, replacement, &mut queue) {
+                        debug_assert!(false, "{} changed the type of {}", rule.name(), graph.label(node));
+                        continue;
+                    }
+                    step.fired(rule.name());
+                    step.exactness = step.exactness.max(rule.exactness());
+                    firings += 1;
+                    last.push_back(rule.name());
+                    if last.len() > 8 {
+                        last.pop_front();
+                    }
+                    if firings > limit {
+                        return Err(Unsettled { last: last.make_contiguous().join(", ") });
+                    }
+                    // The node may still be there, with other operands or results that are read.
+                    queue.push(node);
+                    break;
+                }
+                Err(Skip::NotThis) => {}
+                Err(why) => {
+                    declined.insert((node, rule.name()), why);
+                }
+            }
+        }
+    }
+    for ((node, rule), why) in declined {
+        if graph.has_node(node) {
+            step.held_back(rule, &why.to_string());
+        }
+    }
+    Ok(step)
+}
+
+/// Nodes to look at, each at most once at a time.
+#[derive(Default)]
+struct Queue {
+    order: VecDeque<NodeId>,
+    waiting: FixedBitSet,
+}
+
+impl Queue {
+    fn push(&mut self, node: NodeId) {
+        self.waiting.grow(node.index() + 1);
+        if !self.waiting.put(node.index()) {
+            self.order.push_back(node);
+        }
+    }
+
+    fn pop(&mut self) -> Option<NodeId> {
+        let node = self.order.pop_front()?;
+        self.waiting.set(node.index(), false);
+        Some(node)
+    }
+}
+
+/// A match may only be replaced when nothing outside it reads what it computes on the way, unless the rule says that
+/// its replacement does not compute it again.
+fn check_inner_results(graph: &Graph, found: &Match<'_>, rule: &Rule) -> Result<(), Skip> {
+    if rule.shares_inner() {
+        return Ok(());
+    }
+    let root = found.root().id();
+    for &node in found.nodes().iter().filter(|&&n| n != root) {
+        for &value in graph.results(node).iter().flatten() {
+            for user in graph.value(value).users() {
+                match user {
+                    User::Node(n, _) if found.nodes().contains(n) => {}
+                    User::Node(..) | User::Output(..) => return Err(Skip::InnerResultShared),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every operator of the replacement must exist in the opset that the result is written in.
+fn check_opset(replacement: &Replacement, settings: Settings<'_>) -> Result<(), Skip> {
+    fn check(expr: &Expr, opset: u32) -> bool {
+        match expr {
+            Expr::Call(call, _) => {
+                schema::lookup("", call.op.name(), opset).is_some() && call.operands.iter().all(|e| check(e, opset))
+            }
+            Expr::Value(_) | Expr::Constant(_) | Expr::Absent => true,
+        }
+    }
+    let opset = u32::try_from(settings.opset).unwrap_or(1);
+    let fits = replacement.0.iter().all(|(_, e)| check(e, opset));
+    if fits { Ok(()) } else { Err(Skip::Unsuitable("the model's opset lacks the operator that it would become")) }
+}
+
+/// Wire `replacement` in and remove what dies. Refuses, leaving the graph as it was, when a result would change type.
+fn commit(graph: &mut Graph, root: NodeId, touched: &[NodeId], replacement: Replacement, queue: &mut Queue) -> bool {
+    let (scope, order) = (graph.node(root).scope(), graph.node(root).order());
+    let mut made = Made { scope, order, calls: Vec::new(), nodes: Vec::new(), constants: Vec::new() };
+    let mut pairs = Vec::new();
+    for (slot, expr) in replacement.0 {
+        let Some(old) = graph.result(root, slot) else { continue };
+        let Some(new) = made.value(graph, &expr) else { continue };
+        pairs.push((old, new));
+    }
+    let sound = pairs.iter().all(|&(old, new)| may_stand_for(&graph.value(new).ty, &graph.value(old).ty));
+    if !sound {
+        for node in made.nodes.into_iter().rev() {
+            graph.prune_dead(node, |_| {});
+        }
+        for constant in made.constants {
+            graph.prune_constant(constant);
+        }
+        return false;
+    }
+    for &node in &made.nodes {
+        queue.push(node);
+    }
+    for (old, new) in pairs {
+        graph.replace(old, new);
+        for user in graph.value(new).users() {
+            if let User::Node(n, _) = *user {
+                queue.push(n);
+            }
+        }
+        if let Some((producer, _)) = graph.producer(new) {
+            queue.push(producer);
+        }
+    }
+    // Whoever feeds a removed node has a user less: a rule that needs to be the only reader may now fire.
+    graph.prune_dead(root, |feeder| queue.push(feeder));
+    for &node in touched {
+        if graph.has_node(node) {
+            graph.prune_dead(node, |feeder| queue.push(feeder));
+        }
+    }
+    true
+}
+
+/// Whether a value of type `new` can take the place of one of type `old`: nothing known of the two contradicts.
+fn may_stand_for(new: &Type, old: &Type) -> bool {
+    let (Type::Tensor { dtype: a, shape: s }, Type::Tensor { dtype: b, shape: t }) = (new, old) else { return true };
+    let same_dtype = a.is_none() || b.is_none() || a == b;
+    let same_dims = match (s, t) {
+        (Shape(Some(s)), Shape(Some(t))) => {
+            s.len() == t.len()
+                && s.iter().zip(t.iter()).all(|(a, b)| match (a.known(), b.known()) {
+                    (Some(a), Some(b)) => a == b,
+                    _ => true,
+                })
+        }
+        _ => true,
+    };
+    same_dtype && same_dims
+}
+
+/// The nodes and constants of a replacement as they are made.
+struct Made {
+    scope: ScopeId,
+    order: u32,
+    calls: Vec<(*const CallExpr, NodeId)>,
+    nodes: Vec<NodeId>,
+    constants: Vec<ValueId>,
+}
+
+impl Made {
+    fn value(&mut self, graph: &mut Graph, expr: &Expr) -> Option<ValueId> {
+        match expr {
+            Expr::Value(value) => Some(*value),
+            Expr::Absent => None,
+            Expr::Constant(tensor) => {
+                let value = graph.add_constant(self.scope, "", tensor.clone());
+                self.constants.push(value);
+                Some(value)
+            }
+            Expr::Call(call, slot) => {
+                let seen = self.calls.iter().find(|(p, _)| std::ptr::eq(*p, Arc::as_ptr(call))).map(|(_, n)| *n);
+                let node = match seen {
+                    Some(node) => node,
+                    None => self.call(graph, call),
+                };
+                graph.result(node, *slot)
+            }
+        }
+    }
+
+    fn call(&mut self, graph: &mut Graph, call: &Arc<CallExpr>) -> NodeId {
+        let mut operands: Vec<Option<ValueId>> = call.operands.iter().map(|e| self.value(graph, e)).collect();
+        while operands.last() == Some(&None) {
+            operands.pop();
+        }
+        let node = graph.add_node(self.scope, call.op, &operands, call.results, self.order);
+        for (name, attr) in &call.attrs {
+            graph.set_attr(node, name.clone(), attr.clone());
+        }
+        if let Some(like) = call.like
+            && graph.has_node(like)
+        {
+            let (name, carried) = (graph.node(like).name.clone(), graph.node(like).carried.clone());
+            let new = graph.node_mut(node);
+            (new.name, new.carried) = (name, carried);
+        }
+        infer_node(graph, node);
+        self.calls.push((Arc::as_ptr(call), node));
+        self.nodes.push(node);
+        node
+    }
+}

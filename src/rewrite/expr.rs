@@ -1,0 +1,141 @@
+//! Expressions: a replacement as a value. The rule builds it, the engine wires it in.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::ir::{Attr, NodeId, OpKind, Tensor, ValueId};
+use crate::ops::CallView;
+
+/// What a rule puts in the place of a result.
+#[derive(Clone, Debug)]
+pub enum Expr {
+    /// A value that is there already.
+    Value(ValueId),
+    /// A new constant.
+    Constant(Tensor),
+    /// An operand that is left out.
+    Absent,
+    /// A result of a new call. Clones of one call expression are one call.
+    Call(Arc<CallExpr>, usize),
+}
+
+/// A new call.
+#[derive(Clone, Debug)]
+pub struct CallExpr {
+    /// The operator.
+    pub op: OpKind,
+    /// Operands in slot order.
+    pub operands: Vec<Expr>,
+    /// Attributes; absent ones mean their defaults.
+    pub attrs: Vec<(Cow<'static, str>, Attr)>,
+    /// How many results the call has.
+    pub results: usize,
+    /// The node whose name and documentation the new one takes over.
+    pub like: Option<NodeId>,
+}
+
+impl OpKind {
+    /// An expression that calls this operator. Trailing [`Expr::Absent`] operands are not written.
+    pub fn emit(self, operands: impl IntoIterator<Item = Expr>) -> Expr {
+        let operands = operands.into_iter().collect();
+        Expr::Call(Arc::new(CallExpr { op: self, operands, attrs: Vec::new(), results: 1, like: None }), 0)
+    }
+}
+
+impl Expr {
+    fn edit(self, edit: impl FnOnce(&mut CallExpr)) -> Expr {
+        match self {
+            Expr::Call(mut call, slot) => {
+                edit(Arc::make_mut(&mut call));
+                Expr::Call(call, slot)
+            }
+            other => other,
+        }
+    }
+
+    /// Copy every attribute of `node`, its name and its documentation.
+    #[must_use]
+    pub fn like(self, call: CallView<'_>) -> Expr {
+        self.edit(|c| {
+            c.attrs = call.node().attrs().to_vec();
+            c.like = Some(call.id());
+        })
+    }
+
+    /// Take over the name and documentation of `node`, not its attributes.
+    #[must_use]
+    pub fn named_like(self, call: CallView<'_>) -> Expr {
+        self.edit(|c| c.like = Some(call.id()))
+    }
+
+    /// Set an attribute.
+    #[must_use]
+    pub fn with(self, name: &'static str, attr: impl Into<Attr>) -> Expr {
+        let attr = attr.into();
+        self.edit(|c| {
+            c.attrs.retain(|(n, _)| n != name);
+            c.attrs.push((name.into(), attr));
+        })
+    }
+
+    /// Remove an attribute.
+    #[must_use]
+    pub fn without(self, name: &'static str) -> Expr {
+        self.edit(|c| c.attrs.retain(|(n, _)| n != name))
+    }
+
+    /// Say how many results the call has, and give an expression for each.
+    pub fn results(self, count: usize) -> Vec<Expr> {
+        match self.edit(|c| c.results = count) {
+            Expr::Call(call, _) => (0..count).map(|slot| Expr::Call(call.clone(), slot)).collect(),
+            other => vec![other],
+        }
+    }
+}
+
+impl From<ValueId> for Expr {
+    fn from(value: ValueId) -> Expr {
+        Expr::Value(value)
+    }
+}
+
+impl From<Option<ValueId>> for Expr {
+    fn from(value: Option<ValueId>) -> Expr {
+        value.map_or(Expr::Absent, Expr::Value)
+    }
+}
+
+impl From<Tensor> for Expr {
+    fn from(tensor: Tensor) -> Expr {
+        Expr::Constant(tensor)
+    }
+}
+
+/// A constant for a replacement.
+pub fn tensor(tensor: Tensor) -> Expr {
+    Expr::Constant(tensor)
+}
+
+/// What takes the place of the root's results, slot by slot.
+#[derive(Clone, Debug)]
+pub struct Replacement(pub(super) Vec<(usize, Expr)>);
+
+/// The first result, which must be the only one that is read.
+impl From<Expr> for Replacement {
+    fn from(expr: Expr) -> Replacement {
+        Replacement(vec![(0, expr)])
+    }
+}
+
+impl From<ValueId> for Replacement {
+    fn from(value: ValueId) -> Replacement {
+        Expr::Value(value).into()
+    }
+}
+
+/// Some results; the others stay as they are.
+impl FromIterator<(usize, Expr)> for Replacement {
+    fn from_iter<I: IntoIterator<Item = (usize, Expr)>>(results: I) -> Replacement {
+        Replacement(results.into_iter().collect())
+    }
+}

@@ -1,0 +1,18 @@
+//! How rules work: patterns find, expressions replace, one engine edits.
+//!
+//! A rule is a pure function from match to expression. It cannot do surgery, so it cannot leave a dangling wire, rename
+//! an output or change a weight that somebody else reads.
+
+mod engine;
+mod expr;
+mod fuel;
+mod pattern;
+mod rule;
+
+pub use engine::{Settings, Unsettled, apply};
+pub use expr::{Expr, Replacement, tensor};
+pub use fuel::Fuel;
+pub use pattern::{
+    Call, Const, IntoPat, Match, Operands, OptConst, Pat, Var, any_of, call, constant, exactly, optional, var,
+};
+pub use rule::{Exactness, Rule, Skip, applies, require};
