@@ -130,3 +130,11 @@ pub fn normalize_axis(axis: i64, rank: usize) -> Option<usize> {
 pub fn is_deterministic(node: &Node) -> bool {
     def(node.op).deterministic
 }
+
+/// Whether ONNX lets result `slot` of `node` be left out, so that leaving it out changes nothing else.
+pub fn optional_result(node: &Node, slot: usize) -> bool {
+    match schema::newest("", node.op.name()) {
+        Some(row) => row.outputs.get(slot).is_some_and(|p| p.kind == schema::ParamKind::Optional),
+        None => false,
+    }
+}

@@ -1,12 +1,21 @@
 //! Whole-graph steps that no local pattern can say, and the order in which everything runs.
 
+mod fold_shapes;
+mod inline_control;
+mod merge_duplicates;
 pub mod pipeline;
+mod remove_dead;
+
 
 use crate::ir::{Defect, Graph};
 use crate::report::Step;
 use crate::rewrite::{Fuel, Settings, Unsettled};
 
+pub use fold_shapes::FoldShapes;
+pub use inline_control::InlineControl;
+pub use merge_duplicates::MergeDuplicates;
 pub use pipeline::Pipeline;
+pub use remove_dead::RemoveDead;
 
 /// What a pass needs to know of the run.
 #[derive(Clone, Copy)]
