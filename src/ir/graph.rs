@@ -45,9 +45,14 @@ impl ValueId {
         self.0 as usize
     }
 
-    /// The size of axis `index` of this value (or its element `index`), where only a run can tell.
+    /// The size of axis `index` of this value, where only a run can tell.
     pub fn measured(self, index: usize) -> Int {
         Int::measured(self.0, u32::try_from(index).unwrap_or(u32::MAX))
+    }
+
+    /// Element `index` of this value, where only a run can tell.
+    pub fn element(self, index: usize) -> Int {
+        Int::element(self.0, u32::try_from(index).unwrap_or(u32::MAX))
     }
 }
 

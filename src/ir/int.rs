@@ -15,13 +15,22 @@ use smallvec::SmallVec;
 pub enum Atom {
     /// A dimension that the file names, such as `batch`.
     Named(Arc<str>),
-    /// Something only the run tells: item `index` (an axis, or an element) of the value with this id.
+    /// A size only the run tells: axis `index` of the value with this id.
     Measured {
         /// The value's id.
         value: u32,
-        /// Which axis or element.
+        /// Which axis.
         index: u32,
     },
+    /// A number only the run tells, of either sign: element `index` of the value with this id.
+    Element {
+        /// The value's id.
+        value: u32,
+        /// Which element, in row-major order.
+        index: u32,
+    },
+    /// An expression that overflows or is too large to follow, named by its text: equal to itself, of either sign.
+    Opaque(Arc<str>),
     /// `⌊a / b⌋`.
     FloorDiv(Arc<(Int, Int)>),
     /// The smaller.
@@ -47,6 +56,14 @@ enum Repr {
 /// Polynomials longer than this are replaced by nothing: callers treat `None` as "unknown".
 const MAX_TERMS: usize = 32;
 const MAX_DEGREE: usize = 12;
+/// Atoms in an expression under `FloorDiv`, `Min` or `Max`, nested ones counted each time they occur. Bounds the work
+/// of comparing two expressions, and how deep they nest, whatever a file's shape arithmetic builds up.
+const MAX_ATOMS: usize = 64;
+
+/// Two expressions that are small enough to stand under an atom.
+fn pair(a: &Int, b: &Int) -> Option<Arc<(Int, Int)>> {
+    (a.atoms() + b.atoms() <= MAX_ATOMS).then(|| Arc::new((a.clone(), b.clone())))
+}
 
 impl Int {
     /// The dimension that the file calls `name`.
@@ -54,9 +71,14 @@ impl Int {
         Int::atom(Atom::Named(name.into()))
     }
 
-    /// Item `index` of value `value`, known only at run time.
+    /// The size of axis `index` of value `value`, known only at run time.
     pub fn measured(value: u32, index: u32) -> Int {
         Int::atom(Atom::Measured { value, index })
+    }
+
+    /// Element `index` of value `value`, known only at run time.
+    pub fn element(value: u32, index: u32) -> Int {
+        Int::atom(Atom::Element { value, index })
     }
 
     /// One atom.
@@ -76,7 +98,12 @@ impl Int {
     pub fn name(&self) -> Option<&str> {
         match self.as_atom()? {
             Atom::Named(name) => Some(name),
-            Atom::Measured { .. } | Atom::FloorDiv(_) | Atom::Min(_) | Atom::Max(_) => None,
+            Atom::Measured { .. }
+            | Atom::Element { .. }
+            | Atom::Opaque(_)
+            | Atom::FloorDiv(_)
+            | Atom::Min(_)
+            | Atom::Max(_) => None,
         }
     }
 
@@ -96,7 +123,7 @@ impl Int {
         fn atom(a: &Atom) -> u8 {
             match a {
                 Atom::Named(_) => 2,
-                Atom::Measured { .. } => 3,
+                Atom::Measured { .. } | Atom::Element { .. } | Atom::Opaque(_) => 3,
                 Atom::FloorDiv(p) | Atom::Min(p) | Atom::Max(p) => p.0.vagueness().max(p.1.vagueness()).max(2),
             }
         }
@@ -204,7 +231,7 @@ impl Int {
         }
         match other.known() {
             Some(b) if b <= 0 => None,
-            _ => Some(Int::atom(Atom::FloorDiv(Arc::new((self.clone(), other.clone()))))),
+            _ => Some(Int::atom(Atom::FloorDiv(pair(self, other)?))),
         }
     }
 
@@ -231,17 +258,44 @@ impl Int {
             return if (d <= 0) == smaller { self.clone() } else { other.clone() };
         }
         let (a, b) = if self <= other { (self, other) } else { (other, self) };
-        let pair = Arc::new((a.clone(), b.clone()));
-        Int::atom(if smaller { Atom::Min(pair) } else { Atom::Max(pair) })
+        let (name, make): (_, fn(_) -> Atom) = if smaller { ("min", Atom::Min) } else { ("max", Atom::Max) };
+        pair(a, b).map_or_else(|| Int::overflow(name, a, b), |p| Int::atom(make(p)))
+    }
+
+    /// Whether this is provably at least `other`, when every dimension is at least zero.
+    pub fn surely_at_least(&self, other: &Int) -> bool {
+        self.checked_sub(other).is_some_and(|d| d.surely_non_negative())
+    }
+
+    /// How many atoms the expression has, nested ones included.
+    fn atoms(&self) -> usize {
+        fn atom(a: &Atom) -> usize {
+            match a {
+                Atom::Named(_) | Atom::Measured { .. } | Atom::Element { .. } | Atom::Opaque(_) => 1,
+                Atom::FloorDiv(p) | Atom::Min(p) | Atom::Max(p) => 1 + p.0.atoms() + p.1.atoms(),
+            }
+        }
+        match &self.0 {
+            Repr::Known(_) => 0,
+            Repr::Sum(terms) => terms.iter().flat_map(|(m, _)| m).map(atom).sum(),
+        }
+    }
+
+    /// The most atoms that one term multiplies: 0 for a number, 1 for a sum of multiples of dimensions.
+    pub fn degree(&self) -> usize {
+        match &self.0 {
+            Repr::Known(_) => 0,
+            Repr::Sum(terms) => terms.iter().map(|(m, _)| m.len()).max().unwrap_or(0),
+        }
     }
 
     /// Whether this is provably at least zero, when every dimension is.
     pub fn surely_non_negative(&self) -> bool {
         fn atom(a: &Atom) -> bool {
             match a {
-                Atom::Named(_) => true,
-                Atom::Measured { .. } => true,
-                Atom::FloorDiv(p) => p.0.surely_non_negative(),
+                Atom::Named(_) | Atom::Measured { .. } => true,
+                Atom::Element { .. } | Atom::Opaque(_) => false,
+                Atom::FloorDiv(p) => p.0.surely_non_negative() && p.1.surely_non_negative(),
                 Atom::Min(p) => p.0.surely_non_negative() && p.1.surely_non_negative(),
                 Atom::Max(p) => p.0.surely_non_negative() || p.1.surely_non_negative(),
             }
@@ -262,7 +316,9 @@ impl Int {
                 let value = match with(atom) {
                     Some(value) => value,
                     None => match atom {
-                        Atom::Named(_) | Atom::Measured { .. } => Int::atom(atom.clone()),
+                        Atom::Named(_) | Atom::Measured { .. } | Atom::Element { .. } | Atom::Opaque(_) => {
+                            Int::atom(atom.clone())
+                        }
                         Atom::FloorDiv(p) => p.0.substitute(with)?.floor_div(&p.1.substitute(with)?)?,
                         Atom::Min(p) => p.0.substitute(with)?.lesser(&p.1.substitute(with)?),
                         Atom::Max(p) => p.0.substitute(with)?.greater(&p.1.substitute(with)?),
@@ -295,7 +351,7 @@ impl From<usize> for Int {
 }
 
 /// The operators stand for the checked forms where overflow cannot matter: an overflowing result is an atom that
-/// equals only itself, written as the `Min` of the operands' saturated forms.
+/// equals only itself.
 macro_rules! operators {
     ($($trait:ident $method:ident $checked:ident),*) => {
         $(
@@ -324,7 +380,7 @@ impl Int {
         text.truncate(text.char_indices().nth(64).map_or(text.len(), |(i, _)| i));
         // Two different overflowing expressions may share 64 characters; the hash keeps them apart.
         let hash = xxhash_rust::xxh3::xxh3_64(format!("{a:?}{op}{b:?}").as_bytes());
-        Int::named(format!("?{text}#{hash:x}"))
+        Int::atom(Atom::Opaque(format!("?{text}#{hash:x}").into()))
     }
 }
 
@@ -369,6 +425,8 @@ impl fmt::Display for Atom {
         match self {
             Atom::Named(name) => f.write_str(name),
             Atom::Measured { value, index } => write!(f, "?{value}.{index}"),
+            Atom::Opaque(text) => f.write_str(text),
+            Atom::Element { value, index } => write!(f, "?{value}[{index}]"),
             Atom::FloorDiv(p) => write!(f, "({})/({})", p.0, p.1),
             Atom::Min(p) => write!(f, "min({}, {})", p.0, p.1),
             Atom::Max(p) => write!(f, "max({}, {})", p.0, p.1),
@@ -407,6 +465,25 @@ mod tests {
         assert_eq!(&big + &big, &big + &big);
         assert_ne!(&big + &big, &big * &big);
         assert_eq!((&big + &big).known(), None);
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let mut x = n("h");
+        for _ in 0..100_000 {
+            x = (&x + 1).floor_div(&Int::from(2)).unwrap_or_else(|| n("again"));
+            x = x.lesser(&(&x * &x));
+        }
+        assert!(x.atoms() <= 2 * MAX_ATOMS);
+    }
+
+    #[test]
+    fn only_sizes_are_surely_non_negative() {
+        let big = Int::from(i64::MAX);
+        assert!(n("h").surely_non_negative() && Int::measured(0, 0).surely_non_negative());
+        assert!(!Int::element(0, 0).surely_non_negative());
+        assert!(!(&big + &big).surely_non_negative());
+        assert_eq!((&big + &big).name(), None);
     }
 
     #[test]

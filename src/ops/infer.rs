@@ -5,7 +5,7 @@ use std::ops::Deref;
 use smallvec::SmallVec;
 
 use crate::ir::{DType, Graph, Int, NodeId, Shape, Type};
-use crate::ops::call::MAX_CONTENT;
+use crate::ops::call::{MAX_CONTENT, fits};
 use crate::ops::{CallView, def};
 
 /// `None` when a rule can say no more.
@@ -56,12 +56,13 @@ impl Infer<'_> {
         self.set(slot, dtype, dims);
     }
 
-    /// The elements of result `slot`, an integer tensor of rank 0 or 1.
-    pub fn set_content(&mut self, slot: usize, content: Vec<Int>) {
-        if let Some(result) = self.results.get_mut(slot)
-            && content.len() <= MAX_CONTENT
-        {
-            result.content = Some(content);
+    /// The elements of result `slot`, a tensor of rank 0 or 1: see [`content`](crate::ops::call::content).
+    ///
+    /// Kept only where the result's element type holds each of them exactly (no wrapping, no rounding) and the rank
+    /// is known, so a rule need not look.
+    pub fn set_content(&mut self, slot: usize, content: impl Into<Option<Vec<Int>>>) {
+        if let Some(result) = self.results.get_mut(slot) {
+            result.content = content.into().filter(|c| c.len() <= MAX_CONTENT);
         }
     }
 
@@ -90,7 +91,7 @@ pub fn infer_node(graph: &mut Graph, node: NodeId) -> bool {
         let v = graph.value_mut(value);
         let mut ty = result.ty;
         ty.refine(&v.ty);
-        let content = result.content.map(Into::into);
+        let content = result.content.filter(|c| holds(&mut ty, c)).map(Into::into);
         if v.ty != ty || (content.is_some() && v.content != content) {
             v.ty = ty;
             v.content = content.or(v.content.take());
@@ -98,4 +99,24 @@ pub fn infer_node(graph: &mut Graph, node: NodeId) -> bool {
         }
     }
     changed
+}
+
+/// Whether a tensor of type `ty` can be the vector or scalar with these elements. A vector's length is noted in `ty`.
+fn holds(ty: &mut Type, content: &[Int]) -> bool {
+    let Type::Tensor { dtype: Some(dtype), shape } = ty else { return false };
+    if !content.iter().all(|n| fits(*dtype, n)) {
+        return false;
+    }
+    match shape.dims() {
+        Some([]) => content.len() == 1,
+        Some([dim]) => {
+            let length = Int::from(content.len());
+            if dim.known().is_none() {
+                *shape = Shape::of([length]);
+                return true;
+            }
+            *dim == length
+        }
+        _ => false,
+    }
 }

@@ -4,33 +4,38 @@
 //! have, how channels pass through, what a quantizer may do, what it costs. Passes read rows; rows never mention a
 //! pass. Names, attributes and their defaults, per version, stand in [`schema`].
 
+pub mod arith;
 pub mod call;
 pub mod elementwise;
 mod infer;
 pub mod schema;
 mod table;
+#[cfg(test)]
+mod testing;
 
 pub use call::CallView;
 pub use infer::{Infer, Outcome, infer_node};
 
 use smallvec::SmallVec;
 
-use crate::ir::{Int, Node, OpKind};
+use crate::ir::{Graph, Int, NodeId, OpKind};
 
 /// Everything the tool knows about one operator of the default domain, in its canonical (newest) spelling.
 #[derive(Clone, Copy)]
 pub struct OpDef {
-    /// Swapping the first two operands changes nothing, bit for bit.
+    /// Swapping the first two operands changes no number. (Which of two NaNs or signed zeros `Max` and `Min` give,
+    /// ONNX leaves open in either order.)
     pub commutes: bool,
     /// Equal operands give equal results, run after run.
-    pub deterministic: bool,
+    pub deterministic: fn(&CallView<'_>) -> bool,
     /// Types, shapes and known content of the results.
     pub infer: Option<InferRule>,
     /// How output channels depend on input channels. Read by structured pruning.
     pub channels: fn(&CallView<'_>) -> Channels,
     /// What a quantizer may do with the call. Read by QDQ insertion.
     pub quant: fn(&CallView<'_>) -> Quant,
-    /// Multiply-accumulates of one run, where shapes tell; `None` when they do not.
+    /// Multiply-accumulates of one run, where shapes tell; `None` when they do not. Reads the results' shapes: infer
+    /// first.
     pub macs: fn(&CallView<'_>) -> Option<Int>,
 }
 
@@ -42,7 +47,7 @@ impl OpDef {
     /// A row that claims nothing: no type, no pruning across it, never quantized, never folded or merged.
     pub const UNKNOWN: OpDef = OpDef {
         commutes: false,
-        deterministic: false,
+        deterministic: |_| false,
         infer: None,
         channels: |_| Channels::Barrier,
         quant: |_| Quant::Float,
@@ -50,7 +55,7 @@ impl OpDef {
     };
 
     /// A deterministic operator that costs no multiplication.
-    pub const PURE: OpDef = OpDef { deterministic: true, macs: |_| Some(Int::from(0)), ..OpDef::UNKNOWN };
+    pub const PURE: OpDef = OpDef { deterministic: |_| true, macs: |_| Some(Int::from(0)), ..OpDef::UNKNOWN };
 }
 
 /// How a call's output channels depend on its input channels.
@@ -58,9 +63,13 @@ impl OpDef {
 pub enum Channels {
     /// Nothing is claimed; pruning stops here.
     Barrier,
-    /// Every axis of the result is the same axis of each operand (numpy-aligned where ranks differ).
+    /// Element by element: every axis of the result is the same axis of each operand (numpy-aligned where ranks
+    /// differ; an axis of size 1 serves every index).
     Tied,
     /// Each output channel is one slice of a weight along `out_axis`, and reads slices along `in_axis`.
+    ///
+    /// With more than one group, group `g` of the outputs reads group `g` of the inputs only, and the weight holds one
+    /// group's worth of the side that it does not lay out in full (inputs for `Conv`, outputs for `ConvTranspose`).
     Mixed {
         /// The weight's operand slot.
         weight: usize,
@@ -70,16 +79,35 @@ pub enum Channels {
         in_axis: usize,
         /// How many independent groups of channels there are.
         groups: usize,
+        /// The operand slot and axis where the input channels are.
+        input: (usize, usize),
+        /// The axis of result 0 where the output channels are.
+        output: usize,
+        /// The operand slot that holds one element per output channel on its last axis, when given.
+        bias: Option<usize>,
     },
-    /// One value per channel of operand 0's `axis`, applied to that channel alone (normalization with statistics).
+    /// Each channel of operand 0's `axis` becomes the same channel of result 0, with parameters of its own and
+    /// untouched by other channels.
     PerChannel {
-        /// The channel axis of operand 0.
+        /// The channel axis of operand 0 and result 0.
         axis: usize,
-        /// Operand slots that hold one element per channel.
+        /// Operand slots that hold one element (or slice along axis 0) per channel.
         parameters: SmallVec<[usize; 4]>,
     },
-    /// Result axis `i` is operand axis `axes[i]`.
-    Permuted(SmallVec<[usize; 6]>),
+    /// Each element of operand 0 becomes the same element of result 0, scaled by statistics over `axes`: taking a
+    /// channel of these axes away changes what the others become.
+    Normalized {
+        /// The axes that the statistics span.
+        axes: SmallVec<[usize; 4]>,
+        /// Into how many equal runs the first of `axes` falls, each with statistics of its own.
+        groups: usize,
+        /// Operand slots of parameters, numpy-aligned with `axes` (one element per channel of the first of them when
+        /// `groups` is more than 1).
+        parameters: SmallVec<[usize; 2]>,
+    },
+    /// Axis `i` of each result is axis `axes[i]` of operand 0, index for index; `None` where the result's axis is
+    /// none of the operand's (reduced, resized, pooled). Every result reads all of the axes that are not named.
+    Moved(SmallVec<[Option<usize>; 6]>),
     /// Operands stand one after another along `axis`.
     Joined {
         /// The axis.
@@ -124,11 +152,10 @@ pub fn normalize_axis(axis: i64, rank: usize) -> Option<usize> {
     (0..rank).contains(&axis).then(|| usize::try_from(axis).ok()).flatten()
 }
 
-/// Whether one run of `node` gives the same results as the next on equal operands.
-///
-/// A `Dropout` that is in training mode and every operator that is not in the table are not.
-pub fn is_deterministic(node: &Node) -> bool {
-    def(node.op).deterministic
+/// Whether one run of `node` gives the same results as the next on equal operands. A `Dropout` in training mode does
+/// not, nor does an operator that is not in the table.
+pub fn is_deterministic(graph: &Graph, node: NodeId) -> bool {
+    (def(graph.node(node).op).deterministic)(&CallView::new(graph, node))
 }
 
 /// Whether ONNX lets result `slot` of `node` be left out, so that leaving it out changes nothing else.
