@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::ir::Graph;
+use crate::ir::{DType, Graph};
+use crate::onnx::Files;
 
 /// The opset of a domain that a model's nodes follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,13 @@ pub struct Model {
     pub carried: Bytes,
     /// Bytes of the file that the model came from, external data included; 0 for a model that was built.
     pub file_bytes: u64,
+    /// What there is to say about the file: functions that were not inlined, fields that were not understood.
+    pub notes: Vec<String>,
+    /// Integer types that the file spells as lists of numbers, not raw bytes; so they are written where that is
+    /// shorter.
+    pub numbers: Vec<DType>,
+    /// The mapped files that weights lie in.
+    pub files: Files,
 }
 
 impl Model {

@@ -1,5 +1,26 @@
 //! The ONNX file format: reading and writing.
 
+mod build;
+mod carried;
+mod downgrade;
+mod emit;
+mod error;
+mod external;
+mod functions;
+mod labels;
+mod mapped;
+mod names;
 #[rustfmt::skip]
 #[allow(dead_code, missing_docs, clippy::all, clippy::pedantic, reason = "generated from proto/onnx.proto")]
 mod proto;
+mod read;
+mod recognize;
+mod sink;
+mod tensor;
+mod types;
+mod write;
+
+pub use error::{ExternalFault, Fault, ReadError, TensorFault, WriteError};
+pub use mapped::Files;
+pub use read::{Defaults, Functions, ReadOptions};
+pub use write::Written;

@@ -1,0 +1,367 @@
+//! The graph becomes the file's graph messages. Weights are not copied: messages hold slices of where they lie.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use rustc_hash::FxHashMap;
+
+use super::downgrade::{self, Operand, Words};
+use super::error::WriteError;
+use super::labels::Labels;
+use super::proto::attribute_proto::AttributeType;
+use super::proto::{AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto};
+use super::tensor::{self, Spelling};
+use super::types::{self, DimNames};
+use super::{carried, names};
+use crate::ir::{Attr, DType, Data, Graph, NodeId, OpKind, Origin, ScopeId, Tensor, Type, ValueId};
+use crate::model::Model;
+use crate::ops::schema;
+
+/// Constants of one repeated element that take more bytes than this are written as a node that repeats it.
+const MAX_SPELLED_OUT: usize = 256;
+
+/// The main graph's message.
+///
+/// # Errors
+/// When the opset has no words for a node, or what is carried does not decode.
+pub(super) fn graph(model: &Model, opset: u32) -> Result<GraphProto, WriteError> {
+    let graph = &model.graph;
+    let mut words: Vec<Option<Words<'_>>> = Vec::new();
+    words.resize_with(graph.node_bound(), || None);
+    let mut refused = Vec::new();
+    for id in graph.nodes() {
+        match downgrade::spell(graph, id, opset) {
+            Ok(spelled) => words[id.index()] = Some(spelled),
+            Err(why) => refused.push(format!("{} \"{}\": {why}", graph.node(id).op_name(), graph.label(id))),
+        }
+    }
+    if !refused.is_empty() {
+        return Err(WriteError::Opset { opset: opset.into(), nodes: refused });
+    }
+    let mut read = vec![false; graph.value_bound()];
+    for operand in words.iter().flatten().flat_map(|w| &w.operands) {
+        if let Operand::Value(value) = operand {
+            read[value.index()] = true;
+        }
+    }
+    for scope in graph.scopes() {
+        for output in graph.scope(scope).outputs() {
+            read[output.value().index()] = true;
+        }
+    }
+    let constants_by_scope = constants(graph, &read);
+    let mut emitter = Emitter {
+        model,
+        graph,
+        opset,
+        words,
+        labels: Labels::new(graph),
+        constants: constants_by_scope,
+        pool: FxHashMap::default(),
+        pooled: Vec::new(),
+    };
+    let mut main = emitter.scope(ScopeId::MAIN)?;
+    main.initializer.append(&mut emitter.pooled);
+    Ok(main)
+}
+
+/// The constants that each graph is written with: those that something reads in the written form, and those that
+/// nothing reads in any form.
+fn constants(graph: &Graph, read: &[bool]) -> FxHashMap<ScopeId, Vec<ValueId>> {
+    let mut by_scope: FxHashMap<ScopeId, Vec<ValueId>> = FxHashMap::default();
+    for value in graph.values() {
+        let v = graph.value(value);
+        if v.origin() == Origin::Constant && (read[value.index()] || v.users().is_empty()) {
+            by_scope.entry(v.scope()).or_default().push(value);
+        }
+    }
+    by_scope
+}
+
+struct Emitter<'a> {
+    model: &'a Model,
+    graph: &'a Graph,
+    opset: u32,
+    words: Vec<Option<Words<'a>>>,
+    labels: Labels,
+    constants: FxHashMap<ScopeId, Vec<ValueId>>,
+    /// Constants that only the written form has, by content.
+    pool: FxHashMap<Tensor, Arc<str>>,
+    pooled: Vec<TensorProto>,
+}
+
+impl Emitter<'_> {
+    fn scope(&mut self, scope: ScopeId) -> Result<GraphProto, WriteError> {
+        let s = self.graph.scope(scope);
+        let mut proto: GraphProto = decode(&s.carried, || format!("graph \"{}\"", s.name))?;
+        if !s.name.is_empty() {
+            proto.name = Some(s.name.to_string());
+        }
+        let parameters = std::mem::take(&mut proto.initializer);
+        for &input in s.inputs() {
+            let v = self.graph.value(input);
+            proto.input.push(self.info(self.labels.of(input), &v.ty, &v.carried, input, scope)?);
+            if let Some(default) = v.default() {
+                proto.initializer.push(self.tensor(default, self.labels.of(input)));
+            }
+        }
+        for value in self.constants.remove(&scope).unwrap_or_default() {
+            self.constant(value, &mut proto)?;
+        }
+        let schedule = self.graph.schedule(scope);
+        if schedule.len() != self.graph.nodes_of(scope).count() {
+            let at = format!("graph \"{}\"", s.name);
+            return Err(WriteError::Defect(crate::ir::Defect { at, what: "nodes wait for each other".into() }));
+        }
+        proto.node.reserve(schedule.len());
+        for id in schedule {
+            if !self.initializer(id, &mut proto)? {
+                let node = self.node(id)?;
+                proto.node.push(node);
+            }
+            self.value_infos(id, scope, &mut proto)?;
+        }
+        for (index, output) in s.outputs().iter().enumerate() {
+            let Some(label) = self.labels.outputs(scope).get(index).cloned() else { continue };
+            let shown = output.value();
+            if label.copied {
+                proto.node.push(NodeProto {
+                    input: vec![self.labels.of(shown).to_string()],
+                    output: vec![label.name.to_string()],
+                    op_type: Some("Identity".into()),
+                    ..NodeProto::default()
+                });
+            }
+            let ty = if output.declared == Type::Unknown { &self.graph.value(shown).ty } else { &output.declared };
+            proto.output.push(self.info(&label.name, ty, &output.carried, shown, scope)?);
+        }
+        annotations(&mut proto, parameters);
+        Ok(proto)
+    }
+
+    /// Describe the results that the file described.
+    fn value_infos(&self, id: NodeId, scope: ScopeId, proto: &mut GraphProto) -> Result<(), WriteError> {
+        for &value in self.graph.results(id).iter().flatten() {
+            let v = self.graph.value(value);
+            let name = self.labels.of(value);
+            let is_output = self.labels.outputs(scope).iter().any(|o| !o.copied && *o.name == *name);
+            if !v.carried.is_empty() && !is_output {
+                proto.value_info.push(self.info(name, &v.ty, &v.carried, value, scope)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn info(
+        &self,
+        name: &str,
+        ty: &Type,
+        rest: &Bytes,
+        value: ValueId,
+        scope: ScopeId,
+    ) -> Result<ValueInfoProto, WriteError> {
+        let mut info: ValueInfoProto = decode(rest, || format!("value \"{name}\""))?;
+        let names = if scope == ScopeId::MAIN { DimNames::Shared } else { DimNames::Local };
+        info.r#type = carried::type_of(info.r#type.take(), ty, |proto| types::read(proto, value, names));
+        info.name = Some(name.to_string());
+        Ok(info)
+    }
+
+    fn tensor(&self, tensor: &Tensor, name: &str) -> TensorProto {
+        let spelling = if self.model.numbers.contains(&tensor.dtype()) { Spelling::Numbers } else { Spelling::Raw };
+        tensor::write(tensor, name, spelling)
+    }
+
+    fn constant(&mut self, value: ValueId, proto: &mut GraphProto) -> Result<(), WriteError> {
+        let v = self.graph.value(value);
+        let Some(tensor) = v.constant() else { return Ok(()) };
+        if let Some(node) = self.repeated(tensor, value) {
+            proto.node.push(node);
+            return Ok(());
+        }
+        let name = self.labels.of(value);
+        let mut made = self.tensor(tensor, name);
+        if !v.carried.is_empty() {
+            let rest: TensorProto = decode(&v.carried, || format!("initializer \"{name}\""))?;
+            (made.doc_string, made.metadata_props) = (rest.doc_string, rest.metadata_props);
+        }
+        proto.initializer.push(made);
+        Ok(())
+    }
+
+    /// A `ConstantOfShape` for a large tensor of one repeated element, where the opset has it for the type.
+    fn repeated(&mut self, tensor: &Tensor, value: ValueId) -> Option<NodeProto> {
+        let Data::Splat(element) = tensor.data() else { return None };
+        let size = tensor.dtype().byte_len(tensor.len())?;
+        let spec = schema::lookup("", "ConstantOfShape", self.opset)?;
+        let ty = format!("tensor({})", tensor.dtype().name());
+        if size <= MAX_SPELLED_OUT || !spec.output(0).is_some_and(|p| spec.types(p.ty).contains(&&*ty)) {
+            return None;
+        }
+        let dims: Vec<i64> = tensor.dims().iter().map(|&d| i64::try_from(d)).collect::<Result<_, _>>().ok()?;
+        let fill = Tensor::raw(tensor.dtype(), &[1], Bytes::copy_from_slice(element)).ok()?;
+        let shape = self.pooled(Tensor::vector(&dims));
+        Some(NodeProto {
+            input: vec![shape.to_string()],
+            output: vec![self.labels.of(value).to_string()],
+            op_type: Some("ConstantOfShape".into()),
+            attribute: vec![AttributeProto {
+                name: Some("value".into()),
+                r#type: Some(AttributeType::Tensor.into()),
+                t: Some(tensor::write(&fill, "", Spelling::Raw)),
+                ..AttributeProto::default()
+            }],
+            ..NodeProto::default()
+        })
+    }
+
+    /// The name of an initializer of the main graph with this content.
+    fn pooled(&mut self, tensor: Tensor) -> Arc<str> {
+        if let Some(name) = self.pool.get(&tensor) {
+            return Arc::clone(name);
+        }
+        let name = self.labels.fresh();
+        self.pooled.push(self.tensor(&tensor, &name));
+        self.pool.insert(tensor, Arc::clone(&name));
+        name
+    }
+
+    /// A constant that was carried unread goes back to where it was. Says whether the node was one.
+    fn initializer(&self, id: NodeId, proto: &mut GraphProto) -> Result<bool, WriteError> {
+        let node = self.graph.node(id);
+        let Some(value) = self.graph.result(id, 0).filter(|_| node.op == OpKind::Constant) else { return Ok(false) };
+        let [(_, Attr::Carried(bytes))] = node.attrs() else { return Ok(false) };
+        let label = &self.graph.value(value).name;
+        let attribute: AttributeProto = decode(bytes, || format!("constant \"{label}\""))?;
+        let name = Some(self.labels.of(value).to_string());
+        if let Some(t) = attribute.t.filter(|t| t.name() == &**label) {
+            proto.initializer.push(TensorProto { name, ..t });
+            return Ok(true);
+        }
+        if let Some(SparseTensorProto { values: Some(values), indices, dims }) = attribute.sparse_tensor
+            && values.name() == &**label
+        {
+            let values = Some(TensorProto { name, ..values });
+            proto.sparse_initializer.push(SparseTensorProto { values, indices, dims });
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn node(&mut self, id: NodeId) -> Result<NodeProto, WriteError> {
+        let node = self.graph.node(id);
+        let mut proto: NodeProto = decode(&node.carried, || format!("node \"{}\"", self.graph.label(id)))?;
+        let remarks = std::mem::take(&mut proto.attribute);
+        let Some(words) = self.words[id.index()].take() else { return Ok(proto) };
+        for operand in words.operands {
+            let name = match operand {
+                Operand::Absent => String::new(),
+                Operand::Value(value) => self.labels.of(value).to_string(),
+                Operand::New(tensor) => self.pooled(tensor).to_string(),
+            };
+            proto.input.push(name);
+        }
+        let label = |v: &Option<ValueId>| v.map_or_else(String::new, |v| self.labels.of(v).to_string());
+        proto.output = self.graph.results(id).iter().map(label).collect();
+        if !node.name.is_empty() {
+            proto.name = Some(node.name.to_string());
+        }
+        proto.op_type = Some(words.op_type.into_owned());
+        if !node.domain().is_empty() && proto.domain.is_none() {
+            proto.domain = Some(node.domain().to_string());
+        }
+        for (name, attr) in words.attrs {
+            let mut attribute = self.attribute(&name, attr)?;
+            if let Some(remark) = remarks.iter().find(|r| r.name() == name) {
+                attribute.doc_string.clone_from(&remark.doc_string);
+            }
+            proto.attribute.push(attribute);
+        }
+        Ok(proto)
+    }
+
+    fn attribute(&mut self, name: &str, attr: Cow<'_, Attr>) -> Result<AttributeProto, WriteError> {
+        let mut proto = AttributeProto { name: Some(name.to_string()), ..AttributeProto::default() };
+        let kind = match &*attr {
+            Attr::Int(i) => {
+                proto.i = Some(*i);
+                AttributeType::Int
+            }
+            Attr::Float(f) => {
+                proto.f = Some(*f);
+                AttributeType::Float
+            }
+            Attr::Str(s) => {
+                proto.s = Some(s.clone());
+                AttributeType::String
+            }
+            Attr::Tensor(t) => {
+                proto.t = Some(self.tensor(t, ""));
+                AttributeType::Tensor
+            }
+            Attr::Graph(body) => {
+                proto.g = Some(self.scope(*body)?);
+                AttributeType::Graph
+            }
+            Attr::Ints(ints) => {
+                proto.ints.clone_from(ints);
+                AttributeType::Ints
+            }
+            Attr::Floats(floats) => {
+                proto.floats.clone_from(floats);
+                AttributeType::Floats
+            }
+            Attr::Strs(strings) => {
+                proto.strings.clone_from(strings);
+                AttributeType::Strings
+            }
+            Attr::Tensors(tensors) => {
+                proto.tensors = tensors.iter().map(|t| self.tensor(t, "")).collect();
+                AttributeType::Tensors
+            }
+            Attr::Graphs(bodies) => {
+                proto.graphs = bodies.iter().map(|body| self.scope(*body)).collect::<Result<_, _>>()?;
+                AttributeType::Graphs
+            }
+            Attr::Type(ty) => {
+                proto.tp = types::write(ty);
+                AttributeType::TypeProto
+            }
+            Attr::Carried(bytes) => {
+                let carried: AttributeProto = decode(bytes, || format!("attribute \"{name}\""))?;
+                return Ok(AttributeProto { name: proto.name, ..carried });
+            }
+        };
+        proto.r#type = Some(kind.into());
+        Ok(proto)
+    }
+}
+
+/// Keep the quantization annotations of tensors that are still there, with the parameters that they name.
+fn annotations(proto: &mut GraphProto, mut parameters: Vec<TensorProto>) {
+    if proto.quantization_annotation.is_empty() {
+        return;
+    }
+    let there: rustc_hash::FxHashSet<String> = names::defined(proto).map(str::to_string).collect();
+    proto.quantization_annotation.retain(|a| there.contains(a.tensor_name()));
+    let named = |t: &TensorProto| {
+        let entries = proto.quantization_annotation.iter().flat_map(|a| &a.quant_parameter_tensor_names);
+        entries.into_iter().any(|e| e.value() == t.name())
+    };
+    parameters.retain(|t| !there.contains(t.name()) && named(t));
+    proto.initializer.append(&mut parameters);
+}
+
+fn decode<M: Message + Default>(bytes: &Bytes, at: impl FnOnce() -> String) -> Result<M, WriteError> {
+    if bytes.is_empty() {
+        return Ok(M::default());
+    }
+    M::decode(bytes.clone()).map_err(|_| WriteError::Carried(at()))
+}
+
+/// The element types of every constant and value, for the IR version that they need.
+pub(super) fn dtypes(graph: &Graph) -> impl Iterator<Item = DType> {
+    graph.values().filter_map(|v| graph.value(v).ty.dtype())
+}

@@ -1,0 +1,92 @@
+//! Files whose bytes are read where they lie: mapped into memory, never copied.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use memmap2::Mmap;
+
+/// A file and its bytes.
+#[derive(Debug)]
+struct Mapping {
+    map: Mmap,
+    file: File,
+}
+
+/// Keeps the mapping alive for as long as any slice of it is.
+struct Owner(Arc<Mapping>);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.map
+    }
+}
+
+/// The files that a model's weights lie in.
+#[derive(Clone, Debug, Default)]
+pub struct Files(Vec<Arc<Mapping>>);
+
+impl Files {
+    /// The bytes of the file at `path`. What cannot be mapped (a pipe) is read.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or read.
+    pub(super) fn open(&mut self, path: &Path) -> io::Result<Bytes> {
+        let mut file = File::open(path)?;
+        let data = file.metadata()?;
+        if data.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        if !data.is_file() {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            return Ok(bytes.into());
+        }
+        if data.len() == 0 {
+            return Ok(Bytes::new());
+        }
+        #[allow(unsafe_code, reason = "mapping a file is unsafe because another process may change it")]
+        // SAFETY: the map is only read. Another process that writes to the file while it is open here can change what
+        // is read, as it could with ordinary reads; every use of the bytes checks what it finds.
+        let map = unsafe { Mmap::map(&file)? };
+        let mapping = Arc::new(Mapping { map, file });
+        self.0.push(Arc::clone(&mapping));
+        Ok(Bytes::from_owner(Owner(mapping)))
+    }
+
+    /// The file that `bytes` are a part of and where they begin in it.
+    pub(super) fn locate(&self, bytes: &[u8]) -> Option<(&File, u64)> {
+        let start = bytes.as_ptr().addr();
+        self.0.iter().find_map(|mapping| {
+            let base = mapping.map.as_ptr().addr();
+            let offset = start.checked_sub(base)?;
+            let inside = offset.checked_add(bytes.len())? <= mapping.map.len();
+            inside.then(|| u64::try_from(offset).ok().map(|at| (&mapping.file, at))).flatten()
+        })
+    }
+
+    /// Give back the memory that reading the weights has filled. They are read again from the file when asked for.
+    pub fn release(&self) {
+        #[cfg(unix)]
+        for mapping in &self.0 {
+            #[allow(unsafe_code, reason = "dropping pages of a private, written map would lose data")]
+            // SAFETY: the map is read-only and of a file, so its pages hold nothing that the file does not.
+            let advised = unsafe { mapping.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+            if let Err(error) = advised {
+                tracing::debug!(%error, "pages stay in memory");
+            }
+        }
+    }
+}
+
+/// All of standard input.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn stdin() -> io::Result<Bytes> {
+    let mut bytes = Vec::new();
+    io::stdin().lock().read_to_end(&mut bytes)?;
+    Ok(bytes.into())
+}

@@ -1,0 +1,132 @@
+//! A file becomes a [`Model`].
+
+use std::path::Path;
+
+use bytes::Bytes;
+use prost::Message;
+use rustc_hash::FxHashSet;
+
+use super::build::Builder;
+use super::error::{Fault, ReadError};
+use super::external::Folder;
+use super::mapped::{self, Files};
+use super::proto::ModelProto;
+use super::{carried, functions, names, recognize};
+use crate::model::{Model, OpsetImport};
+use crate::ops::schema;
+
+/// What to do where a file leaves a choice.
+#[derive(Clone, Debug, Default)]
+pub struct ReadOptions {
+    /// Inputs with a default value.
+    pub defaults: Defaults,
+    /// Operators that the model defines itself.
+    pub functions: Functions,
+}
+
+/// What an initializer means that is a graph input too (IR version 4 and newer).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Defaults {
+    /// A value that callers may override.
+    #[default]
+    Overridable,
+    /// A constant: the input goes.
+    Frozen,
+}
+
+/// What becomes of functions that the model defines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Functions {
+    /// Calls are replaced by the function's nodes.
+    #[default]
+    Inlined,
+    /// Calls stay calls.
+    Kept,
+}
+
+impl Model {
+    /// Read the model at `path`; `-` is standard input.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, is not an ONNX model, or is not a well-formed one.
+    pub fn read(path: impl AsRef<Path>) -> Result<Model, ReadError> {
+        Model::read_with(path, &ReadOptions::default())
+    }
+
+    /// Read the model at `path`, as `options` say.
+    ///
+    /// # Errors
+    /// As [`Model::read`].
+    pub fn read_with(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Model, ReadError> {
+        let path = path.as_ref();
+        let mut files = Files::default();
+        if path.as_os_str() == "-" {
+            let read = mapped::stdin().map_err(Fault::from).and_then(|b| parse(b, Folder::none(), files, options));
+            return read.map_err(|fault| ReadError { file: "<stdin>".into(), fault });
+        }
+        let bytes = files.open(path).map_err(Fault::from);
+        bytes
+            .and_then(|bytes| parse(bytes, Folder::of(path), files, options))
+            .map_err(|fault| ReadError { file: path.display().to_string(), fault })
+    }
+
+    /// Read a model from memory. External data is refused.
+    ///
+    /// # Errors
+    /// As [`Model::read`].
+    pub fn from_bytes(bytes: impl Into<Bytes>, options: &ReadOptions) -> Result<Model, ReadError> {
+        parse(bytes.into(), Folder::none(), Files::default(), options)
+            .map_err(|fault| ReadError { file: "<memory>".into(), fault })
+    }
+}
+
+fn parse(bytes: Bytes, mut folder: Folder, mut files: Files, options: &ReadOptions) -> Result<Model, Fault> {
+    let size = bytes.len();
+    if let Some(fault) = recognize::before(&bytes) {
+        return Err(fault);
+    }
+    let mut proto = ModelProto::decode(bytes.clone()).map_err(|error| recognize::after(&bytes, &error))?;
+    let mut notes = Vec::new();
+    if proto.encoded_len() < size {
+        notes.extend(recognize::unknown_fields(&bytes));
+    }
+    if proto.graph.is_none() {
+        return Err(Fault::NoGraph);
+    }
+    if options.functions == Functions::Inlined {
+        notes.extend(functions::inline(&mut proto)?);
+    }
+    let Some(graph) = proto.graph.take() else { return Err(Fault::NoGraph) };
+    let ir_version = proto.ir_version();
+    let opset_imports: Vec<OpsetImport> = proto
+        .opset_import
+        .iter()
+        .map(|i| OpsetImport { domain: i.domain().to_string(), version: i.version() })
+        .collect();
+    let mut model = Model { ir_version, opset_imports, carried: carried::model(&proto), notes, ..Model::default() };
+    let opset = opset_of(&model, &graph.node)?;
+    let hidden: FxHashSet<String> =
+        proto.functions.iter().filter(|f| names::domain(f.domain()).is_empty()).map(|f| f.name().to_string()).collect();
+    let mut builder = Builder::new(opset, ir_version, options, hidden, &mut folder, &mut files);
+    builder.main(graph)?;
+    model.numbers = std::mem::take(&mut builder.numbers);
+    model.graph = builder.graph;
+    model.file_bytes = size as u64 + folder.bytes;
+    model.files = files;
+    Ok(model)
+}
+
+/// The version of the default domain that the nodes follow.
+fn opset_of(model: &Model, nodes: &[super::proto::NodeProto]) -> Result<u32, Fault> {
+    let newest = i64::from(schema::NEWEST_OPSET);
+    let import = model.opset_imports.iter().find(|i| names::domain(&i.domain).is_empty());
+    let Some(import) = import else {
+        // Before IR version 3 there were no imports, and one opset.
+        let uses = nodes.iter().any(|n| names::domain(n.domain()).is_empty());
+        return if model.ir_version >= 3 && uses { Err(Fault::NoImport) } else { Ok(1) };
+    };
+    match u32::try_from(import.version) {
+        Ok(version) if version >= 1 && import.version <= newest => Ok(version),
+        _ => Err(Fault::UnknownOpset { domain: "ai.onnx", version: import.version, newest }),
+    }
+}
