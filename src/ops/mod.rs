@@ -18,7 +18,7 @@ pub use infer::{Infer, Outcome, infer_node};
 
 use smallvec::SmallVec;
 
-use crate::ir::{Graph, Int, NodeId, OpKind};
+use crate::ir::{Graph, Int, Node, NodeId, OpKind};
 
 /// Everything the tool knows about one operator of the default domain, in its canonical (newest) spelling.
 #[derive(Clone, Copy)]

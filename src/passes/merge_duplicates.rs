@@ -174,7 +174,7 @@ fn merge_content(
 /// Whether two equal calls may be one: custom operators and bodies are not looked into.
 fn is_mergeable(graph: &Graph, node: NodeId) -> bool {
     let n = graph.node(node);
-    n.op != OpKind::Custom && ops::is_deterministic(n) && n.bodies().next().is_none() && !graph.results(node).is_empty()
+    n.op != OpKind::Custom && ops::is_deterministic(graph, node) && n.bodies().next().is_none() && !graph.results(node).is_empty()
 }
 
 /// Operands in an order that does not depend on how a commuting call was written.
