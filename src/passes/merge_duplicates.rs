@@ -58,8 +58,7 @@ fn merge_constants(graph: &mut Graph, cx: &Context<'_>, step: &mut Step) {
             let Some(tensor) = graph.constant(value).cloned() else { continue };
             let scope = graph.value(value).scope();
             let twin = kept.iter().copied().find(|&k| {
-                graph.constant(k).is_some_and(|t| t.same_storage(&tensor) || *t == tensor)
-                    && graph.is_visible(k, scope)
+                graph.constant(k).is_some_and(|t| t.same_storage(&tensor) || *t == tensor) && graph.is_visible(k, scope)
             });
             match twin {
                 // Two outputs of the interface that hold the same constant stay two initializers: one would need a copy.
@@ -174,7 +173,10 @@ fn merge_content(
 /// Whether two equal calls may be one: custom operators and bodies are not looked into.
 fn is_mergeable(graph: &Graph, node: NodeId) -> bool {
     let n = graph.node(node);
-    n.op != OpKind::Custom && ops::is_deterministic(graph, node) && n.bodies().next().is_none() && !graph.results(node).is_empty()
+    n.op != OpKind::Custom
+        && ops::is_deterministic(graph, node)
+        && n.bodies().next().is_none()
+        && !graph.results(node).is_empty()
 }
 
 /// Operands in an order that does not depend on how a commuting call was written.

@@ -1,21 +1,25 @@
 //! Whole-graph steps that no local pattern can say, and the order in which everything runs.
 
 mod fold_shapes;
+mod infer_shapes;
 mod inline_control;
 mod merge_duplicates;
 pub mod pipeline;
 mod remove_dead;
+mod simplify;
 
-
-use crate::ir::{Defect, Graph};
+use crate::ir::{Defect, Graph, Tensor};
+use crate::ops::CallView;
 use crate::report::Step;
 use crate::rewrite::{Fuel, Settings, Unsettled};
 
 pub use fold_shapes::FoldShapes;
+pub use infer_shapes::{InferShapes, infer_shapes};
 pub use inline_control::InlineControl;
 pub use merge_duplicates::MergeDuplicates;
 pub use pipeline::Pipeline;
 pub use remove_dead::RemoveDead;
+pub use simplify::Simplify;
 
 /// What a pass needs to know of the run.
 #[derive(Clone, Copy)]
@@ -26,7 +30,15 @@ pub struct Context<'a> {
     pub fuel: &'a Fuel,
     /// Whether a rule or action of this name may fire.
     pub enabled: &'a dyn Fn(&str) -> bool,
+    /// Bytes by which folding may make the file larger in all, beyond what dies with what it folds.
+    pub growth: usize,
+    /// Computes calls that the exact kernels lack.
+    pub engine: Option<&'a Engine>,
 }
+
+/// Computes the results of a call from its operands, by slot; `None` when it cannot, or when they would take more than
+/// the given number of bytes.
+pub type Engine = dyn Fn(&CallView<'_>, &[Option<Tensor>], usize) -> Option<Vec<Tensor>> + Sync;
 
 impl<'a> Context<'a> {
     /// What the rewriting engine needs of this.

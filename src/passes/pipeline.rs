@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use crate::ir::{Graph, verify};
-use crate::passes::{Context, Fault, Pass};
+use crate::passes::{
+    Context, Fault, FoldShapes, InferShapes, InlineControl, MergeDuplicates, Pass, RemoveDead, Simplify,
+};
 use crate::report::Step;
 
 /// Passes in order.
@@ -42,6 +44,21 @@ impl Observer for Silent {}
 
 /// Rounds of a group of passes that no model comes near.
 const MAX_ROUNDS: usize = 32;
+
+/// The order in which a model is made small.
+///
+/// Shapes come first, as most rules ask for them. Folding comes before the rules, which see more constants then; what
+/// the rules leave is looked at again, until nothing changes.
+pub fn standard() -> Pipeline {
+    Pipeline::default().then(RemoveDead).until_stable(vec![
+        Box::new(InferShapes),
+        Box::new(InlineControl),
+        Box::new(FoldShapes),
+        Box::new(MergeDuplicates),
+        Box::new(Simplify::default()),
+        Box::new(RemoveDead),
+    ])
+}
 
 impl Pipeline {
     /// Run `pass` next.

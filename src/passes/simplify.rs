@@ -1,0 +1,33 @@
+//! The local rules, applied until none fires. `onnx-slim explain` lists them.
+
+use crate::ir::Graph;
+use crate::passes::{Context, Fault, Pass};
+use crate::report::Step;
+use crate::rewrite::{Rule, apply};
+use crate::rules::{self, Entry};
+
+/// See the module.
+pub struct Simplify {
+    rules: Vec<Entry>,
+}
+
+impl Default for Simplify {
+    fn default() -> Simplify {
+        Simplify { rules: rules::all() }
+    }
+}
+
+impl Pass for Simplify {
+    fn name(&self) -> &'static str {
+        "simplify"
+    }
+
+    fn doc(&self) -> &'static str {
+        include_str!("simplify.rs")
+    }
+
+    fn run(&self, graph: &mut Graph, cx: &Context<'_>) -> Result<Step, Fault> {
+        let enabled: Vec<&Rule> = self.rules.iter().map(|e| &e.rule).filter(|r| (cx.enabled)(r.name())).collect();
+        Ok(apply(graph, &enabled, cx.settings())?)
+    }
+}
