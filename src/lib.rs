@@ -1,4 +1,21 @@
 //! Makes an ONNX model the smallest and fastest form its target runs well, and proves that it computes the same.
+//!
+//! ```text
+//! file ─ onnx::read ─▶ Model(Graph) ─ passes (infer, fold, merge, simplify) ─▶ exec::compare ─▶ onnx::write
+//!                          ▲ op table, symbolic shapes                          ▲ the proof
+//! ```
+//!
+//! Where to start reading: [`ir::Graph`] is what everything works on; [`ops`] says what every operator is;
+//! [`rewrite`] is the language that the [`rules`] are written in; [`passes::pipeline`] has the order in which
+//! everything runs; [`exec`] runs models, to fold what is constant and to prove that the result equals the original.
+//!
+//! What each part does without:
+//!
+//! * `ir` knows no operator facts (it holds an `OpKind`, not an `OpDef`) and no file format.
+//! * `ops` knows no pass, no target, no protobuf.
+//! * `rules` never name a target, never edit a graph, never do I/O.
+//! * Only `onnx` sees generated protobuf types. Only `ir` sees petgraph. Only `cli` prints, exits or reads the
+//!   environment.
 
 pub mod ir;
 pub mod model;
