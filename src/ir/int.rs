@@ -202,11 +202,9 @@ impl Int {
     pub fn exact_div(&self, other: &Int) -> Option<Int> {
         let divisor = other.terms();
         let [(mono, k)] = &divisor[..] else {
-            return (self == other).then(|| Int::from(1));
+            // A divisor without terms is 0.
+            return (self == other && !divisor.is_empty()).then(|| Int::from(1));
         };
-        if *k == 0 {
-            return None;
-        }
         let mut terms = self.terms();
         for (m, c) in &mut terms {
             if c.checked_rem(*k)? != 0 {
@@ -254,8 +252,11 @@ impl Int {
     }
 
     fn pick(&self, other: &Int, smaller: bool) -> Int {
-        if let Some(d) = self.checked_sub(other).and_then(|d| d.known()) {
-            return if (d <= 0) == smaller { self.clone() } else { other.clone() };
+        if self.surely_at_least(other) {
+            return if smaller { other.clone() } else { self.clone() };
+        }
+        if other.surely_at_least(self) {
+            return if smaller { self.clone() } else { other.clone() };
         }
         let (a, b) = if self <= other { (self, other) } else { (other, self) };
         let (name, make): (_, fn(_) -> Atom) = if smaller { ("min", Atom::Min) } else { ("max", Atom::Max) };
@@ -304,6 +305,15 @@ impl Int {
             Repr::Known(n) => *n >= 0,
             Repr::Sum(terms) => terms.iter().all(|(m, k)| *k > 0 && m.iter().all(atom)),
         }
+    }
+
+    /// Whether `is` holds of an atom anywhere in this that is no expression itself.
+    pub fn mentions(&self, is: &dyn Fn(&Atom) -> bool) -> bool {
+        let Repr::Sum(terms) = &self.0 else { return false };
+        terms.iter().flat_map(|(mono, _)| mono).any(|atom| match atom {
+            Atom::Named(_) | Atom::Measured { .. } | Atom::Element { .. } | Atom::Opaque(_) => is(atom),
+            Atom::FloorDiv(p) | Atom::Min(p) | Atom::Max(p) => p.0.mentions(is) || p.1.mentions(is),
+        })
     }
 
     /// Put `with(atom)` for every atom that it knows.
@@ -456,6 +466,7 @@ mod tests {
         assert_eq!((&h * &w).exact_div(&w), Some(h.clone()));
         assert_eq!((&h * 6).exact_div(&Int::from(3)), Some(&h * 2));
         assert_eq!((&h * 6).exact_div(&Int::from(4)), None);
+        assert_eq!(Int::from(0).exact_div(&Int::from(0)), None);
         assert_eq!((&h + 1).floor_div(&Int::from(2)).map(|d| d.to_string()).as_deref(), Some("(1 + h)/(2)"));
     }
 
@@ -484,6 +495,15 @@ mod tests {
         assert!(!Int::element(0, 0).surely_non_negative());
         assert!(!(&big + &big).surely_non_negative());
         assert_eq!((&big + &big).name(), None);
+    }
+
+    #[test]
+    fn what_is_provably_smaller_needs_no_minimum() {
+        let h = n("h");
+        assert_eq!(h.lesser(&(&h + 2)), h);
+        assert_eq!(h.greater(&Int::from(0)), h);
+        assert_eq!((&h * 2).greater(&h), &h * 2);
+        assert_eq!(h.lesser(&h), h);
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::ops::{CallView, def};
 /// `None` when a rule can say no more.
 pub type Outcome = Option<()>;
 
+/// No shape of a higher rank is followed: a file decides ranks, and a chain of calls can double them.
+pub const MAX_RANK: usize = 64;
+
 /// One call under inference. Reads like the [`CallView`] that it wraps; collects what is known of the results.
 pub struct Infer<'g> {
     call: CallView<'g>,
@@ -31,9 +34,11 @@ impl<'g> Deref for Infer<'g> {
 }
 
 impl Infer<'_> {
-    /// Result `slot` is a tensor of `dtype` with `dims`.
-    pub fn set(&mut self, slot: usize, dtype: DType, dims: impl IntoIterator<Item = Int>) {
-        self.set_type(slot, Type::tensor(dtype, Shape::of(dims)));
+    /// Result `slot` is a tensor of `dtype` (where that is known) with `dims`.
+    pub fn set(&mut self, slot: usize, dtype: impl Into<Option<DType>>, dims: impl IntoIterator<Item = Int>) {
+        let dims: Vec<Int> = dims.into_iter().take(MAX_RANK + 1).collect();
+        let shape = if dims.len() > MAX_RANK { Shape::UNKNOWN } else { Shape::of(dims) };
+        self.set_type(slot, Type::Tensor { dtype: dtype.into(), shape });
     }
 
     /// Result `slot` is of this type.
@@ -51,9 +56,14 @@ impl Infer<'_> {
     }
 
     /// Result `slot` is a tensor whose rank alone is known: each size is a measurement of the result.
-    pub fn set_rank(&mut self, slot: usize, dtype: DType, rank: usize) {
-        let dims: Vec<Int> = (0..rank).map(|axis| self.fresh(slot, axis)).collect();
+    pub fn set_rank(&mut self, slot: usize, dtype: impl Into<Option<DType>>, rank: usize) {
+        let dims: Vec<Int> = (0..rank.min(MAX_RANK + 1)).map(|axis| self.fresh(slot, axis)).collect();
         self.set(slot, dtype, dims);
+    }
+
+    /// How many result slots there are, left-out ones included.
+    pub fn result_count(&self) -> usize {
+        self.results.len()
     }
 
     /// The elements of result `slot`, a tensor of rank 0 or 1: see [`content`](crate::ops::call::content).

@@ -6,15 +6,18 @@
 
 pub mod arith;
 pub mod call;
+pub mod dims;
 pub mod elementwise;
 mod infer;
 pub mod schema;
+pub mod shape;
+pub mod slice;
 mod table;
 #[cfg(test)]
 mod testing;
 
 pub use call::CallView;
-pub use infer::{Infer, Outcome, infer_node};
+pub use infer::{Infer, MAX_RANK, Outcome, infer_node};
 
 use smallvec::SmallVec;
 
