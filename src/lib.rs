@@ -17,11 +17,18 @@
 //! * Only `onnx` sees generated protobuf types. Only `ir` sees petgraph. Only `cli` prints, exits or reads the
 //!   environment.
 
+pub mod census;
+#[doc(hidden)]
+pub mod cli;
+pub mod error;
+pub mod interface;
 pub mod ir;
 pub mod model;
 pub mod onnx;
 pub mod ops;
+pub mod optimizer;
 pub mod passes;
 pub mod report;
 pub mod rewrite;
 pub mod rules;
+pub mod target;

@@ -14,6 +14,13 @@ pub struct OpsetImport {
     pub version: i64,
 }
 
+impl OpsetImport {
+    /// Whether this is of the default domain, ai.onnx.
+    pub fn is_default(&self) -> bool {
+        self.domain.is_empty() || self.domain == "ai.onnx"
+    }
+}
+
 /// A model as read from a file: the graph in canonical spelling, and everything around it that is carried through.
 #[derive(Clone, Debug, Default)]
 pub struct Model {
@@ -40,6 +47,13 @@ pub struct Model {
 impl Model {
     /// The opset of the default domain that the nodes are written in.
     pub fn opset(&self) -> i64 {
-        self.opset_imports.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx").map_or(1, |o| o.version)
+        self.opset_imports.iter().find(|o| o.is_default()).map_or(1, |o| o.version)
+    }
+
+    /// Have the nodes written in another opset of the default domain. A model that uses none stays without.
+    pub fn set_opset(&mut self, version: i64) {
+        if let Some(import) = self.opset_imports.iter_mut().find(|o| o.is_default()) {
+            import.version = version;
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::interface::Interface;
 use crate::rewrite::Exactness;
 
 /// What one step did.
@@ -69,17 +70,27 @@ pub struct Census {
 /// What a run did to a model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Report {
+    /// The target, as `--target` calls it.
+    pub target: String,
+    /// The opset of the default domain that the model is written in.
+    pub opset: i64,
     /// Every step, in order.
     pub steps: Vec<Step>,
+    /// The loosest exactness among what fired.
+    pub exactness: Exactness,
     /// The model as it was.
     pub before: Census,
     /// The model as it is.
     pub after: Census,
+    /// Its inputs and outputs.
+    pub interface: Interface,
+    /// What else there is to say, of the file or of the target.
+    pub notes: Vec<String>,
 }
 
 impl Report {
-    /// The loosest exactness among what fired.
-    pub fn exactness(&self) -> Exactness {
-        self.steps.iter().map(|s| s.exactness).max().unwrap_or_default()
+    /// Whether anything was changed.
+    pub fn changed(&self) -> bool {
+        self.steps.iter().any(Step::changed)
     }
 }

@@ -66,6 +66,11 @@ pub trait Pass: Send + Sync {
     /// What the pass does, in a sentence or a few: the text of `explain`.
     fn doc(&self) -> &'static str;
 
+    /// Names within the pass that `enabled` is asked about by themselves: its rules.
+    fn parts(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
     /// Edit `graph` and say what changed. Running twice changes nothing the second time.
     ///
     /// # Errors

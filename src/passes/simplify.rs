@@ -26,6 +26,10 @@ impl Pass for Simplify {
         include_str!("simplify.rs")
     }
 
+    fn parts(&self) -> Vec<&'static str> {
+        self.rules.iter().map(|e| e.rule.name()).collect()
+    }
+
     fn run(&self, graph: &mut Graph, cx: &Context<'_>) -> Result<Step, Fault> {
         let enabled: Vec<&Rule> = self.rules.iter().map(|e| &e.rule).filter(|r| (cx.enabled)(r.name())).collect();
         Ok(apply(graph, &enabled, cx.settings())?)

@@ -1,0 +1,278 @@
+//! The command line: what can be said, and how `--help` explains it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::interface::Size;
+use crate::target;
+
+const EXAMPLES: &str = "\
+Examples:
+  onnx-slim optimize model.onnx -o slim.onnx
+  onnx-slim optimize model.onnx --target tensorrt --input-shape x:1,3,224,224
+  onnx-slim optimize *.onnx --out-dir slim/
+  onnx-slim inspect model.onnx
+  onnx-slim check model.onnx slim.onnx
+  onnx-slim explain fold-batchnorm
+
+Exit codes: 0 done; 1 a model could not be handled, or the check found a difference; 2 the command line is wrong.";
+
+/// Make an ONNX model the smallest and fastest form its target runs well, and prove that it computes the same.
+#[derive(Debug, Parser)]
+#[command(name = "onnx-slim", version, about, after_help = EXAMPLES, max_term_width = 100, disable_help_subcommand = true)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub verb: Verb,
+    #[command(flatten)]
+    pub noise: Noise,
+}
+
+/// How much is said on stderr.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Noise {
+    /// Say more on stderr; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// Say nothing but errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Simplify models and prove that the results compute the same
+    Optimize(Box<Optimize>),
+    /// Find out whether two models compute the same
+    Check(Check),
+    /// Show what a model holds: its interface, operators, parameters
+    Inspect(Inspect),
+    /// Tell what a rule or pass does, from its own documentation; without a name, list them
+    Explain(Explain),
+    /// Print a completion script for a shell
+    Completions(Completions),
+}
+
+const OPTIMIZE_EXAMPLES: &str = "\
+Examples:
+  onnx-slim optimize model.onnx                              writes model.slim.onnx beside it
+  onnx-slim optimize model.onnx -o model.onnx                in place
+  onnx-slim optimize big.onnx -o slim.onnx --external-data   weights in slim.onnx.data
+  onnx-slim optimize a.onnx b.onnx --out-dir slim/           several at once
+  onnx-slim optimize model.onnx --input-shape x:1,3,224,224  with the sizes of an input fixed
+  onnx-slim optimize - -o - < model.onnx > slim.onnx         as a filter
+  onnx-slim optimize model.onnx --report json                what was done, as data
+
+After optimizing, original and result are run on the same inputs and compared. When they differ, the first edit at
+fault is named, nothing is written and the exit code is 1. When nothing helps, the output is a copy of the input.";
+
+#[derive(Debug, Args)]
+#[command(after_help = OPTIMIZE_EXAMPLES)]
+pub(super) struct Optimize {
+    /// Models to optimize; `-` is standard input
+    #[arg(required = true, value_name = "IN")]
+    pub inputs: Vec<PathBuf>,
+    /// Where to write the result; `-` is standard output [default: IN with .slim.onnx for .onnx]
+    #[arg(short, long, value_name = "OUT", conflicts_with = "out_dir")]
+    pub output: Option<PathBuf>,
+    /// Write every result into this folder, under its input's name
+    #[arg(long, value_name = "DIR")]
+    pub out_dir: Option<PathBuf>,
+    /// The runtime that will run the model
+    #[arg(short, long, value_name = "TARGET", default_value = "onnx", value_parser = targets())]
+    pub target: String,
+    /// Fix or name the sizes of an input: `x:1,3,224,224`, `x:batch,3,h,w`; once per input
+    #[arg(long, value_name = "NAME:SIZES", value_parser = input_shape)]
+    pub input_shape: Vec<(String, Vec<Size>)>,
+    /// Do not run original and result to compare them
+    #[arg(long, conflicts_with_all = ["check_data", "check_budget", "engine"])]
+    pub no_check: bool,
+    /// Compare on these inputs: arrays under the names of the inputs
+    #[arg(long, value_name = "FILE.npz")]
+    pub check_data: Option<PathBuf>,
+    /// Stop comparing after about this many seconds of each model
+    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
+    pub check_budget: Duration,
+    /// What runs the models
+    #[arg(long, value_enum, default_value_t = Engine::default())]
+    pub engine: Engine,
+    /// Leave out a rule or pass
+    #[arg(long, value_name = "RULE")]
+    pub disable: Vec<String>,
+    /// Apply nothing but this rule or pass
+    #[arg(long, value_name = "RULE")]
+    pub only: Vec<String>,
+    /// Write the model as text after each run of a pass: to a file, into a folder, or to standard output
+    #[arg(long, value_name = "PASS[=PATH]", value_parser = dump)]
+    pub dump_after: Vec<Dump>,
+    /// Print a report on standard output
+    #[arg(long, value_enum)]
+    pub report: Option<Format>,
+    /// Keep weights in a file beside the model, whatever its size
+    #[arg(long)]
+    pub external_data: bool,
+    /// Make inputs that have a default value constants; callers cannot pass them any more
+    #[arg(long)]
+    pub freeze_defaults: bool,
+    /// Keep calls of functions that the model defines, instead of putting the function's nodes in their place
+    #[arg(long)]
+    pub keep_functions: bool,
+}
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  onnx-slim check original.onnx slim.onnx
+  onnx-slim check original.onnx slim.onnx --data inputs.npz
+  onnx-slim check original.onnx slim.onnx --engine tract,ort";
+
+#[derive(Debug, Args)]
+#[command(after_help = CHECK_EXAMPLES)]
+pub(super) struct Check {
+    /// The model that is right
+    #[arg(value_name = "A")]
+    pub original: PathBuf,
+    /// The model that should compute the same
+    #[arg(value_name = "B")]
+    pub other: PathBuf,
+    /// What runs the models; each engine compares them by itself
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "tract")]
+    pub engine: Vec<Engine>,
+    /// Compare on these inputs: arrays under the names of the inputs
+    #[arg(long, value_name = "FILE.npz")]
+    pub data: Option<PathBuf>,
+    /// Stop after about this many seconds
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub budget: Duration,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Inspect {
+    /// The model; `-` is standard input
+    pub model: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// A rule or pass, as `--disable` and the report call it
+    #[arg(value_name = "RULE|PASS")]
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// What runs models.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Engine {
+    /// Built in
+    #[default]
+    Tract,
+    /// An onnxruntime library, found through ORT_DYLIB_PATH
+    Ort,
+}
+
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For programs: one object, or an array when there are several models
+    Json,
+    /// For people
+    Table,
+}
+
+/// A request for the model's text after a pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Dump {
+    /// The pass.
+    pub pass: String,
+    /// A file or folder; none for standard output.
+    pub to: Option<PathBuf>,
+}
+
+fn targets() -> PossibleValuesParser {
+    PossibleValuesParser::new(target::ALL.map(|t| t.name))
+}
+
+fn input_shape(text: &str) -> Result<(String, Vec<Size>), String> {
+    // Names of inputs may hold colons ("images:0"); sizes do not.
+    let (name, sizes) = text.rsplit_once(':').ok_or("expected NAME:SIZES, such as x:1,3,224,224")?;
+    if name.is_empty() {
+        return Err("expected the name of an input before the colon".into());
+    }
+    if sizes.trim().is_empty() {
+        return Ok((name.into(), Vec::new()));
+    }
+    let sizes = sizes.split(',').map(|size| match size.trim() {
+        "" => Err("a size is missing between the commas".to_string()),
+        size if size.starts_with(['-', '+', '?']) => Err(format!("{size} is not a size; an open one gets a name")),
+        size if size.starts_with(|c: char| c.is_ascii_digit()) => match size.parse::<usize>() {
+            Ok(n) if i64::try_from(n).is_ok() => Ok(Size::Number(n)),
+            _ => Err(format!("{size} is not a size")),
+        },
+        size => Ok(Size::Name(size.into())),
+    });
+    Ok((name.into(), sizes.collect::<Result<_, _>>()?))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok()).ok_or_else(|| "not a number of seconds".into())
+}
+
+fn dump(text: &str) -> Result<Dump, String> {
+    let (pass, to) = match text.split_once('=') {
+        Some((_, "")) => return Err("a file or folder is missing after =".into()),
+        Some((pass, to)) => (pass, Some(to.into())),
+        None => (text, None),
+    };
+    Ok(Dump { pass: pass.into(), to })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn input_shapes_are_numbers_and_names() {
+        let (name, sizes) = input_shape("images:0:batch,3,224, 224").unwrap();
+        assert_eq!(name, "images:0");
+        assert_eq!(sizes, [Size::from("batch"), Size::from(3), Size::from(224), Size::from(224)]);
+        assert_eq!(input_shape("scalar:").unwrap().1, []);
+        for wrong in ["x", ":1,2", "x:1,,2", "x:-1", "x:3x", "x:99999999999999999999"] {
+            assert!(input_shape(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_dump_goes_where_it_is_told() {
+        assert_eq!(dump("fuse").unwrap(), Dump { pass: "fuse".into(), to: None });
+        assert_eq!(dump("fuse=a=b.txt").unwrap(), Dump { pass: "fuse".into(), to: Some("a=b.txt".into()) });
+        assert!(dump("fuse=").is_err());
+    }
+
+    #[test]
+    fn a_budget_is_a_length_of_time() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for wrong in ["-1", "nan", "inf", "1e300", "soon"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! `inspect`: what a model holds.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::census;
+use crate::cli::{End, args, render};
+use crate::error::Error;
+use crate::interface::{Interface, Port};
+use crate::ir::{Graph, Tensor};
+use crate::model::Model;
+use crate::passes::infer_shapes;
+use crate::report::Census;
+
+/// What is printed.
+#[derive(Serialize)]
+struct Inspection {
+    model: String,
+    ir_version: i64,
+    /// Versions by domain; the default domain is `ai.onnx`.
+    opsets: BTreeMap<String, i64>,
+    #[serde(flatten)]
+    interface: Interface,
+    /// Graphs within nodes: branches and loop bodies.
+    bodies: usize,
+    #[serde(flatten)]
+    census: Census,
+    /// Constants by element type.
+    constants: BTreeMap<&'static str, Constants>,
+    notes: Vec<String>,
+}
+
+#[derive(Default, Serialize)]
+struct Constants {
+    tensors: usize,
+    elements: u64,
+    bytes: u64,
+}
+
+pub(super) fn run(args: &args::Inspect) -> anyhow::Result<End> {
+    let mut model = Model::read(&args.model).map_err(Error::from)?;
+    infer_shapes(&mut model.graph);
+    let found = inspect(&args.model.display().to_string(), model);
+    let text = if args.json { format!("{}\n", serde_json::to_string_pretty(&found)?) } else { for_people(&found) };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(End::Done)
+}
+
+fn inspect(name: &str, model: Model) -> Inspection {
+    let mut constants: BTreeMap<&'static str, Constants> = BTreeMap::new();
+    for tensor in tensors(&model.graph) {
+        let row = constants.entry(tensor.dtype().name()).or_default();
+        row.tensors += 1;
+        row.elements += tensor.len() as u64;
+        row.bytes += tensor.stored_bytes() as u64;
+    }
+    let domain = |d: &str| if d.is_empty() { "ai.onnx".to_string() } else { d.to_string() };
+    Inspection {
+        model: name.into(),
+        ir_version: model.ir_version,
+        opsets: model.opset_imports.iter().map(|o| (domain(&o.domain), o.version)).collect(),
+        interface: Interface::of(&model.graph),
+        bodies: model.graph.scopes().count() - 1,
+        census: census::take(&model),
+        constants,
+        notes: model.notes,
+    }
+}
+
+fn tensors(graph: &Graph) -> impl Iterator<Item = &Tensor> {
+    graph.values().filter_map(|v| graph.value(v).constant().or_else(|| graph.value(v).default()))
+}
+
+fn for_people(found: &Inspection) -> String {
+    let opsets: Vec<String> = found.opsets.iter().map(|(domain, version)| format!("{domain} {version}")).collect();
+    let mut text = format!(
+        "{}: {}, IR version {}, opset {}\n",
+        found.model,
+        render::bytes(found.census.file_bytes),
+        found.ir_version,
+        opsets.join(", ")
+    );
+    ports(&mut text, "inputs", &found.interface.inputs);
+    ports(&mut text, "outputs", &found.interface.outputs);
+    let bodies = match found.bodies {
+        0 => String::new(),
+        n => format!(", in the main graph and {n} inside nodes"),
+    };
+    let _ = writeln!(text, "\n{} nodes{bodies}", found.census.nodes);
+    let mut ops: Vec<(&String, &usize)> = found.census.ops.iter().collect();
+    ops.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+    let rows: Vec<[String; 2]> = ops.into_iter().map(|(op, n)| [op.clone(), n.to_string()]).collect();
+    text.push_str(&render::columns(&rows));
+    let _ = writeln!(
+        text,
+        "\n{} parameters, {}",
+        render::count(found.census.parameters),
+        render::bytes(found.census.parameter_bytes)
+    );
+    let rows: Vec<[String; 4]> = found
+        .constants
+        .iter()
+        .map(|(dtype, c)| {
+            let tensors = format!("{} tensor{}", c.tensors, if c.tensors == 1 { "" } else { "s" });
+            [dtype.to_string(), tensors, render::count(c.elements), render::bytes(c.bytes)]
+        })
+        .collect();
+    text.push_str(&render::columns(&rows));
+    let macs = match found.census.macs {
+        Some(macs) => format!("{} multiply-accumulates per run", render::count(macs)),
+        None => "multiply-accumulates depend on sizes that are open".into(),
+    };
+    let _ = writeln!(text, "\n{macs}");
+    for note in &found.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
+    text
+}
+
+fn ports(text: &mut String, title: &str, ports: &[Port]) {
+    let _ = writeln!(text, "\n{title}");
+    let width = ports.iter().map(|p| p.name.chars().count()).max().unwrap_or_default();
+    for port in ports {
+        let optional = if port.optional { "  (has a default)" } else { "" };
+        let _ = writeln!(text, "  {:width$}  {}{optional}", port.name, port.ty);
+    }
+}

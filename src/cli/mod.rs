@@ -1,0 +1,97 @@
+//! The command line: the only module that prints, exits or reads the environment.
+
+mod args;
+mod explain;
+mod guard;
+mod inspect;
+mod optimize;
+mod render;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use tracing_subscriber::filter::LevelFilter;
+
+use args::{Cli, Noise, Verb};
+
+/// How a run ended that was not stopped by an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Everything was done.
+    Done,
+    /// A model could not be handled, or two models differ. It has been said.
+    Failed,
+}
+
+/// The command line is wrong: exit code 2, worded and laid out as clap does.
+fn usage(message: impl std::fmt::Display) -> anyhow::Error {
+    Cli::command().error(clap::error::ErrorKind::ValueValidation, message).into()
+}
+
+/// Run the program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return clap_says(&error),
+    };
+    log(cli.noise);
+    guard::install(cli.noise);
+    // Models nest; the thread that works on them has room for the deepest that is read.
+    let work = move || guard::run(|| dispatch(cli));
+    let ended = std::thread::Builder::new().stack_size(guard::STACK).spawn(work).map(std::thread::JoinHandle::join);
+    let result = match ended {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(anyhow::anyhow!("a defect of onnx-slim: the work was cut short")),
+        Err(error) => Err(anyhow::Error::from(error).context("no thread can be started")),
+    };
+    match result {
+        Ok(End::Done) => ExitCode::SUCCESS,
+        Ok(End::Failed) => ExitCode::from(1),
+        // Whoever read our output has seen enough.
+        Err(error) if render::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => match error.downcast_ref::<clap::Error>() {
+            Some(error) => clap_says(error),
+            None => {
+                render::error(&error, None);
+                ExitCode::from(1)
+            }
+        },
+    }
+}
+
+fn clap_says(error: &clap::Error) -> ExitCode {
+    // Help that nobody reads is no failure.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<End> {
+    match cli.verb {
+        Verb::Optimize(args) => optimize::run(*args, cli.noise),
+        Verb::Check(_) => Err(usage("no engine is built in")),
+        Verb::Inspect(args) => inspect::run(&args),
+        Verb::Explain(args) => explain::run(&args),
+        Verb::Completions(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "onnx-slim", &mut script);
+            io::stdout().write_all(&script)?;
+            Ok(End::Done)
+        }
+    }
+}
+
+/// Have the library's events told on stderr.
+fn log(noise: Noise) {
+    let level = match noise.verbose {
+        0 => return,
+        1 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_ansi(render::colours(&io::stderr()))
+        .without_time()
+        .init();
+}

@@ -1,0 +1,136 @@
+//! Why a model is not optimized: what is wrong, where, and what to try.
+//!
+//! An [`Error`] displays as one line. [`Error::details`] are the lines below it, one per place, and [`Error::hint`]
+//! says what to try next.
+
+use crate::interface::ShapeFault;
+use crate::onnx::{ReadError, WriteError};
+use crate::passes::pipeline::PassError;
+
+/// Why a model is not optimized.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file is not a model.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The result cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// An input cannot have the shape that was asked for.
+    #[error(transparent)]
+    Shape(#[from] ShapeFault),
+    /// A name that is neither a rule's nor a pass's.
+    #[error("there is no rule or pass called \"{name}\"")]
+    NoSuchRule {
+        /// The name.
+        name: String,
+        /// Names that look like it.
+        similar: Vec<String>,
+    },
+    /// A pass could not finish.
+    #[error("a defect of onnx-slim in {0}")]
+    Pass(#[from] PassError),
+    /// The result computes something else than the original.
+    #[error("the result computes something else than the original")]
+    Different {
+        /// The first edit that makes the difference, where it was found: a rule and a node.
+        guilty: Option<Guilty>,
+        /// Where and by how much the two differ.
+        differences: Vec<String>,
+    },
+}
+
+/// The first edit that makes a difference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guilty {
+    /// The rule or pass, as `--disable` calls it.
+    pub rule: String,
+    /// The node or value that it was applied to.
+    pub at: String,
+}
+
+impl Error {
+    /// The places that are wrong, one line each.
+    pub fn details(&self) -> Vec<String> {
+        match self {
+            Error::Different { guilty, differences } => {
+                let guilty =
+                    guilty.iter().map(|g| format!("the first difference comes from {} at \"{}\"", g.rule, g.at));
+                guilty.chain(differences.iter().cloned()).collect()
+            }
+            Error::Pass(_) | Error::Read(_) | Error::Write(_) | Error::Shape(_) | Error::NoSuchRule { .. } => {
+                Vec::new()
+            }
+        }
+    }
+
+    /// What to try next, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Read(error) => error.hint().map(str::to_string),
+            Error::Write(WriteError::TooLarge(_)) => Some("pass --external-data".into()),
+            Error::Write(_) => None,
+            Error::Shape(ShapeFault::Fixed { .. }) => {
+                Some("a size that the model fixes stays: export the model again with that dimension open".into())
+            }
+            Error::Shape(_) => Some("onnx-slim inspect MODEL lists the inputs".into()),
+            Error::NoSuchRule { similar, .. } => Some(match &similar[..] {
+                [] => "onnx-slim explain lists them".into(),
+                similar => format!("did you mean {}?", similar.join(" or ")),
+            }),
+            Error::Pass(error) => Some(format!("please report it; --disable {} goes around it", error.pass)),
+            Error::Different { guilty, .. } => Some(match guilty {
+                Some(guilty) => {
+                    format!("a defect of onnx-slim, please report it; --disable {} goes around it", guilty.rule)
+                }
+                None => "a defect of onnx-slim, please report it".into(),
+            }),
+        }
+    }
+}
+
+/// Names among `known` that `name` may be a slip of, best first: at most three.
+pub fn similar<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let limit = (name.chars().count() / 3).max(1);
+    let mut found: Vec<(usize, &str)> = known
+        .into_iter()
+        .map(|k| (if k.contains(name) && name.len() > 2 { 1 } else { distance(name, k) }, k))
+        .filter(|(d, _)| *d <= limit)
+        .collect();
+    found.sort_unstable();
+    found.into_iter().take(3).map(|(_, k)| k.to_string()).collect()
+}
+
+/// Edits (insert, delete, change one character) that make `b` of `a`.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, to) in b.iter().enumerate() {
+            let change = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_are_recognized() {
+        let known = ["fold-batchnorm", "drop-identity", "drop-cast", "fuse-gelu"];
+        assert_eq!(similar("fold-batchnrom", known), ["fold-batchnorm"]);
+        assert_eq!(similar("batchnorm", known), ["fold-batchnorm"]);
+        assert_eq!(similar("quantize", known), [""; 0]);
+    }
+
+    #[test]
+    fn distance_counts_edits() {
+        assert_eq!((distance("kitten", "sitting"), distance("", "abc"), distance("abc", "abc")), (3, 3, 0));
+    }
+}

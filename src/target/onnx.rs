@@ -1,0 +1,7 @@
+//! Any runtime that follows the ONNX specification: the model keeps its opset, and nothing is assumed.
+
+use crate::ops::schema::NEWEST_OPSET;
+use crate::target::Profile;
+
+/// No runtime in particular.
+pub static ONNX: Profile = Profile { name: "onnx", oldest_opset: 1, newest_opset: NEWEST_OPSET as i64, notes: &[] };

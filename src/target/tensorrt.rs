@@ -1,0 +1,14 @@
+//! NVIDIA TensorRT through its ONNX parser. Opsets from the ONNX opset guide of release 11 and the parser's list of
+//! operators (9 to 25; 10.15 goes to 24, 10.0 to 20, 8.6 to 17).
+
+use crate::target::Profile;
+
+/// TensorRT, release 11.
+pub static TENSORRT: Profile = Profile {
+    name: "tensorrt",
+    oldest_opset: 9,
+    newest_opset: 25,
+    notes: &[
+        "an input with an open dimension needs a range when the engine is built: trtexec --minShapes, --optShapes, --maxShapes",
+    ],
+};
