@@ -3,7 +3,7 @@
 
     models.py --bin PATH FILE_OR_FOLDER... [--best peers.json] [--jobs 2] [--filter TEXT] [--json FILE] [-- FLAG...]
 
-`--best` is {model name: node count, or {tool: node count}} as `benches/compare.py --json` writes it; the last column is
+`--best` is {model name: node count, or {tool: node count}} as `benches/compare.py --best` writes it; the last column is
 the smallest count any of them reached. Flags after `--` go to `optimize`.
 
 Numbers are equal when the largest difference is below 1e-3 of the largest value of that output: what a few hundred
