@@ -726,12 +726,15 @@ impl Graph {
 
     /// Remove a body with everything in it.
     pub fn remove_scope(&mut self, scope: ScopeId) {
+        let mut read: Vec<ValueId> = self.scope(scope).outputs.iter().map(|o| o.value).collect();
         while !self.scope(scope).outputs.is_empty() {
             self.remove_output(scope, self.scope(scope).outputs.len() - 1);
         }
         // Cut all wires first: then the order of removal does not matter.
         let nodes: Vec<NodeId> = self.nodes_of(scope).collect();
         for &n in &nodes {
+            read.extend(self.operands(n).flatten());
+            read.extend(self.captures(n));
             self.truncate_operands(n, 0);
             let bodies: Vec<ScopeId> = self.node(n).bodies().collect();
             for body in bodies {
@@ -744,6 +747,12 @@ impl Graph {
         }
         for input in std::mem::take(&mut self.scope_mut(scope).inputs) {
             self.values[input.index()] = None;
+        }
+        // A constant of an outer scope stays, even if nobody else reads it: the caller may still name it.
+        for value in read {
+            if self.has_value(value) && self.value(value).scope == scope {
+                self.prune_constant(value);
+            }
         }
         self.scopes[scope.0 as usize] = None;
     }

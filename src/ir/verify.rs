@@ -3,6 +3,7 @@
 //! * Every operand, result, output and use names something that is there.
 //! * Wiring agrees in both directions: a value is in its producer's results, a use is in its user's operands, and the
 //!   use's place is the place that the user remembers.
+//! * Every value is in a scope that is there.
 //! * A node reads only values of its own scope or of scopes around it.
 //! * Each body is named by exactly one attribute of the node that is its parent, and the parent is there.
 //! * No scope has a cycle, also not one through a body.
@@ -95,6 +96,9 @@ fn check_wiring(graph: &Graph, defects: &mut Vec<Defect>) {
     }
     for value in graph.values() {
         let v = graph.value(value);
+        if !graph.has_scope(v.scope()) {
+            found(format!("value \"{}\"", v.name), "its graph has been removed");
+        }
         if v.origin() == Origin::Constant {
             let sound = v.constant().is_some_and(|t| match &v.ty {
                 Type::Tensor { dtype, shape } => {

@@ -28,6 +28,10 @@ impl Pass for FoldShapes {
         let mut step = Step::default();
         let scopes: Vec<ScopeId> = graph.scopes().collect();
         for scope in scopes {
+            // Its node may have died since.
+            if !graph.has_scope(scope) {
+                continue;
+            }
             for node in graph.schedule(scope) {
                 if !graph.has_node(node) {
                     continue;

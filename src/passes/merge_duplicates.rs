@@ -30,6 +30,10 @@ impl Pass for MergeDuplicates {
         merge_constants(graph, cx, &mut step);
         let scopes: Vec<ScopeId> = graph.scopes().collect();
         for scope in scopes {
+            // Its node may have died since.
+            if !graph.has_scope(scope) {
+                continue;
+            }
             merge_calls(graph, scope, cx, &mut step);
         }
         Ok(step)
