@@ -13,6 +13,7 @@ pub mod schema;
 pub mod shape;
 pub mod slice;
 mod table;
+pub mod target;
 #[cfg(test)]
 mod testing;
 

@@ -73,11 +73,19 @@ enum Kind {
     },
     Op {
         ops: SmallVec<[OpKind; 1]>,
-        /// `None` matches any operands.
-        operands: Option<Vec<Pat>>,
+        operands: Vec<Pat>,
+        /// What slots beyond those of `operands` may hold.
+        rest: Rest,
         bind: Option<Call>,
     },
     Either(Pat, Pat),
+}
+
+/// What operand slots beyond those of a pattern may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    Nothing,
+    Anything,
 }
 
 /// Matches a constant whose every element is exactly `value`, where a plain number matches within one part in 10⁴.
@@ -87,13 +95,14 @@ pub fn exactly(value: f64) -> Pat {
 
 /// Matches a call of any of these operators, whatever its operands.
 pub fn any_of(ops: &[OpKind]) -> Pat {
-    Pat(Arc::new(Kind::Op { ops: ops.into(), operands: None, bind: None }))
+    Pat(Arc::new(Kind::Op { ops: ops.into(), operands: Vec::new(), rest: Rest::Anything, bind: None }))
 }
 
 impl OpKind {
     /// A pattern for a call of this operator on operands that match. Slots beyond the pattern's must be empty.
     pub fn of(self, operands: impl Operands) -> Pat {
-        Pat(Arc::new(Kind::Op { ops: SmallVec::from_iter([self]), operands: Some(operands.list()), bind: None }))
+        let (ops, operands) = (SmallVec::from_iter([self]), operands.list());
+        Pat(Arc::new(Kind::Op { ops, operands, rest: Rest::Nothing, bind: None }))
     }
 
     /// A pattern for any call of this operator.
@@ -106,8 +115,19 @@ impl Pat {
     /// Bind the matched call to `name`. Only a pattern of an operator binds a call.
     pub fn bind(self, name: Call) -> Pat {
         match Arc::unwrap_or_clone(self.0) {
-            Kind::Op { ops, operands, .. } => Pat(Arc::new(Kind::Op { ops, operands, bind: Some(name) })),
+            Kind::Op { ops, operands, rest, .. } => Pat(Arc::new(Kind::Op { ops, operands, rest, bind: Some(name) })),
             other => panic!("only an operator pattern binds a call, got {other:?}"),
+        }
+    }
+
+    /// The first operands match these; slots beyond may hold anything.
+    #[must_use]
+    pub fn on(self, first: impl Operands) -> Pat {
+        match Arc::unwrap_or_clone(self.0) {
+            Kind::Op { ops, bind, .. } => {
+                Pat(Arc::new(Kind::Op { ops, operands: first.list(), rest: Rest::Anything, bind }))
+            }
+            other => panic!("only an operator pattern has operands, got {other:?}"),
         }
     }
 
@@ -135,21 +155,16 @@ impl Pat {
     fn at_node(&self, m: &mut Match<'_>, node: NodeId) -> bool {
         match &*self.0 {
             Kind::Either(a, b) => m.attempt(|m| a.at_node(m, node)) || m.attempt(|m| b.at_node(m, node)),
-            Kind::Op { ops, operands, bind } => {
+            Kind::Op { ops, operands, rest, bind } => {
                 let op = m.graph.node(node).op;
                 if !ops.contains(&op) {
                     return false;
                 }
-                let fits = match operands {
-                    None => true,
-                    Some(operands) => {
-                        m.graph.operand_count(node) <= operands.len()
-                            && (m.attempt(|m| in_order(m, node, operands, [0, 1]))
-                                || ops::def(op).commutes
-                                    && operands.len() >= 2
-                                    && m.attempt(|m| in_order(m, node, operands, [1, 0])))
-                    }
-                };
+                let fits = (*rest == Rest::Anything || m.graph.operand_count(node) <= operands.len())
+                    && (m.attempt(|m| in_order(m, node, operands, [0, 1]))
+                        || ops::def(op).commutes
+                            && operands.len() >= 2
+                            && m.attempt(|m| in_order(m, node, operands, [1, 0])));
                 if fits {
                     m.nodes.push(node);
                 }
@@ -406,13 +421,13 @@ impl fmt::Display for Pat {
             Kind::OptConst(OptConst(n)) => write!(f, "{n}?"),
             Kind::Scalar { value, .. } => write!(f, "{value}"),
             Kind::Either(a, b) => write!(f, "({a} | {b})"),
-            Kind::Op { ops, operands, .. } => {
+            Kind::Op { ops, operands, rest, .. } => {
                 let names: Vec<_> = ops.iter().map(|o| o.name()).collect();
-                let operands = match operands {
-                    None => "…".to_string(),
-                    Some(list) => list.iter().map(Pat::to_string).collect::<Vec<_>>().join(", "),
-                };
-                write!(f, "{}({operands})", names.join("|"))
+                let mut operands: Vec<String> = operands.iter().map(Pat::to_string).collect();
+                if *rest == Rest::Anything {
+                    operands.push("…".into());
+                }
+                write!(f, "{}({})", names.join("|"), operands.join(", "))
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use crate::rewrite::Rule;
 
+mod support;
+
 /// A rule with the manual page that `explain` prints: the doc comment of its file.
 pub struct Entry {
     /// The rule.
@@ -23,5 +25,25 @@ macro_rules! rules {
 
 rules! {
     drop_identity,
+    drop_dropout,
+    drop_cast,
+    merge_casts,
+    resolve_cast_like,
+    drop_add_zero,
+    drop_sub_zero,
+    drop_mul_one,
+    drop_div_one,
+    drop_pow_one,
+    drop_views,
+    merge_views,
+    drop_transpose,
+    merge_transposes,
     fold_batchnorm,
+    fold_batchnorm_forward,
+    fold_scale,
+    fold_scale_through_bias,
+    fold_scale_forward,
+    fold_shift,
+    fold_shift_forward,
+    matmul_add_to_gemm,
 }

@@ -1,0 +1,16 @@
+//! `x / 1` is `x`.
+//!
+//! Declines where the constant's shape would make the result larger than `x`.
+
+use crate::rules::support::broadcast::keeps_shape;
+use crate::rules::support::numbers::is_all;
+use crate::rewrite::{Exactness, Rule, applies, constant, require, var};
+
+pub fn rule() -> Rule {
+    let (x, one) = (var("x"), constant("one"));
+    Rule::new("drop-div-one", Exactness::Bitwise, x / one, move |m| {
+        applies(is_all(&m[one], 1.0))?;
+        require(keeps_shape(m, x, &m[one]), "the constant may broadcast x to a larger shape")?;
+        Ok(m[x])
+    })
+}

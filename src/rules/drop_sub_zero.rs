@@ -1,0 +1,16 @@
+//! `x − 0` is `x`.
+//!
+//! Declines where the constant's shape would make the result larger than `x`.
+
+use crate::rules::support::broadcast::keeps_shape;
+use crate::rules::support::numbers::is_all;
+use crate::rewrite::{Exactness, Rule, applies, constant, require, var};
+
+pub fn rule() -> Rule {
+    let (x, zero) = (var("x"), constant("zero"));
+    Rule::new("drop-sub-zero", Exactness::Bitwise, x - zero, move |m| {
+        applies(is_all(&m[zero], 0.0))?;
+        require(keeps_shape(m, x, &m[zero]), "the constant may broadcast x to a larger shape")?;
+        Ok(m[x])
+    })
+}

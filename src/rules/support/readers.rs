@@ -1,0 +1,15 @@
+//! Who reads a value.
+
+use crate::ir::{Graph, NodeId, User, ValueId};
+use crate::rewrite::Match;
+
+/// Whether `node` is the only reader of `value` (through however many of its operands).
+pub fn only_read_by(graph: &Graph, value: ValueId, node: NodeId) -> bool {
+    graph.value(value).users().iter().all(|user| matches!(user, User::Node(n, _) if *n == node))
+}
+
+/// Whether nobody reads any result of the root beyond the first.
+pub fn only_first_is_read(m: &Match<'_>) -> bool {
+    let results = m.graph().results(m.root().id());
+    results.iter().skip(1).flatten().all(|&v| m.graph().value(v).users().is_empty())
+}
