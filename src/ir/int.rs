@@ -229,7 +229,44 @@ impl Int {
         }
         match other.known() {
             Some(b) if b <= 0 => None,
-            _ => Some(Int::atom(Atom::FloorDiv(pair(self, other)?))),
+            Some(b) => self.floor_div_known(b),
+            None => Some(Int::atom(Atom::FloorDiv(pair(self, other)?))),
+        }
+    }
+
+    /// `⌊self / b⌋` for `b` > 0, with whole multiples of `b` outside: `⌊(h − 1) / 2⌋ + 1` is `⌊(h + 1) / 2⌋`; and
+    /// `⌊⌊h / 2⌋ / 2⌋` is `⌊h / 4⌋`.
+    fn floor_div_known(&self, b: i64) -> Option<Int> {
+        let (mut whole, mut rest) = (Vec::new(), Vec::new());
+        for (mono, k) in self.terms() {
+            whole.push((mono.clone(), k.div_euclid(b)));
+            rest.push((mono, k.rem_euclid(b)));
+        }
+        let (whole, rest) = (Int::from_terms(whole)?, Int::from_terms(rest)?);
+        let (rest, b) = match rest.one_division() {
+            Some((x, a, c)) if a.checked_mul(b).is_some() => (x.checked_add(&Int::from(a.checked_mul(c)?))?, a * b),
+            _ => (rest, b),
+        };
+        let part = match rest.known() {
+            Some(r) => Int::from(r.div_euclid(b)),
+            None => Int::atom(Atom::FloorDiv(pair(&rest, &Int::from(b))?)),
+        };
+        whole.checked_add(&part)
+    }
+
+    /// `(x, a, c)` where this is `⌊x / a⌋ + c` with numbers `a` > 0 and `c`.
+    fn one_division(&self) -> Option<(Int, i64, i64)> {
+        let terms = self.terms();
+        let (c, (mono, 1)) = (match &terms[..] {
+            [term] => (0, term),
+            [(one, c), term] if one.is_empty() => (*c, term),
+            _ => return None,
+        }) else {
+            return None;
+        };
+        match &mono[..] {
+            [Atom::FloorDiv(p)] => Some((p.0.clone(), p.1.known().filter(|&a| a > 0)?, c)),
+            _ => None,
         }
     }
 
@@ -476,6 +513,21 @@ mod tests {
         assert_eq!(&big + &big, &big + &big);
         assert_ne!(&big + &big, &big * &big);
         assert_eq!((&big + &big).known(), None);
+    }
+
+    #[test]
+    fn division_has_one_form() {
+        let (h, two) = (n("h"), Int::from(2));
+        let half = |x: &Int| x.floor_div(&two).unwrap();
+        assert_eq!(&half(&(&h - 1)) + 1, half(&(&h + 1)));
+        assert_eq!(half(&half(&h)), h.floor_div(&Int::from(4)).unwrap());
+        assert_eq!(half(&(&half(&(&h + 1)) + 1)), (&h + 3).floor_div(&Int::from(4)).unwrap());
+        assert_eq!(half(&(&h * 3)), &h + &half(&h));
+        assert_eq!(half(&(&h * -1)), &half(&h) - &h);
+        for (text, want) in [(7, 4), (8, 4), (-3, -1)] {
+            let at = |a: &Atom| (*a == Atom::Named("h".into())).then(|| Int::from(text));
+            assert_eq!(half(&(&h + 1)).substitute(&at), Some(Int::from(want)));
+        }
     }
 
     #[test]

@@ -48,6 +48,11 @@ impl Infer<'_> {
         }
     }
 
+    /// The type of result `slot` as set before.
+    pub fn set_so_far(&self, slot: usize) -> Option<&Type> {
+        self.results.get(slot).map(|r| &r.ty)
+    }
+
     /// Result `slot` is a tensor of `dtype`; of its shape nothing is known.
     pub fn set_dtype(&mut self, slot: usize, dtype: Option<DType>) {
         if let Some(result) = self.results.get_mut(slot) {

@@ -6,9 +6,14 @@
 
 pub mod arith;
 pub mod call;
+pub mod conv;
 pub mod dims;
 pub mod elementwise;
 mod infer;
+pub mod matmul;
+pub mod norm;
+pub mod pool;
+pub mod reduce;
 pub mod schema;
 pub mod shape;
 pub mod slice;
@@ -16,6 +21,7 @@ mod table;
 pub mod target;
 #[cfg(test)]
 mod testing;
+pub mod window;
 
 pub use call::CallView;
 pub use infer::{Infer, MAX_RANK, Outcome, infer_node};

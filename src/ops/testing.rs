@@ -4,6 +4,7 @@
 //!
 //! * `float[n,3,?]` — a type; `float[]` is a scalar, `float[..]` of unknown rank, `?` wholly unknown, `-` left out
 //! * `int64=[1,2]`, `int64=5`, `float=[0.5]` — a constant vector or scalar
+//! * `float[3,4]=0` — a constant of these dimensions, all elements alike
 //! * `int64:[h,2]`, `int64:h` — shape arithmetic knows the elements
 //!
 //! Results are printed in the same notation, each `?` a size that only a run tells.
@@ -55,7 +56,6 @@ pub fn infer_all(op: OpKind, operands: &str, attrs: &[(&'static str, Attr)], res
 }
 
 /// Multiply-accumulates, printed.
-#[expect(dead_code, reason = "families that multiply are not in yet")]
 pub fn macs(op: OpKind, operands: &str, attrs: &[(&'static str, Attr)]) -> String {
     let case = Case::new(op, operands, attrs, 1);
     (crate::ops::def(op).macs)(&case.view()).map_or("?".to_string(), |n| n.to_string())
@@ -80,6 +80,12 @@ fn add(graph: &mut Graph, text: &str) -> Option<ValueId> {
     }
     if let Some((ty, data)) = text.split_once('=') {
         let elements = list(data);
+        if let Some((ty, dims)) = ty.split_once('[') {
+            let dims: Vec<usize> = list(dims).iter().map(|d| d.parse().expect("the test gives a size")).collect();
+            let one = constant(dtype(ty), &[], &elements).bytes().expect("tests repeat numbers");
+            let tensor = Tensor::splat(dtype(ty), &dims, &one).expect("one element");
+            return Some(graph.add_constant(ScopeId::MAIN, "", tensor));
+        }
         let dims: &[usize] = if data.starts_with('[') { &[elements.len()] } else { &[] };
         return Some(graph.add_constant(ScopeId::MAIN, "", constant(dtype(ty), dims, &elements)));
     }
