@@ -14,7 +14,7 @@
 //! * `ir` knows no operator facts (it holds an `OpKind`, not an `OpDef`) and no file format.
 //! * `ops` knows no pass, no target, no protobuf.
 //! * `rules` never name a target, never edit a graph, never do I/O.
-//! * Only `onnx` sees generated protobuf types. Only `ir` sees petgraph. Only `cli` prints, exits or reads the
+//! * Only `onnx` and `text` see generated protobuf types. Only `ir` sees petgraph. Only `cli` prints, exits or reads the
 //!   environment.
 
 pub mod census;
@@ -32,3 +32,4 @@ pub mod report;
 pub mod rewrite;
 pub mod rules;
 pub mod target;
+pub mod text;

@@ -12,11 +12,11 @@ mod mapped;
 mod names;
 #[rustfmt::skip]
 #[allow(dead_code, missing_docs, clippy::all, clippy::pedantic, reason = "generated from proto/onnx.proto")]
-mod proto;
+pub(crate) mod proto;
 mod read;
 mod recognize;
 mod sink;
-mod tensor;
+pub(crate) mod tensor;
 mod types;
 mod write;
 

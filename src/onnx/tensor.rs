@@ -11,7 +11,7 @@ use crate::ir::{DType, Data, Dims, Tensor};
 
 /// How a file spells the elements of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Spelling {
+pub(crate) enum Spelling {
     /// As they lie in memory.
     Raw,
     /// One after another, in the field of their type.
@@ -27,7 +27,7 @@ pub(super) fn is_carried(proto: &TensorProto) -> bool {
 }
 
 /// The tensor that a message describes. Data in another file has been put into `raw_data` before.
-pub(super) fn read(proto: &TensorProto) -> Result<(Tensor, Spelling), TensorFault> {
+pub(crate) fn read(proto: &TensorProto) -> Result<(Tensor, Spelling), TensorFault> {
     if proto.segment.is_some() {
         return Err(TensorFault::Segment);
     }

@@ -57,7 +57,7 @@ impl Model {
         Ok(self.proto()?.encode_to_vec())
     }
 
-    fn proto(&self) -> Result<ModelProto, WriteError> {
+    pub(crate) fn proto(&self) -> Result<ModelProto, WriteError> {
         if let Some(defect) = ir::verify(&self.graph).into_iter().next() {
             return Err(WriteError::Defect(defect));
         }
