@@ -115,7 +115,7 @@ impl<'t> Lexer<'t> {
         if self.rest().starts_with('-') {
             self.at += 1;
         }
-        if self.run(|b| b.is_ascii_alphabetic()).len() > 0 {
+        if !self.run(|b| b.is_ascii_alphabetic()).is_empty() {
             let text = &self.text[start..self.at];
             return if is_special_float(&text[1..]) {
                 Ok(Token::Float(text))
@@ -137,7 +137,7 @@ impl<'t> Lexer<'t> {
             if self.rest().starts_with(['+', '-']) {
                 self.at += 1;
             }
-            complete = self.run(|b| b.is_ascii_digit()).len() > 0;
+            complete = !self.run(|b| b.is_ascii_digit()).is_empty();
         }
         let text = &self.text[start..self.at];
         if !complete {

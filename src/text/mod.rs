@@ -29,7 +29,13 @@ pub enum TextError {
     Syntax(#[from] SyntaxError),
     /// It keeps the syntax, and a file with this content would not be read either.
     #[error("{}", .0.fault)]
-    Model(#[from] ReadError),
+    Model(Box<ReadError>),
+}
+
+impl From<ReadError> for TextError {
+    fn from(error: ReadError) -> TextError {
+        TextError::Model(Box::new(error))
+    }
 }
 
 /// The model that `text` describes, read as a file with the same content is read.

@@ -60,9 +60,8 @@ impl Printer<'_> {
         say("doc_string", &model.doc_string);
         fields.extend(model.model_version.map(|version| format!("model_version: {version}")));
         if !model.metadata_props.is_empty() {
-            let entry = |e: &crate::onnx::proto::StringStringEntryProto| {
-                format!("{}: {}", quoted(e.key()), quoted(e.value()))
-            };
+            let entry =
+                |e: &crate::onnx::proto::StringStringEntryProto| format!("{}: {}", quoted(e.key()), quoted(e.value()));
             fields.push(format!("metadata_props: [{}]", join(model.metadata_props.iter().map(entry))));
         }
         let _ = writeln!(self.out, "<{}>", fields.join(", "));
@@ -212,9 +211,8 @@ impl Printer<'_> {
     fn attributes<'n>(&self, node: &'n NodeProto) -> Vec<&'n AttributeProto> {
         let schema = self.schema(node);
         let place = |a: &AttributeProto| schema?.attrs.iter().position(|spec| spec.name == a.name());
-        let is_default = |a: &AttributeProto| {
-            schema.and_then(|s| s.attr(a.name())).is_some_and(|spec| is_default(a, &spec.default))
-        };
+        let is_default =
+            |a: &AttributeProto| schema.and_then(|s| s.attr(a.name())).is_some_and(|spec| is_default(a, &spec.default));
         let mut attributes: Vec<&AttributeProto> = node.attribute.iter().filter(|a| !is_default(a)).collect();
         attributes.sort_by_key(|a| place(a).unwrap_or(usize::MAX));
         attributes
@@ -435,9 +433,9 @@ fn plain(attribute: &AttributeProto) -> (String, String) {
         AttributeType::Strings => list(attribute.strings.iter().map(text).collect()),
         AttributeType::Tensors => list(attribute.tensors.iter().map(&mut tensor).collect()),
         AttributeType::TypeProtos => list(attribute.type_protos.iter().filter_map(ty).collect()),
-        AttributeType::SparseTensors => list(
-            attribute.sparse_tensors.iter().map(|s| format!("{} {}", sparse_type(s), sparse_data(s))).collect(),
-        ),
+        AttributeType::SparseTensors => {
+            list(attribute.sparse_tensors.iter().map(|s| format!("{} {}", sparse_type(s), sparse_data(s))).collect())
+        }
         AttributeType::Graph | AttributeType::Graphs | AttributeType::Undefined => None,
     };
     let text = match value {
@@ -471,7 +469,8 @@ fn is_default(attribute: &AttributeProto, default: &schema::Default) -> bool {
         Default::Ints(i) => kind == AttributeType::Ints && attribute.ints == i,
         Default::Floats(f) => kind == AttributeType::Floats && attribute.floats == f,
         Default::Strings(s) => {
-            kind == AttributeType::Strings && attribute.strings.iter().map(|b| &b[..]).eq(s.iter().map(|s| s.as_bytes()))
+            kind == AttributeType::Strings
+                && attribute.strings.iter().map(|b| &b[..]).eq(s.iter().map(|s| s.as_bytes()))
         }
     }
 }

@@ -20,10 +20,10 @@ enum Value {
     Float(f32),
     Int(i64),
     Str(String),
-    Tensor(TensorProto),
-    Graph(GraphProto),
-    Sparse(SparseTensorProto),
-    Type(TypeProto),
+    Tensor(Box<TensorProto>),
+    Graph(Box<GraphProto>),
+    Sparse(Box<SparseTensorProto>),
+    Type(Box<TypeProto>),
     Reference(String),
 }
 
@@ -377,7 +377,11 @@ impl Parser<'_> {
             Token::Ident(_) | Token::Str(_) => {
                 let quoted = matches!(self.token, Token::Str(_));
                 let text = self.name("a value")?;
-                if quoted && !self.is('(') { Ok(Value::Str(text)) } else { self.graph_named(text).map(Value::Graph) }
+                if quoted && !self.is('(') {
+                    Ok(Value::Str(text))
+                } else {
+                    self.graph_named(text).map(|g| Value::Graph(Box::new(g)))
+                }
             }
             _ => self.expected("a value"),
         }
@@ -393,14 +397,14 @@ impl Parser<'_> {
         let assigned = self.eat('=')?;
         if !assigned && !self.is('{') {
             if name.is_empty() {
-                return Ok(Value::Type(ty));
+                return Ok(Value::Type(Box::new(ty)));
             }
-            return self.filled(at, &ty, &name).map(Value::Tensor);
+            return self.filled(at, &ty, &name).map(|t| Value::Tensor(Box::new(t)));
         }
         if let Some(type_proto::Value::SparseTensorType(ty)) = &ty.value {
-            return self.sparse_data(at, ty, (!name.is_empty()).then_some(name)).map(Value::Sparse);
+            return self.sparse_data(at, ty, (!name.is_empty()).then_some(name)).map(|s| Value::Sparse(Box::new(s)));
         }
-        self.tensor_data(at, &ty, &name).map(Value::Tensor)
+        self.tensor_data(at, &ty, &name).map(|t| Value::Tensor(Box::new(t)))
     }
 }
 
@@ -431,10 +435,10 @@ fn push(attribute: &mut AttributeProto, value: Value) {
         Value::Float(f) => attribute.floats.push(f),
         Value::Int(i) => attribute.ints.push(i),
         Value::Str(s) => attribute.strings.push(s.into()),
-        Value::Tensor(t) => attribute.tensors.push(t),
-        Value::Graph(g) => attribute.graphs.push(g),
-        Value::Sparse(s) => attribute.sparse_tensors.push(s),
-        Value::Type(t) => attribute.type_protos.push(t),
+        Value::Tensor(t) => attribute.tensors.push(*t),
+        Value::Graph(g) => attribute.graphs.push(*g),
+        Value::Sparse(s) => attribute.sparse_tensors.push(*s),
+        Value::Type(t) => attribute.type_protos.push(*t),
         Value::Reference(_) => {}
     }
 }
@@ -445,10 +449,10 @@ fn set(attribute: &mut AttributeProto, value: Value) {
         Value::Float(f) => attribute.f = Some(f),
         Value::Int(i) => attribute.i = Some(i),
         Value::Str(s) => attribute.s = Some(s.into()),
-        Value::Tensor(t) => attribute.t = Some(t),
-        Value::Graph(g) => attribute.g = Some(g),
-        Value::Sparse(s) => attribute.sparse_tensor = Some(s),
-        Value::Type(t) => attribute.tp = Some(t),
+        Value::Tensor(t) => attribute.t = Some(*t),
+        Value::Graph(g) => attribute.g = Some(*g),
+        Value::Sparse(s) => attribute.sparse_tensor = Some(*s),
+        Value::Type(t) => attribute.tp = Some(*t),
         Value::Reference(name) => attribute.ref_attr_name = Some(name),
     }
 }
