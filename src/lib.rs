@@ -14,8 +14,8 @@
 //! * `ir` knows no operator facts (it holds an `OpKind`, not an `OpDef`) and no file format.
 //! * `ops` knows no pass, no target, no protobuf.
 //! * `rules` never name a target, never edit a graph, never do I/O.
-//! * Only `onnx` and `text` see generated protobuf types. Only `ir` sees petgraph. Only `cli` prints, exits or reads the
-//!   environment.
+//! * Only `onnx` and `text` see generated protobuf types. Only `ir` sees petgraph. Only `cli` prints, exits or reads
+//!   the environment.
 
 pub mod census;
 #[doc(hidden)]
