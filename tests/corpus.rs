@@ -37,7 +37,12 @@ fn optimize(mut model: Model, file: &Path, seed: u64) {
     assert!(run.is_ok(), "{} damaged with seed {seed}: {}", file.display(), run.unwrap_err());
     if let Ok(written) = model.to_bytes() {
         let again = Model::from_bytes(written, &Default::default());
-        assert!(again.is_ok(), "{} damaged with seed {seed}: written, not readable: {}", file.display(), again.unwrap_err());
+        assert!(
+            again.is_ok(),
+            "{} damaged with seed {seed}: written, not readable: {}",
+            file.display(),
+            again.unwrap_err()
+        );
     }
 }
 
