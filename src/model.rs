@@ -1,5 +1,7 @@
 //! A model: a graph with what the file says around it.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use crate::ir::{DType, Graph};
@@ -35,6 +37,8 @@ pub struct Model {
     pub carried: Bytes,
     /// Bytes of the file that the model came from, external data included; 0 for a model that was built.
     pub file_bytes: u64,
+    /// Nodes by operator as the file spells them, functions inlined. See [`Written::ops`](crate::onnx::Written::ops).
+    pub ops: BTreeMap<String, usize>,
     /// What there is to say about the file: functions that were not inlined, fields that were not understood.
     pub notes: Vec<String>,
     /// Integer types that the file spells as lists of numbers, not raw bytes; so they are written where that is

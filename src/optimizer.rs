@@ -104,6 +104,10 @@ impl Optimizer {
         let enabled = self.enabled()?;
         let mut report = Report { target: self.target.name.into(), ..Report::default() };
         report.before = Census { file_bytes: model.file_bytes, ..census::count(&model.graph) };
+        if !model.ops.is_empty() {
+            report.before.nodes = model.ops.values().sum();
+            report.before.ops = std::mem::take(&mut model.ops);
+        }
         interface::fix_shapes(&mut model.graph, &self.shapes)?;
         model.set_opset(self.target.opset_for(model.opset()));
         let fuel = Fuel::unlimited();
@@ -123,6 +127,14 @@ impl Optimizer {
         report.exactness = report.steps.iter().map(|s| s.exactness).max().unwrap_or_default();
         report.notes = std::mem::take(&mut model.notes);
         Ok(Outcome { model, report })
+    }
+
+    /// Whether every rule and pass that was named exists.
+    ///
+    /// # Errors
+    /// For the first that does not.
+    pub fn check_names(&self) -> Result<(), Error> {
+        self.enabled().map(drop)
     }
 
     /// The names of what may run.

@@ -1,10 +1,13 @@
 //! The command line: the only module that prints, exits or reads the environment.
 
+mod account;
 mod args;
 mod explain;
 mod guard;
 mod inspect;
+mod jobs;
 mod optimize;
+mod progress;
 mod render;
 
 use std::io::{self, Write};
@@ -68,7 +71,7 @@ fn clap_says(error: &clap::Error) -> ExitCode {
 
 fn dispatch(cli: Cli) -> anyhow::Result<End> {
     match cli.verb {
-        Verb::Optimize(args) => optimize::run(*args, cli.noise),
+        Verb::Optimize(args) => optimize::run(&args, cli.noise),
         Verb::Check(_) => Err(usage("no engine is built in")),
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Explain(args) => explain::run(&args),

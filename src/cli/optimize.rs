@@ -1,16 +1,72 @@
 //! `optimize`: models in, smaller models out.
 
-use crate::cli::args::{self, Noise};
-use crate::cli::{End, render};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+
+use crate::cli::account::{self, Account, Delivery};
+use crate::cli::args::{self, Format, Noise};
+use crate::cli::jobs::{self, Job};
+use crate::cli::progress::Progress;
+use crate::cli::{End, guard, usage};
 use crate::error::Error;
+use crate::ir::Graph;
 use crate::model::Model;
-use crate::onnx::{Defaults, Functions, ReadOptions};
+use crate::onnx::{self, Defaults, Functions, ReadError, ReadOptions};
 use crate::optimizer::Optimizer;
+use crate::passes::pipeline::Observer;
 use crate::target;
 
-pub(super) fn run(args: args::Optimize, _: Noise) -> anyhow::Result<End> {
-    let target = target::by_name(&args.target).unwrap_or(&target::ONNX);
-    let mut optimizer = Optimizer::for_target(target);
+/// What was asked for, once for all models.
+struct Request {
+    optimizer: Optimizer,
+    options: ReadOptions,
+    /// Something about the output was asked for that a copy of the input would not have.
+    is_asked: bool,
+}
+
+pub(super) fn run(args: &args::Optimize, noise: Noise) -> anyhow::Result<End> {
+    let jobs = jobs::plan(args)?;
+    let request = request(args)?;
+    if let Some(folder) = &args.out_dir {
+        fs::create_dir_all(folder).with_context(|| format!("{}: this folder cannot be made", folder.display()))?;
+    }
+    let progress = Progress::new(jobs.len(), noise);
+    let account = |job: &Job| {
+        let start = Instant::now();
+        let result = guard::run(|| optimize(job, &request, &progress));
+        let account = Account::new(job, result, start.elapsed());
+        progress.model_done();
+        progress.suspend(|| account::tell(&account, args, jobs.len(), noise));
+        account
+    };
+    let accounts: Vec<Account> = match &jobs[..] {
+        [job] => vec![account(job)],
+        jobs => {
+            let pool = rayon::ThreadPoolBuilder::new().stack_size(guard::STACK).build();
+            pool.context("no threads can be started")?.install(|| jobs.par_iter().map(account).collect())
+        }
+    };
+    drop(progress);
+    let failed = accounts.iter().any(Account::is_failure);
+    if let Some(format) = args.report {
+        let text = match format {
+            Format::Json => account::json(&accounts)?,
+            Format::Table => accounts.iter().map(account::table).collect::<Vec<_>>().join("\n"),
+        };
+        io::stdout().write_all(text.as_bytes())?;
+    }
+    // A reader of our output that went away before the model was written has seen enough.
+    Ok(if failed { End::Failed } else { End::Done })
+}
+
+fn request(args: &args::Optimize) -> anyhow::Result<Request> {
+    let mut optimizer = Optimizer::for_target(target::by_name(&args.target).unwrap_or(&target::ONNX));
     for (input, sizes) in &args.input_shape {
         optimizer = optimizer.input(input, sizes.iter().cloned());
     }
@@ -20,27 +76,98 @@ pub(super) fn run(args: args::Optimize, _: Noise) -> anyhow::Result<End> {
     for name in &args.only {
         optimizer = optimizer.only(name);
     }
+    // A slip in a rule's name is the command line's fault, not a model's.
+    optimizer.check_names().map_err(|error| usage(format!("{error}; {}", error.hint().unwrap_or_default())))?;
     let options = ReadOptions {
         defaults: if args.freeze_defaults { Defaults::Frozen } else { Defaults::Overridable },
         functions: if args.keep_functions { Functions::Kept } else { Functions::Inlined },
     };
-    let mut end = End::Done;
-    for input in &args.inputs {
-        let one = || -> anyhow::Result<()> {
-            let model = Model::read_with(input, &options).map_err(Error::from)?;
-            let done = optimizer.run(model)?;
-            let output = match (&args.output, &args.out_dir) {
-                (Some(output), _) => output.clone(),
-                (None, Some(folder)) => folder.join(input.file_name().unwrap_or_default()),
-                (None, None) => input.with_extension("slim.onnx"),
-            };
-            done.model.write(output).map_err(Error::from)?;
-            Ok(())
-        };
-        if let Err(error) = one() {
-            render::error(&error, Some(&input.display().to_string()));
-            end = End::Failed;
+    let is_asked = !args.input_shape.is_empty() || args.freeze_defaults || args.external_data;
+    Ok(Request { optimizer, options, is_asked })
+}
+
+/// Optimize one model and write it.
+fn optimize(job: &Job, request: &Request, progress: &Progress) -> anyhow::Result<account::Optimized> {
+    let source = Source::open(&job.input)?;
+    progress.step("read");
+    let model = source.read(&request.options)?;
+    let opset = model.opset();
+    let done = request.optimizer.run_observed(model, &mut Steps(progress))?;
+    let (model, mut report) = (done.model, done.report);
+    progress.step("write");
+    let must = request.is_asked || opset != model.opset();
+    let fewer = report.after.nodes < report.before.nodes;
+    let helps = must || fewer || report.changed() && model.encoded_len().map_err(Error::from)? <= model.file_bytes;
+    let delivery = if helps {
+        let written = model.write(&job.output).map_err(Error::from)?;
+        report.after.nodes = written.ops.values().sum();
+        report.after.ops = written.ops;
+        report.after.file_bytes = written.bytes;
+        Delivery::Optimized
+    } else {
+        report.after = report.before.clone();
+        source.copy(job, &model, &request.options)?;
+        Delivery::Copied
+    };
+    Ok(account::Optimized { delivery, report })
+}
+
+/// Where a model comes from.
+enum Source<'a> {
+    File(&'a Path),
+    /// Standard input, which is read once.
+    Stream(Bytes),
+}
+
+impl Source<'_> {
+    fn open(input: &Path) -> anyhow::Result<Source<'_>> {
+        if !jobs::is_stream(input) {
+            return Ok(Source::File(input));
         }
+        let mut bytes = Vec::new();
+        io::stdin().lock().read_to_end(&mut bytes).context("<stdin>")?;
+        Ok(Source::Stream(bytes.into()))
     }
-    Ok(end)
+
+    fn read(&self, options: &ReadOptions) -> Result<Model, Error> {
+        Ok(match self {
+            Source::File(path) => Model::read_with(path, options)?,
+            Source::Stream(bytes) => Model::from_bytes(bytes.clone(), options)
+                .map_err(|error| ReadError { file: "<stdin>".into(), ..error })?,
+        })
+    }
+
+    /// Put the input itself where the output should be. `read` is what was read from it.
+    fn copy(&self, job: &Job, read: &Model, options: &ReadOptions) -> anyhow::Result<()> {
+        let at = || job.output.display().to_string();
+        match self {
+            Source::Stream(bytes) if jobs::is_stream(&job.output) => io::stdout().write_all(bytes)?,
+            Source::Stream(bytes) => onnx::replace(&job.output, |file| file.write_all(bytes)).with_context(at)?,
+            Source::File(_) if job.is_in_place() => {}
+            Source::File(path) => {
+                let mut file = File::open(path).with_context(|| path.display().to_string())?;
+                let is_whole = file.metadata().is_ok_and(|m| m.len() == read.file_bytes);
+                if !is_whole {
+                    // The weights lie in other files, which a copy elsewhere would not find.
+                    self.read(options)?.write(&job.output).map_err(Error::from)?;
+                } else if jobs::is_stream(&job.output) {
+                    io::copy(&mut file, &mut io::stdout().lock())?;
+                } else {
+                    onnx::replace(&job.output, |out| io::copy(&mut file, out)).with_context(at)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tells the progress line of each step.
+struct Steps<'a>(&'a Progress);
+
+impl Observer for Steps<'_> {
+    fn started(&mut self, pass: &'static str) {
+        self.0.step(pass);
+    }
+
+    fn finished(&mut self, _: &'static str, _: &Graph) {}
 }

@@ -8,6 +8,9 @@ use crate::error::Error;
 /// Lines below an error's first, at most: one screen.
 const MAX_DETAILS: usize = 16;
 
+/// Characters of a line, at most.
+const MAX_LINE: usize = 180;
+
 /// Whether text that goes to `stream` may have colours.
 pub(super) fn colours(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
@@ -24,15 +27,15 @@ pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
+/// Print on stderr. Where nothing can be said any more, the exit code still tells.
+pub(super) fn say(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Say on stderr what is wrong, where, and what to try. `model` is the file that was being worked on.
 pub(super) fn error(error: &anyhow::Error, model: Option<&str>) {
-    let stderr = io::stderr();
-    let (bold, plain) = if colours(&stderr) { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-    let text = message(error, model);
-    let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
-    // Where nothing can be said any more, the exit code still tells.
-    let _ = writeln!(stderr.lock(), "{bold}error:{plain} {first}");
-    let _ = stderr.lock().write_all(rest.as_bytes());
+    let (bold, plain) = if colours(&io::stderr()) { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+    say(&format!("{bold}error:{plain} {}", message(error, model)));
 }
 
 /// The text of an error, without the word itself.
@@ -60,8 +63,19 @@ pub(super) fn message(error: &anyhow::Error, model: Option<&str>) -> String {
         lines.push(format!("  and {more} more"));
     }
     lines.extend(hint.map(|hint| format!("hint: {hint}")));
-    lines.push(String::new());
-    lines.join("\n")
+    lines.iter().map(|line| fit(line) + "\n").collect()
+}
+
+/// A line that fits a screen: what a file's names hold is shown, not obeyed, and long ones are cut.
+fn fit(line: &str) -> String {
+    let mut shown = String::new();
+    for (i, c) in line.chars().enumerate() {
+        if i == MAX_LINE {
+            return shown + "…";
+        }
+        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
 }
 
 /// A number of bytes, in three digits or a little more.

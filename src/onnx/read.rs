@@ -11,7 +11,7 @@ use super::error::{Fault, ReadError};
 use super::external::Folder;
 use super::mapped::{self, Files};
 use super::proto::ModelProto;
-use super::{carried, functions, names, recognize};
+use super::{carried, functions, names, recognize, tally};
 use crate::model::{Model, OpsetImport};
 use crate::ops::schema;
 
@@ -103,7 +103,9 @@ fn parse(bytes: Bytes, mut folder: Folder, mut files: Files, options: &ReadOptio
         .iter()
         .map(|i| OpsetImport { domain: i.domain().to_string(), version: i.version() })
         .collect();
-    let mut model = Model { ir_version, opset_imports, carried: carried::model(&proto), notes, ..Model::default() };
+    let ops = tally::ops(&graph);
+    let carried = carried::model(&proto);
+    let mut model = Model { ir_version, opset_imports, carried, notes, ops, ..Model::default() };
     let opset = opset_of(&model, &graph.node)?;
     let hidden: FxHashSet<String> =
         proto.functions.iter().filter(|f| names::domain(f.domain()).is_empty()).map(|f| f.name().to_string()).collect();

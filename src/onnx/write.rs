@@ -1,15 +1,16 @@
 //! A [`Model`] becomes a file.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
 
-use super::emit;
 use super::error::WriteError;
 use super::proto::{ModelProto, OperatorSetIdProto};
 use super::sink::{Sink, Target};
+use super::{emit, tally};
 use crate::ir::{self, DType};
 use crate::model::{Model, OpsetImport};
 
@@ -20,6 +21,8 @@ pub struct Written {
     pub files: Vec<PathBuf>,
     /// Bytes of all files.
     pub bytes: u64,
+    /// Nodes by operator, bodies included; operators outside ai.onnx under `domain.name`.
+    pub ops: BTreeMap<String, usize>,
 }
 
 impl Model {
@@ -32,13 +35,14 @@ impl Model {
     pub fn write(&self, path: impl AsRef<Path>) -> Result<Written, WriteError> {
         let path = path.as_ref();
         let proto = self.proto()?;
+        let ops = proto.graph.as_ref().map(tally::ops).unwrap_or_default();
         let failed = |error| WriteError::Io { file: path.to_path_buf(), error };
         if path.as_os_str() == "-" {
             let mut out = io::stdout().lock();
             let mut sink = Sink::new(Target::Stream(&mut out), &self.files);
             proto.encode_raw(&mut sink);
             let bytes = sink.finish().map_err(failed)?;
-            return Ok(Written { files: vec![path.to_path_buf()], bytes });
+            return Ok(Written { files: vec![path.to_path_buf()], bytes, ops });
         }
         let bytes = replace(path, |file| {
             let mut sink = Sink::new(Target::File(file), &self.files);
@@ -46,7 +50,7 @@ impl Model {
             sink.finish()
         })
         .map_err(failed)?;
-        Ok(Written { files: vec![path.to_path_buf()], bytes })
+        Ok(Written { files: vec![path.to_path_buf()], bytes, ops })
     }
 
     /// The model's file in memory.
@@ -55,6 +59,14 @@ impl Model {
     /// When the graph is not well formed, or when a node has no words in the model's opset.
     pub fn to_bytes(&self) -> Result<Vec<u8>, WriteError> {
         Ok(self.proto()?.encode_to_vec())
+    }
+
+    /// Bytes of the file that [`Model::write`] makes.
+    ///
+    /// # Errors
+    /// As [`Model::to_bytes`].
+    pub fn encoded_len(&self) -> Result<u64, WriteError> {
+        Ok(self.proto()?.encoded_len() as u64)
     }
 
     pub(crate) fn proto(&self) -> Result<ModelProto, WriteError> {
@@ -95,7 +107,7 @@ fn since(dtype: DType) -> i64 {
 }
 
 /// Fill a new file beside `path`, then put it in the place of `path`.
-fn replace<T>(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn replace<T>(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -161,13 +161,14 @@ fn check(graph: &Graph, pass: &'static str) -> Result<(), PassError> {
     if defects.is_empty() { Ok(()) } else { Err(PassError { pass, fault: Fault::Malformed(defects) }) }
 }
 
-/// One line for all rounds: counts add up, reasons are those of the last round.
+/// One line for all rounds: counts add up, reasons are those of the last round. From nodes before to nodes after is
+/// what this pass did in all rounds, without what others did in between.
 fn merge(total: &mut Step, step: Step) {
     for (what, times) in step.applied {
         *total.applied.entry(what).or_default() += times;
     }
     total.declined = step.declined;
-    total.nodes_after = step.nodes_after;
+    total.nodes_after = (total.nodes_after + step.nodes_after).saturating_sub(step.nodes_before);
     total.seconds += step.seconds;
     total.exactness = total.exactness.max(step.exactness);
 }

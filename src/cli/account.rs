@@ -1,0 +1,224 @@
+//! What became of each model, for people and for programs.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cli::args::{self, Noise};
+use crate::cli::jobs::Job;
+use crate::cli::render;
+use crate::report::{Census, Report, Step};
+
+/// What became of one model.
+pub(super) struct Account {
+    model: String,
+    output: String,
+    seconds: f64,
+    result: anyhow::Result<Optimized>,
+}
+
+/// A model that was written.
+pub(super) struct Optimized {
+    pub delivery: Delivery,
+    pub report: Report,
+}
+
+/// What the output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Delivery {
+    /// The result.
+    Optimized,
+    /// The input, as nothing helped.
+    Copied,
+}
+
+impl Account {
+    pub(super) fn new(job: &Job, result: anyhow::Result<Optimized>, took: Duration) -> Account {
+        let (model, output) = (job.input.display().to_string(), job.output.display().to_string());
+        Account { model, output, seconds: took.as_secs_f64(), result }
+    }
+
+    /// Whether the model could not be handled. Output that nobody wants to read any more is no failure.
+    pub(super) fn is_failure(&self) -> bool {
+        self.result.as_ref().is_err_and(|error| !render::is_broken_pipe(error))
+    }
+}
+
+/// Say on stderr what became of one of `total` models.
+pub(super) fn tell(account: &Account, args: &args::Optimize, total: usize, noise: Noise) {
+    match &account.result {
+        Err(error) if account.is_failure() => render::error(error, Some(&account.model)),
+        Err(_) => {}
+        Ok(_) if noise.quiet || args.report.is_some() => {}
+        Ok(done) if total > 1 => render::say(&format!("{}\n", line(account, done))),
+        Ok(done) => render::say(&summary(account, done)),
+    }
+}
+
+/// One line about one model.
+fn line(account: &Account, done: &Optimized) -> String {
+    let (before, after) = (&done.report.before, &done.report.after);
+    let sizes = match done.delivery {
+        Delivery::Copied => "nothing to gain, copied".to_string(),
+        Delivery::Optimized => format!(
+            "{} → {} nodes, {} → {}",
+            before.nodes,
+            after.nodes,
+            render::bytes(before.file_bytes),
+            render::bytes(after.file_bytes)
+        ),
+    };
+    format!("{} → {}: {sizes}", account.model, account.output)
+}
+
+/// What matters about one model.
+fn summary(account: &Account, done: &Optimized) -> String {
+    let mut text = format!("{} → {}, {}\n", account.model, account.output, render::seconds(account.seconds));
+    match done.delivery {
+        Delivery::Copied => text.push_str("  nothing to gain: the output is a copy of the input\n"),
+        Delivery::Optimized => text.push_str(&comparison(&done.report.before, &done.report.after)),
+    }
+    notes(&mut text, &done.report);
+    text
+}
+
+/// Everything about one model: the human form of the report.
+pub(super) fn table(account: &Account) -> String {
+    let Ok(done) = &account.result else { return format!("{} → not optimized\n", account.model) };
+    let mut text = format!("{} → {}, {}\n\n", account.model, account.output, render::seconds(account.seconds));
+    let name = done.report.steps.iter().map(|s| s.pass.len()).max().unwrap_or_default();
+    for step in &done.report.steps {
+        one_step(&mut text, step, name);
+    }
+    text.push('\n');
+    if done.delivery == Delivery::Copied {
+        text.push_str("  nothing to gain: the output is a copy of the input\n");
+    }
+    text.push_str(&comparison(&done.report.before, &done.report.after));
+    notes(&mut text, &done.report);
+    text
+}
+
+/// Columns that lists wrap at.
+const WIDTH: usize = 110;
+
+fn one_step(text: &mut String, step: &Step, name: usize) {
+    let nodes = match (step.nodes_before, step.nodes_after) {
+        (before, after) if after < before => format!("−{} nodes", before - after),
+        (before, after) if after > before => format!("+{} nodes", after - before),
+        _ => String::new(),
+    };
+    let head = format!("  {:name$}  {nodes:>11}  {:>7}", step.pass, render::seconds(step.seconds));
+    let indent = head.chars().count();
+    // A step that counts nothing but itself has said it all with its nodes.
+    let applied = step.applied.iter().filter(|(what, _)| **what != step.pass);
+    let applied: Vec<String> = applied.map(|(what, times)| format!("{what} {times}")).collect();
+    let declined: Vec<String> = step
+        .declined
+        .iter()
+        .flat_map(|(rule, whys)| whys.iter().map(move |(why, times)| format!("{rule} held back {times}: {why}")))
+        .collect();
+    let mut lines = wrapped(&applied, WIDTH.saturating_sub(indent + 2));
+    lines.extend(declined);
+    let mut lines = lines.into_iter();
+    let _ = writeln!(text, "{}", format!("{head}  {}", lines.next().unwrap_or_default()).trim_end());
+    for line in lines {
+        let _ = writeln!(text, "{:indent$}  {line}", "");
+    }
+}
+
+/// Items with commas between, in lines of at most `width` where that is possible.
+fn wrapped(items: &[String], width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for (i, item) in items.iter().enumerate() {
+        let item = if i + 1 < items.len() { format!("{item},") } else { item.clone() };
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + item.len() <= width => {
+                line.push(' ');
+                line.push_str(&item);
+            }
+            _ => lines.push(item),
+        }
+    }
+    lines
+}
+
+/// Before and after: nodes, operators whose number changed, parameters, work, bytes.
+fn comparison(before: &Census, after: &Census) -> String {
+    let mut rows = vec![[String::new(), "before".into(), "after".into()]];
+    rows.push(["nodes".into(), before.nodes.to_string(), after.nodes.to_string()]);
+    let ops: BTreeSet<&String> = before.ops.keys().chain(after.ops.keys()).collect();
+    for op in ops {
+        let of = |census: &Census| census.ops.get(op).copied().unwrap_or_default();
+        if of(before) != of(after) {
+            rows.push([format!("  {op}"), of(before).to_string(), of(after).to_string()]);
+        }
+    }
+    let pair = |name: &str, show: fn(u64) -> String, a: u64, b: u64| [name.into(), show(a), show(b)];
+    rows.push(pair("parameters", render::count, before.parameters, after.parameters));
+    if before.macs.is_some() || after.macs.is_some() {
+        let macs = |census: &Census| census.macs.map_or_else(|| "?".into(), render::count);
+        rows.push(["multiply-accumulates".into(), macs(before), macs(after)]);
+    }
+    rows.push(pair("file", render::bytes, before.file_bytes, after.file_bytes));
+    render::columns(&rows)
+}
+
+fn notes(text: &mut String, report: &Report) {
+    for note in &report.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
+}
+
+/// What `--report json` prints of one model.
+#[derive(Serialize)]
+struct Json<'a> {
+    model: &'a str,
+    output: Option<&'a str>,
+    seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery: Option<Delivery>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(flatten)]
+    report: Option<&'a Report>,
+}
+
+impl<'a> From<&'a Account> for Json<'a> {
+    fn from(account: &'a Account) -> Json<'a> {
+        let done = account.result.as_ref();
+        Json {
+            model: &account.model,
+            output: done.is_ok().then_some(&*account.output),
+            seconds: account.seconds,
+            delivery: done.ok().map(|d| d.delivery),
+            error: done.err().map(|error| render::message(error, None).trim_end().to_string()),
+            report: done.ok().map(|d| &d.report),
+        }
+    }
+}
+
+/// The report as JSON: an object for one model, an array for several.
+pub(super) fn json(accounts: &[Account]) -> anyhow::Result<String> {
+    let text = match accounts {
+        [account] => serde_json::to_string_pretty(&Json::from(account))?,
+        accounts => serde_json::to_string_pretty(&accounts.iter().map(Json::from).collect::<Vec<_>>())?,
+    };
+    Ok(text + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_wrap_between_items() {
+        let items = ["aa 1", "bb 2", "cc 3"].map(String::from);
+        assert_eq!(wrapped(&items, 11), ["aa 1, bb 2,", "cc 3"]);
+        assert_eq!(wrapped(&items, 1), ["aa 1,", "bb 2,", "cc 3"]);
+        assert_eq!(wrapped(&[], 10), [""; 0]);
+    }
+}

@@ -1,0 +1,70 @@
+//! What runs now, on stderr, where somebody watches and it takes a while.
+
+use std::io::{self, IsTerminal};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::cli::args::Noise;
+
+/// Nothing is shown of what takes less.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A line that says what runs now. It goes when this is dropped.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    /// Dropped to end the wait, and the thread that waits.
+    waiter: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+impl Progress {
+    /// For `total` models.
+    pub(super) fn new(total: usize, noise: Noise) -> Progress {
+        let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::hidden());
+        // Lines of the log would be torn by it.
+        if noise.quiet || noise.verbose > 0 || !io::stderr().is_terminal() {
+            return Progress { bar, waiter: None };
+        }
+        let template = if total > 1 { "{spinner} {pos}/{len} models, {elapsed}" } else { "{spinner} {msg}, {elapsed}" };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        let (sender, receiver) = mpsc::channel::<()>();
+        let shown = bar.clone();
+        let thread = std::thread::spawn(move || {
+            if receiver.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                shown.set_draw_target(ProgressDrawTarget::stderr());
+                shown.enable_steady_tick(Duration::from_millis(100));
+            }
+        });
+        Progress { bar, waiter: Some((sender, thread)) }
+    }
+
+    /// This step runs now.
+    pub(super) fn step(&self, name: &'static str) {
+        self.bar.set_message(name);
+    }
+
+    /// One model is done.
+    pub(super) fn model_done(&self) {
+        self.bar.inc(1);
+    }
+
+    /// Print without tearing the line.
+    pub(super) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some((sender, thread)) = self.waiter.take() {
+            drop(sender);
+            // It only waits and draws.
+            let _ = thread.join();
+        }
+        self.bar.finish_and_clear();
+    }
+}
