@@ -17,7 +17,7 @@ use super::tensor::{self, Spelling};
 use super::types::{self, DimNames};
 use super::{carried, names};
 use crate::ir::{Attr, DType, Graph, NodeId, OpKind, Origin, ScopeId, Tensor, ValueId};
-use crate::ops::schema;
+use crate::ops::schema::{self, ParamKind};
 
 /// Bodies within bodies beyond this are refused.
 const MAX_DEPTH: usize = 64;
@@ -310,7 +310,10 @@ impl<'a> Builder<'a> {
             }
             self.define(name, value, || names::node(&node))?;
         }
-        for slot in (0..node.output.len()).rev().filter(|&slot| node.output[slot].is_empty()) {
+        // How many results a variadic operator has is part of what it computes, so those keep their place.
+        let spec = schema::lookup("", op.name(), self.opset);
+        let counted = |slot| spec.and_then(|s| s.output(slot)).is_some_and(|p| p.kind == ParamKind::Variadic);
+        for slot in (0..node.output.len()).rev().filter(|&slot| node.output[slot].is_empty() && !counted(slot)) {
             self.graph.drop_result(id, slot);
         }
         Ok(Some((id, node)))

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use prost::Message;
 use rustc_hash::FxHashMap;
 
-use super::downgrade::{self, Operand, Words};
 use super::error::WriteError;
 use super::labels::Labels;
 use super::proto::attribute_proto::AttributeType;
 use super::proto::{AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto};
+use super::spelling::{self, Operand, Words};
 use super::tensor::{self, Spelling};
 use super::types::{self, DimNames};
 use super::{carried, names};
@@ -26,13 +26,13 @@ const MAX_SPELLED_OUT: usize = 256;
 ///
 /// # Errors
 /// When the opset has no words for a node, or what is carried does not decode.
-pub(super) fn graph(model: &Model, opset: u32) -> Result<GraphProto, WriteError> {
+pub(super) fn graph(model: &Model, opset: u32, read_opset: u32) -> Result<GraphProto, WriteError> {
     let graph = &model.graph;
     let mut words: Vec<Option<Words<'_>>> = Vec::new();
     words.resize_with(graph.node_bound(), || None);
     let mut refused = Vec::new();
     for id in graph.nodes() {
-        match downgrade::spell(graph, id, opset) {
+        match spelling::spell(graph, id, opset, read_opset) {
             Ok(spelled) => words[id.index()] = Some(spelled),
             Err(why) => refused.push(format!("{} \"{}\": {why}", graph.node(id).op_name(), graph.label(id))),
         }

@@ -2,7 +2,6 @@
 
 mod build;
 mod carried;
-mod downgrade;
 mod emit;
 mod error;
 mod external;
@@ -16,6 +15,7 @@ pub(crate) mod proto;
 mod read;
 mod recognize;
 mod sink;
+mod spelling;
 mod tally;
 pub(crate) mod tensor;
 mod types;

@@ -11,7 +11,7 @@ use super::error::{Fault, ReadError};
 use super::external::Folder;
 use super::mapped::{self, Files};
 use super::proto::ModelProto;
-use super::{carried, functions, names, recognize, tally};
+use super::{carried, functions, names, recognize, spelling, tally};
 use crate::model::{Model, OpsetImport};
 use crate::ops::schema;
 
@@ -113,6 +113,7 @@ fn parse(bytes: Bytes, mut folder: Folder, mut files: Files, options: &ReadOptio
     builder.main(graph)?;
     model.numbers = std::mem::take(&mut builder.numbers);
     model.graph = builder.graph;
+    spelling::upgrade(&mut model.graph, opset);
     model.file_bytes = size as u64 + folder.bytes;
     model.files = files;
     Ok(model)

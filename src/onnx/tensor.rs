@@ -99,7 +99,8 @@ pub(super) fn write(tensor: &Tensor, name: &str, spelling: Spelling) -> TensorPr
         Data::Strings(strings) => proto.string_data = strings.to_vec(),
         Data::Raw(_) | Data::Splat(_) => {
             let raw = tensor.bytes().unwrap_or_default();
-            if spelling == Spelling::Raw || !set_numbers(&mut proto, tensor.dtype(), &raw) {
+            let spelled = spelling == Spelling::Numbers && set_numbers(&mut proto, tensor.dtype(), &raw);
+            if !spelled && !raw.is_empty() {
                 proto.raw_data = Some(raw);
             }
         }

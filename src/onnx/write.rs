@@ -10,7 +10,7 @@ use prost::Message;
 use super::error::WriteError;
 use super::proto::{ModelProto, OperatorSetIdProto};
 use super::sink::{Sink, Target};
-use super::{emit, tally};
+use super::{emit, names, tally};
 use crate::ir::{self, DType};
 use crate::model::{Model, OpsetImport};
 
@@ -76,13 +76,15 @@ impl Model {
         let mut proto =
             ModelProto::decode(self.carried.clone()).map_err(|_| WriteError::Carried("the model".into()))?;
         let opset = u32::try_from(self.opset()).unwrap_or(u32::MAX);
+        let read_opset = proto.opset_import.iter().find(|i| names::domain(i.domain()).is_empty());
+        let read_opset = read_opset.map_or(opset, |i| u32::try_from(i.version()).unwrap_or(u32::MAX));
         let spelled = std::mem::take(&mut proto.opset_import);
         let import = |i: &OpsetImport| {
             let as_read = spelled.iter().find(|s| s.domain() == i.domain).map(|s| s.domain.clone());
             OperatorSetIdProto { domain: as_read.unwrap_or_else(|| Some(i.domain.clone())), version: Some(i.version) }
         };
         proto.opset_import = self.opset_imports.iter().map(import).collect();
-        proto.graph = Some(emit::graph(self, opset)?);
+        proto.graph = Some(emit::graph(self, opset, read_opset)?);
         proto.ir_version = Some(self.ir_version.max(needed_ir_version(self)));
         Ok(proto)
     }
