@@ -60,6 +60,15 @@ const MAX_DEGREE: usize = 12;
 /// of comparing two expressions, and how deep they nest, whatever a file's shape arithmetic builds up.
 const MAX_ATOMS: usize = 64;
 
+/// The greatest common divisor of `a` > 0 and `b` ≥ 0.
+fn gcd(a: i64, b: i64) -> i64 {
+    let (mut a, mut b) = (a, b);
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
 /// Two expressions that are small enough to stand under an atom.
 fn pair(a: &Int, b: &Int) -> Option<Arc<(Int, Int)>> {
     (a.atoms() + b.atoms() <= MAX_ATOMS).then(|| Arc::new((a.clone(), b.clone())))
@@ -234,14 +243,17 @@ impl Int {
         }
     }
 
-    /// `⌊self / b⌋` for `b` > 0, with whole multiples of `b` outside: `⌊(h − 1) / 2⌋ + 1` is `⌊(h + 1) / 2⌋`; and
-    /// `⌊⌊h / 2⌋ / 2⌋` is `⌊h / 4⌋`.
+    /// `⌊self / b⌋` for `b` > 0, with whole multiples of `b` outside: `⌊(h − 1) / 2⌋ + 1` is `⌊(h + 1) / 2⌋`; in
+    /// lowest terms: `⌊(2·h + 1) / 4⌋` is `⌊h / 2⌋`; and as one division: `⌊⌊h / 2⌋ / 2⌋` is `⌊h / 4⌋`.
     fn floor_div_known(&self, b: i64) -> Option<Int> {
         let (mut whole, mut rest) = (Vec::new(), Vec::new());
         for (mono, k) in self.terms() {
             whole.push((mono.clone(), k.div_euclid(b)));
             rest.push((mono, k.rem_euclid(b)));
         }
+        let common = rest.iter().filter(|(m, _)| !m.is_empty()).fold(b, |g, (_, k)| gcd(g, *k));
+        rest.iter_mut().for_each(|(_, k)| *k = k.div_euclid(common));
+        let b = b / common;
         let (whole, rest) = (Int::from_terms(whole)?, Int::from_terms(rest)?);
         let (rest, b) = match rest.one_division() {
             Some((x, a, c)) if a.checked_mul(b).is_some() => (x.checked_add(&Int::from(a.checked_mul(c)?))?, a * b),
@@ -523,6 +535,7 @@ mod tests {
         assert_eq!(half(&half(&h)), h.floor_div(&Int::from(4)).unwrap());
         assert_eq!(half(&(&half(&(&h + 1)) + 1)), (&h + 3).floor_div(&Int::from(4)).unwrap());
         assert_eq!(half(&(&h * 3)), &h + &half(&h));
+        assert_eq!((&(&h * 6) + 5).floor_div(&Int::from(4)).unwrap(), &(&h + 1) + &half(&h));
         assert_eq!(half(&(&h * -1)), &half(&h) - &h);
         for (text, want) in [(7, 4), (8, 4), (-3, -1)] {
             let at = |a: &Atom| (*a == Atom::Named("h".into())).then(|| Int::from(text));

@@ -44,6 +44,22 @@ pub static EINSUM: OpDef = OpDef {
     ..OpDef::PURE
 };
 
+/// The determinant of each square matrix of the last two axes.
+pub static DET: OpDef = OpDef {
+    infer: Some(|c| {
+        let dtype = c.dtype(0);
+        c.set_dtype(0, dtype);
+        let [batch @ .., _, _] = c.dims(0)? else { return None };
+        c.set(0, dtype, batch.iter().cloned());
+        Some(())
+    }),
+    channels: |c| match c.rank(0).and_then(|rank| rank.checked_sub(2)) {
+        Some(batch) => Channels::Moved((0..batch).map(Some).collect()),
+        None => Channels::Barrier,
+    },
+    ..OpDef::PURE
+};
+
 /// Result 0 is the matrix product, of `dtype`, of operands `a` and `b`.
 pub(super) fn multiply(call: &mut Infer<'_>, a: usize, b: usize, dtype: Option<DType>) -> Outcome {
     call.set_dtype(0, dtype);

@@ -5,22 +5,28 @@
 //! pass. Names, attributes and their defaults, per version, stand in [`schema`].
 
 pub mod arith;
+pub mod attention;
 pub mod call;
 pub mod conv;
 pub mod dims;
 pub mod elementwise;
+pub mod image;
 mod infer;
+pub mod loss;
 pub mod matmul;
 pub mod norm;
 pub mod pool;
+pub mod random;
 pub mod reduce;
 pub mod schema;
 pub mod shape;
+pub mod signal;
 pub mod slice;
 mod table;
 pub mod target;
 #[cfg(test)]
 mod testing;
+pub mod text;
 pub mod window;
 
 pub use call::CallView;
