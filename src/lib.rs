@@ -21,6 +21,7 @@ pub mod census;
 #[doc(hidden)]
 pub mod cli;
 pub mod error;
+pub mod exec;
 pub mod interface;
 pub mod ir;
 pub mod model;
