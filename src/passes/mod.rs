@@ -1,5 +1,6 @@
 //! Whole-graph steps that no local pattern can say, and the order in which everything runs.
 
+mod fold_constants;
 mod fold_shapes;
 mod infer_shapes;
 mod inline_control;
@@ -13,6 +14,7 @@ use crate::ops::CallView;
 use crate::report::Step;
 use crate::rewrite::{Fuel, Settings, Unsettled};
 
+pub use fold_constants::FoldConstants;
 pub use fold_shapes::FoldShapes;
 pub use infer_shapes::{InferShapes, infer_shapes};
 pub use inline_control::InlineControl;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::ir::{Graph, verify};
 use crate::passes::{
-    Context, Fault, FoldShapes, InferShapes, InlineControl, MergeDuplicates, Pass, RemoveDead, Simplify,
+    Context, Fault, FoldConstants, FoldShapes, InferShapes, InlineControl, MergeDuplicates, Pass, RemoveDead, Simplify,
 };
 use crate::report::Step;
 
@@ -53,6 +53,7 @@ pub fn standard() -> Pipeline {
     Pipeline::default().then(RemoveDead).until_stable(vec![
         Box::new(InferShapes),
         Box::new(InlineControl),
+        Box::new(FoldConstants),
         Box::new(FoldShapes),
         Box::new(MergeDuplicates),
         Box::new(Simplify::default()),
