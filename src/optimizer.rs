@@ -21,7 +21,7 @@ use crate::model::Model;
 use crate::passes::pipeline::{self, Observer, Silent};
 use crate::passes::{Context, Fault, InferShapes, Pass, Pipeline};
 use crate::report::{Census, Report, Step};
-use crate::rewrite::{Fuel, Rule, apply};
+use crate::rewrite::{Fuel, Growth, Rule, apply};
 use crate::target::Profile;
 
 /// Says what is wanted of a model; [`Optimizer::run`] does it.
@@ -111,11 +111,12 @@ impl Optimizer {
         interface::fix_shapes(&mut model.graph, &self.shapes)?;
         model.set_opset(self.target.opset_for(model.opset()));
         let fuel = Fuel::unlimited();
+        let growth = Growth::bytes(growth(&model));
         let cx = Context {
             opset: model.opset(),
             fuel: &fuel,
             enabled: &|name| enabled.contains(name),
-            growth: growth(&model),
+            growth: &growth,
             engine: None,
         };
         report.opset = model.opset();

@@ -13,7 +13,7 @@ use crate::ir::{Graph, NodeId, OpKind, ScopeId, Shape, Tensor, Type, ValueId};
 use crate::ops::{self, CallView};
 use crate::passes::{Context, Fault, Pass};
 use crate::report::Step;
-use crate::rewrite::Exactness;
+use crate::rewrite::{Exactness, NODE_BYTES};
 
 /// See the module.
 pub struct FoldConstants;
@@ -34,12 +34,6 @@ impl Pass for FoldConstants {
         Ok(step)
     }
 }
-
-/// Bytes that a node takes in a file, at least: operator, operand and result names.
-const NODE_BYTES: usize = 48;
-
-/// A result this small is written down whatever dies with it.
-const SMALL: usize = 256;
 
 /// Results up to this size are computed although they may be too large to write down: a later node may shrink them.
 const SCRATCH: usize = 1 << 20;
@@ -167,7 +161,6 @@ fn agrees(ty: &Type, tensor: &Tensor) -> bool {
 
 /// Users come first, so that what only a folded node read is gone before it is looked at.
 fn write_down(graph: &mut Graph, mut found: Found, cx: &Context<'_>, step: &mut Step) {
-    let mut growth = cx.growth;
     while let Some(node) = found.nodes.pop() {
         if !graph.has_node(node) {
             continue;
@@ -176,15 +169,16 @@ fn write_down(graph: &mut Graph, mut found: Found, cx: &Context<'_>, step: &mut 
             graph.results(node).iter().flatten().copied().filter(|&v| !graph.value(v).users().is_empty()).collect();
         let bytes: usize = read.iter().filter_map(|v| found.tensors.get(v)).map(Tensor::stored_bytes).sum();
         let credit: usize = read.iter().filter_map(|v| found.credit.get(v)).sum();
-        let excess = bytes.saturating_sub(credit.max(SMALL));
-        if excess > MAX_GROWTH || excess > growth {
+        let excess = bytes.saturating_sub(credit);
+        if cx.fuel.is_empty() {
+            return;
+        }
+        if excess > MAX_GROWTH || !cx.growth.take(excess) {
             step.held_back("fold-constants", "writing the result down would make the file larger");
             continue;
         }
-        if !cx.fuel.spend("fold-constants", || graph.label(node)) {
-            return;
-        }
-        growth -= excess;
+        let paid = cx.fuel.spend("fold-constants", || graph.label(node));
+        debug_assert!(paid, "whether there is fuel was looked at");
         let scope = graph.node(node).scope();
         for value in read {
             let Some(tensor) = found.tensors.remove(&value) else { continue };

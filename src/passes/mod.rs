@@ -12,7 +12,7 @@ mod simplify;
 use crate::ir::{Defect, Graph, Tensor};
 use crate::ops::CallView;
 use crate::report::Step;
-use crate::rewrite::{Fuel, Settings, Unsettled};
+use crate::rewrite::{Fuel, Growth, Settings, Unsettled};
 
 pub use fold_constants::FoldConstants;
 pub use fold_shapes::FoldShapes;
@@ -32,8 +32,8 @@ pub struct Context<'a> {
     pub fuel: &'a Fuel,
     /// Whether a rule or action of this name may fire.
     pub enabled: &'a dyn Fn(&str) -> bool,
-    /// Bytes by which folding may make the file larger in all, beyond what dies with what it folds.
-    pub growth: usize,
+    /// Bytes by which edits may make the file larger in all, beyond what dies with what they replace.
+    pub growth: &'a Growth,
     /// Computes calls that the exact kernels lack.
     pub engine: Option<&'a Engine>,
 }
@@ -45,7 +45,7 @@ pub type Engine = dyn Fn(&CallView<'_>, &[Option<Tensor>], usize) -> Option<Vec<
 impl<'a> Context<'a> {
     /// What the rewriting engine needs of this.
     pub fn settings(&self) -> Settings<'a> {
-        Settings { opset: self.opset, fuel: self.fuel }
+        Settings { opset: self.opset, fuel: self.fuel, growth: self.growth }
     }
 }
 

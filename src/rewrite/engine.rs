@@ -6,11 +6,11 @@ use std::sync::Arc;
 use fixedbitset::FixedBitSet;
 use rustc_hash::FxHashMap;
 
-use crate::ir::{Graph, NodeId, OpKind, ScopeId, Shape, Type, User, ValueId};
+use crate::ir::{Graph, NodeId, OpKind, ScopeId, Shape, Tensor, Type, User, ValueId};
 use crate::ops::{infer_node, schema};
 use crate::report::Step;
 use crate::rewrite::expr::CallExpr;
-use crate::rewrite::{Expr, Fuel, Match, Replacement, Rule, Skip};
+use crate::rewrite::{Expr, Fuel, Growth, Match, Replacement, Rule, Skip};
 
 /// What the engine needs to know of the run.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,8 @@ pub struct Settings<'a> {
     pub opset: i64,
     /// What each firing is paid from.
     pub fuel: &'a Fuel,
+    /// Bytes that new constants may add beyond those that die.
+    pub growth: &'a Growth,
 }
 
 /// The rules fire on each other's results without end. A defect of the rules, never of the model.
@@ -75,12 +77,20 @@ pub fn apply(graph: &mut Graph, rules: &[&Rule], settings: Settings<'_>) -> Resu
             let touched = found.nodes().to_vec();
             match outcome {
                 Ok(replacement) => {
-                    if !settings.fuel.spend(rule.name(), || graph.label(node)) {
+                    if settings.fuel.is_empty() {
                         return Ok(step);
                     }
-                    if !commit(graph, node, &touched, replacement, &mut queue) {
-                        debug_assert!(false, "{} changed the type of {}", rule.name(), graph.label(node));
-                        continue;
+                    match commit(graph, node, &touched, replacement, settings, rule.name(), &mut queue) {
+                        Ok(()) => {}
+                        Err(Refused::OtherType) => {
+                            debug_assert!(false, "{} changed the type of {}", rule.name(), graph.label(node));
+                            continue;
+                        }
+                        Err(Refused::Larger) => {
+                            let why = Skip::Unsuitable("its new constants would make the file larger");
+                            declined.insert((node, rule.name()), why);
+                            continue;
+                        }
                     }
                     step.fired(rule.name());
                     step.exactness = step.exactness.max(rule.exactness());
@@ -168,9 +178,26 @@ fn check_opset(replacement: &Replacement, settings: Settings<'_>) -> Result<(), 
     if fits { Ok(()) } else { Err(Skip::Unsuitable("the model's opset lacks the operator that it would become")) }
 }
 
-/// Wire `replacement` in and remove what dies. Refuses, leaving the graph as it was, when a result would change type.
-fn commit(graph: &mut Graph, root: NodeId, touched: &[NodeId], replacement: Replacement, queue: &mut Queue) -> bool {
+/// Why a replacement was not wired in.
+enum Refused {
+    /// A result would change its type.
+    OtherType,
+    /// The new constants are larger than those that die, by more than the run allows.
+    Larger,
+}
+
+/// Wire `replacement` in and remove what dies, or refuse and leave the graph as it was.
+fn commit(
+    graph: &mut Graph,
+    root: NodeId,
+    touched: &[NodeId],
+    replacement: Replacement,
+    settings: Settings<'_>,
+    rule: &'static str,
+    queue: &mut Queue,
+) -> Result<(), Refused> {
     let (scope, order) = (graph.node(root).scope(), graph.node(root).order());
+    let dying = dying_bytes(graph, touched);
     let mut made = Made { scope, order, calls: Vec::new(), nodes: Vec::new(), constants: Vec::new() };
     let mut pairs = Vec::new();
     for (slot, expr) in replacement.0 {
@@ -178,16 +205,28 @@ fn commit(graph: &mut Graph, root: NodeId, touched: &[NodeId], replacement: Repl
         let Some(new) = made.value(graph, &expr) else { continue };
         pairs.push((old, new));
     }
-    let sound = pairs.iter().all(|&(old, new)| may_stand_for(&graph.value(new).ty, &graph.value(old).ty));
-    if !sound {
+    let same_types = pairs.iter().all(|&(old, new)| may_stand_for(&graph.value(new).ty, &graph.value(old).ty));
+    let added: usize = made.constants.iter().filter_map(|&c| graph.constant(c)).map(Tensor::stored_bytes).sum();
+    let refused = if !same_types {
+        Some(Refused::OtherType)
+    } else if !settings.growth.take(added.saturating_sub(dying)) {
+        Some(Refused::Larger)
+    } else {
+        None
+    };
+    if let Some(refused) = refused {
         for node in made.nodes.into_iter().rev() {
             graph.prune_dead(node, |_| {});
         }
         for constant in made.constants {
-            graph.prune_constant(constant);
+            if graph.has_value(constant) {
+                graph.prune_constant(constant);
+            }
         }
-        return false;
+        return Err(refused);
     }
+    let paid = settings.fuel.spend(rule, || graph.label(root));
+    debug_assert!(paid, "the caller looks whether there is fuel");
     for &node in &made.nodes {
         queue.push(node);
     }
@@ -209,8 +248,22 @@ fn commit(graph: &mut Graph, root: NodeId, touched: &[NodeId], replacement: Repl
             graph.prune_dead(node, |feeder| queue.push(feeder));
         }
     }
-    true
+    Ok(())
 }
+
+/// Bytes of the file that go with `nodes`: their own, and those of constants that only they read.
+fn dying_bytes(graph: &Graph, nodes: &[NodeId]) -> usize {
+    let mut constants: Vec<ValueId> = nodes.iter().flat_map(|&n| graph.operands(n).flatten()).collect();
+    constants.sort_unstable();
+    constants.dedup();
+    let only_here =
+        |v: &ValueId| graph.value(*v).users().iter().all(|u| matches!(u, User::Node(n, _) if nodes.contains(n)));
+    let tensors = constants.into_iter().filter(only_here).filter_map(|v| graph.constant(v));
+    tensors.map(Tensor::stored_bytes).sum::<usize>() + NODE_BYTES * nodes.len()
+}
+
+/// Bytes that a node takes in a file, at least: operator, operand and result names.
+pub(crate) const NODE_BYTES: usize = 48;
 
 /// Whether a value of type `new` can take the place of one of type `old`: nothing known of the two contradicts.
 fn may_stand_for(new: &Type, old: &Type) -> bool {
