@@ -95,16 +95,21 @@ def type_text(typ):
     return "untyped"
 
 
+def element_text(typ):
+    """The type without its dims: what a tool keeps that names or resolves open dims."""
+    return type_text(typ).partition("[")[0]
+
+
 def frozen_inputs(model):
     """Before IR 4 every initializer had to be listed as an input as well: those are not inputs."""
     return {t.name for t in model.graph.initializer} if model.ir_version < 4 else set()
 
 
-def interface_change(before, after):
-    """None, or one line on how the inputs and outputs of `after` differ from those of `before`."""
+def interface_change(before, after, text=type_text):
+    """None, or one line on how the inputs and outputs of `after` differ from those of `before`, types as `text` has them."""
     frozen = frozen_inputs(before)
     weights = {t.name for t in after.graph.initializer}
-    row = lambda v: (v.name, type_text(v.type))
+    row = lambda v: (v.name, text(v.type))
     pairs = (
         (
             "input",
@@ -119,8 +124,8 @@ def interface_change(before, after):
         if sorted(old) == sorted(new):
             return f"{what}s changed their order: {[n for n, _ in new]}"
         gone, come = [v for v in old if v not in new], [v for v in new if v not in old]
-        text = lambda vs: ", ".join(f"{n} {t}" for n, t in vs) or "nothing"
-        return f"{what} {text(gone)} became {text(come)}"
+        listed = lambda vs: ", ".join(f"{n} {t}" for n, t in vs) or "nothing"
+        return f"{what} {listed(gone)} became {listed(come)}"
     return None
 
 
