@@ -44,7 +44,7 @@ fn power(args: &Args<'_>, operands: [&Tensor; 2]) -> Result<Folded, Unable> {
     let [base, exponent] = operands;
     per_number!(exponent.dtype(), E => {
         per_float!(base.dtype(), T => {
-            zip(args, operands, |x: T, e: E| Some(T::from_f64(x.to_f64().powf(e.to_f64())))).map(Folded::rounding)
+            zip(args, operands, |x: T, e: E| Some(T::nearest(x.to_f64().powf(e.to_f64())))).map(Folded::rounding)
         }, else => per_integer!(base.dtype(), T => {
             zip(args, operands, |x: T, e: E| whole_exponent(e.wide()).and_then(|e| x.power(e))).map(Folded::from)
         }, else => Err(Unable::NoKernel)))
@@ -80,7 +80,7 @@ pub(super) fn variadic(args: &Args<'_>) -> Result<Folded, Unable> {
     if args.op() == OpKind::Mean && n > 1 {
         #[expect(clippy::cast_precision_loss, reason = "nodes have far fewer than 2⁵³ operands")]
         let n = n as f64;
-        result = per_float!(first.dtype(), T => map(args, &result, |x: T| x.div(T::from_f64(n))), else => Err(Unable::NoKernel))?;
+        result = per_float!(first.dtype(), T => map(args, &result, |x: T| x.div(T::nearest(n))), else => Err(Unable::NoKernel))?;
     }
     let rounds_often = n > 2 && matches!(args.op(), OpKind::Sum | OpKind::Mean);
     let exactness = if rounds_often { Exactness::Rounding } else { Exactness::Bitwise };

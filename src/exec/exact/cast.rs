@@ -121,8 +121,8 @@ fn whole(f: f64) -> Option<i128> {
 
 fn float<D: Float>(x: Wide) -> D {
     match x {
-        Wide::Float(f) => D::from_f64(f),
-        Wide::Int(i) => D::from_f64(if D::DTYPE == DType::F64 { x.to_f64() } else { towards_odd(i) }),
+        Wide::Float(f) => D::nearest(f),
+        Wide::Int(i) => D::nearest(if D::DTYPE == DType::F64 { x.to_f64() } else { towards_odd(i) }),
     }
 }
 
@@ -149,7 +149,7 @@ fn parsed(args: &Args<'_>, t: &Tensor, to: DType) -> Result<Tensor, Unable> {
         let s = std::str::from_utf8(s).map_err(|_| OPEN)?;
         per_integer!(to, D => out.extend(s.parse::<D>().map_err(|_| OPEN)?.put()), else => match to {
             DType::F32 => out.extend(s.parse::<f32>().map_err(|_| OPEN)?.put()),
-            _ => per_float!(to, D => out.extend(D::from_f64(s.parse().map_err(|_| OPEN)?).put()), else => return Err(Unable::NoKernel)),
+            _ => per_float!(to, D => out.extend(D::nearest(s.parse().map_err(|_| OPEN)?).put()), else => return Err(Unable::NoKernel)),
         });
     }
     raw(to, t.dims(), out)

@@ -165,7 +165,7 @@ fn float_range<T: Float>(args: &Args<'_>, start: f64, limit: f64, delta: f64) ->
     let element = |i: usize| start + i as f64 * delta;
     // Multiples of a whole step are the same numbers however they are summed.
     let whole = start.fract() == 0.0 && delta.fract() == 0.0 && element(n).abs() <= T::WHOLE && start.abs() <= T::WHOLE;
-    let bytes: Vec<u8> = (0..n).flat_map(|i| T::from_f64(element(i)).put()).collect();
+    let bytes: Vec<u8> = (0..n).flat_map(|i| T::nearest(element(i)).put()).collect();
     let exactness = if whole { Exactness::Bitwise } else { Exactness::Rounding };
     debug_assert_eq!(count(&[n]), Some(n));
     Ok(Folded { results: vec![super::lanes::raw(T::DTYPE, &[n], bytes)?], exactness })

@@ -32,11 +32,15 @@ mod text;
 mod unary;
 mod unique;
 
-use crate::ir::{OpKind, Tensor};
-use crate::ops::CallView;
+use crate::ir::{Attr, OpKind, Tensor};
+use crate::ops::schema::AttrKind;
+use crate::ops::{CallView, schema};
 use crate::rewrite::Exactness;
 
 use args::Args;
+
+#[cfg(test)]
+mod tests;
 
 /// The results of one folded node.
 #[derive(Clone, Debug)]
@@ -105,6 +109,7 @@ type Kernel = fn(&Args<'_>) -> Result<Folded, Unable>;
 /// When the results are not computed; see [`Unable`].
 pub fn evaluate(call: &CallView<'_>, operands: &[Option<Tensor>], limit_bytes: usize) -> Result<Folded, Unable> {
     let kernel = kernel(call.node().op).ok_or(Unable::NoKernel)?;
+    check_spelling(call)?;
     let slots = call.operand_count();
     if let Some(slot) = (0..slots).find(|&s| call.has(s) && !operands.get(s).is_some_and(Option::is_some)) {
         return Err(Unable::NotConstant(slot));
@@ -116,6 +121,41 @@ pub fn evaluate(call: &CallView<'_>, operands: &[Option<Tensor>], limit_bytes: u
 /// Whether there is a kernel for `op`. It may still decline element types and values.
 pub fn supports(op: OpKind) -> bool {
     kernel(op).is_some()
+}
+
+/// Kernels know the newest spelling of each operator. A call in another would be misread: an attribute that has become
+/// an operand would count as absent.
+fn check_spelling(call: &CallView<'_>) -> Result<(), Unable> {
+    let node = call.node();
+    let schema = schema::newest(node.domain(), node.op_name()).ok_or(Unable::NoKernel)?;
+    for (name, attr) in node.attrs() {
+        if !schema.attr(name).is_some_and(|spec| holds(spec.kind, attr)) {
+            return Err(Unable::malformed(format!("{} has no attribute {name} of this kind", node.op_name())));
+        }
+    }
+    let operands = usize::from(schema.min_inputs)..=usize::from(schema.max_inputs);
+    let enough = operands.contains(&call.operand_count()) || schema.max_inputs == u16::MAX;
+    if enough { Ok(()) } else { Err(Unable::malformed(format!("{} operands", call.operand_count()))) }
+}
+
+fn holds(kind: AttrKind, attr: &Attr) -> bool {
+    match kind {
+        AttrKind::Int => matches!(attr, Attr::Int(_)),
+        AttrKind::Float => matches!(attr, Attr::Float(_)),
+        AttrKind::String => matches!(attr, Attr::Str(_)),
+        AttrKind::Tensor => matches!(attr, Attr::Tensor(_)),
+        AttrKind::Ints => matches!(attr, Attr::Ints(_)),
+        AttrKind::Floats => matches!(attr, Attr::Floats(_)),
+        AttrKind::Strings => matches!(attr, Attr::Strs(_)),
+        // Nothing that a kernel reads.
+        AttrKind::Graph
+        | AttrKind::SparseTensor
+        | AttrKind::Type
+        | AttrKind::Tensors
+        | AttrKind::Graphs
+        | AttrKind::SparseTensors
+        | AttrKind::Types => true,
+    }
 }
 
 fn kernel(op: OpKind) -> Option<Kernel> {

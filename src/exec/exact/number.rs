@@ -97,7 +97,7 @@ pub(super) trait Float: Number {
     /// All whole numbers up to this one are exact.
     const WHOLE: f64;
     /// Rounded to nearest, ties to even.
-    fn from_f64(x: f64) -> Self;
+    fn nearest(x: f64) -> Self;
     fn is_infinite(self) -> bool;
     fn sqrt(self) -> Self;
     fn ceil(self) -> Self;
@@ -170,7 +170,7 @@ integers!(i8 I8, i16 I16, i32 I32, i64 I64, u8 U8, u16 U16, u32 U32, u64 U64);
 
 /// `$wide` is the type that the element is computed in, `$narrow` rounds back.
 macro_rules! floats {
-    ($($t:ident $dtype:ident $wide:ident $one:literal $whole:literal $narrow:expr, $from_f64:expr;)*) => { $(
+    ($($t:ident $dtype:ident $wide:ident $one:literal $whole:literal $narrow:expr, $nearest:expr;)*) => { $(
         impl Number for $t {
             type Packed = [u8; size_of::<$t>()];
             const DTYPE: DType = DType::$dtype;
@@ -209,7 +209,7 @@ macro_rules! floats {
 
         impl Float for $t {
             const WHOLE: f64 = $whole;
-            fn from_f64(x: f64) -> $t { $from_f64(x) }
+            fn nearest(x: f64) -> $t { $nearest(x) }
             fn is_infinite(self) -> bool { self.is_infinite() }
             fn sqrt(self) -> $t { $narrow($wide::from(self).sqrt()) }
             fn ceil(self) -> $t { $narrow($wide::from(self).ceil()) }
@@ -465,7 +465,7 @@ mod tests {
         // 1 + 2⁻¹¹ is half way: to even, down; adding a little more rounds up.
         let tiny = f16::from_f32(2f32.powi(-11));
         assert_eq!(f16::ONE.add(tiny), f16::ONE);
-        assert_eq!(f16::from_f64(1.0 + 2f64.powi(-11) + 2f64.powi(-40)).to_bits(), f16::ONE.to_bits() + 1);
+        assert_eq!(f16::nearest(1.0 + 2f64.powi(-11) + 2f64.powi(-40)).to_bits(), f16::ONE.to_bits() + 1);
     }
 
     #[test]

@@ -177,8 +177,8 @@ fn write<P: Float>(
 
 /// The elements of a float or int32 tensor, rounded to `P`.
 fn reals<P: Float>(args: &Args<'_>, t: &Tensor) -> Result<Vec<P>, Unable> {
-    per_number!(t.dtype(), T => Ok(numbers::<T>(args, t)?.into_iter().map(|x| P::from_f64(x.to_f64())).collect()), else => match t.dtype() {
-        DType::F8E8M0 => Ok(<[u8; 1]>::read(args, t)?.iter().filter_map(|[c]| small(t.dtype(), *c)).map(|w| P::from_f64(w.to_f64())).collect()),
+    per_number!(t.dtype(), T => Ok(numbers::<T>(args, t)?.into_iter().map(|x| P::nearest(x.to_f64())).collect()), else => match t.dtype() {
+        DType::F8E8M0 => Ok(<[u8; 1]>::read(args, t)?.iter().filter_map(|[c]| small(t.dtype(), *c)).map(|w| P::nearest(w.to_f64())).collect()),
         _ => Err(Unable::NoKernel),
     })
 }
@@ -225,12 +225,12 @@ pub(super) fn dequantize(args: &Args<'_>) -> Result<Folded, Unable> {
         // The difference of an integer of at most 16 bits and its zero point is exact in float32.
         #[expect(clippy::cast_precision_loss, reason = "zero points have at most 16 bits")]
         let real = |w: Wide, s: usize| match w {
-            Wide::Int(i) => f32::from_f64(Wide::Int(i - i128::from(zero_points[s])).to_f64()) * factors[s],
+            Wide::Int(i) => f32::nearest(Wide::Int(i - i128::from(zero_points[s])).to_f64()) * factors[s],
             Wide::Float(f) => (f as f32) * factors[s],
         };
         if scales.block == 0 {
-            per_integer!(x.dtype(), Q => map_lanes::<<Q as Number>::Packed, <P as Number>::Packed>(args, x, to, |q| Some(P::from_f64(real(Q::get(*q).wide(), 0).into()).put())), else => {
-                map_lanes::<[u8; 1], <P as Number>::Packed>(args, x, to, |[c]| Some(P::from_f64(real(small(x.dtype(), *c)?, 0).into()).put()))
+            per_integer!(x.dtype(), Q => map_lanes::<<Q as Number>::Packed, <P as Number>::Packed>(args, x, to, |q| Some(P::nearest(real(Q::get(*q).wide(), 0).into()).put())), else => {
+                map_lanes::<[u8; 1], <P as Number>::Packed>(args, x, to, |[c]| Some(P::nearest(real(small(x.dtype(), *c)?, 0).into()).put()))
             })
         } else {
             args.room_for(to, x.dims())?;
@@ -239,7 +239,7 @@ pub(super) fn dequantize(args: &Args<'_>) -> Result<Folded, Unable> {
                 codes.iter().map(|[c]| small(x.dtype(), *c)).collect::<Option<_>>().ok_or(Unable::NoKernel)?
             });
             let mut out: Vec<<P as Number>::Packed> = Vec::with_capacity(wides.len());
-            scales.each(|i, s| out.push(P::from_f64(real(wides[i], s).into()).put()));
+            scales.each(|i, s| out.push(P::nearest(real(wides[i], s).into()).put()));
             Lane::write(to, x.dims(), out)
         }
     }, else => Err(Unable::NoKernel))?;

@@ -119,7 +119,7 @@ fn integer<T: Integer>(groups: &Grouping<'_>) -> Result<Folded, Unable> {
 fn float<T: Float>(groups: &Grouping<'_>) -> Result<Folded, Unable> {
     let sum = |f: fn(f64) -> f64| groups.fold(0.0, move |s: &mut f64, x: T| *s += f(x.to_f64()));
     let each =
-        |sums: Vec<f64>, f: &dyn Fn(f64) -> f64| -> Vec<T> { sums.into_iter().map(|s| T::from_f64(f(s))).collect() };
+        |sums: Vec<f64>, f: &dyn Fn(f64) -> f64| -> Vec<T> { sums.into_iter().map(|s| T::nearest(f(s))).collect() };
     let results = match groups.args.op() {
         OpKind::ReduceSum => each(sum(|x| x)?, &|s| s),
         OpKind::ReduceL1 => each(sum(f64::abs)?, &|s| s),
@@ -135,7 +135,7 @@ fn float<T: Float>(groups: &Grouping<'_>) -> Result<Folded, Unable> {
         OpKind::ReduceLogSumExp => {
             let folded = groups
                 .fold(LogSum { largest: f64::NEG_INFINITY, scaled: 0.0 }, |s: &mut LogSum, x: T| s.add(x.to_f64()))?;
-            folded.into_iter().map(|s| T::from_f64(s.largest + s.scaled.ln())).collect()
+            folded.into_iter().map(|s| T::nearest(s.largest + s.scaled.ln())).collect()
         }
         _ => return Err(Unable::NoKernel),
     };

@@ -63,7 +63,7 @@ pub(super) fn function(args: &Args<'_>) -> Result<Folded, Unable> {
     };
     // A comparison would make a number of a NaN.
     let total = |x: f64| if x.is_nan() { x } else { f(x, alpha, beta) };
-    per_float!(x.dtype(), T => map(args, x, |x: T| Some(T::from_f64(total(x.to_f64())))), else => Err(Unable::NoKernel))
+    per_float!(x.dtype(), T => map(args, x, |x: T| Some(T::nearest(total(x.to_f64())))), else => Err(Unable::NoKernel))
         .map(Folded::rounding)
 }
 
