@@ -111,7 +111,7 @@ impl Optimizer {
         interface::fix_shapes(&mut model.graph, &self.shapes)?;
         model.set_opset(self.target.opset_for(model.opset()));
         let fuel = Fuel::unlimited();
-        let growth = Growth::bytes(growth(&model));
+        let growth = Growth::of(growth(&model));
         let cx = Context {
             opset: model.opset(),
             fuel: &fuel,
@@ -165,9 +165,9 @@ impl Optimizer {
     }
 }
 
-/// Bytes that folding may add to a file: what nobody notices.
+/// Bytes by which a file may grow: a small one a little, a large one not at all.
 fn growth(model: &Model) -> usize {
-    usize::try_from(model.file_bytes / 64).unwrap_or(usize::MAX)
+    if model.file_bytes < 64 << 10 { 4 << 10 } else { 0 }
 }
 
 /// Rules that the caller brings.

@@ -32,8 +32,7 @@ fn damaged_models_are_models_or_errors() {
 
 fn optimize(mut model: Model, file: &Path, seed: u64) {
     let fuel = Fuel::unlimited();
-    let cx =
-        Context { opset: model.opset(), fuel: &fuel, enabled: &|_| true, growth: &Growth::bytes(4096), engine: None };
+    let cx = Context { opset: model.opset(), fuel: &fuel, enabled: &|_| true, growth: &Growth::of(4096), engine: None };
     let run = pipeline::standard().run(&mut model.graph, &cx, &mut Silent);
     assert!(run.is_ok(), "{} damaged with seed {seed}: {}", file.display(), run.unwrap_err());
     if let Ok(written) = model.to_bytes() {

@@ -1,7 +1,7 @@
 //! What depends on constants alone is computed now.
 //!
 //! The file does not grow for it: a result is written down only where it takes no more bytes than the constants that
-//! die with it, give or take the node itself and a small share of the file. So a weight that is also read elsewhere is
+//! die with it, or what was saved elsewhere pays for the difference (see [`crate::rewrite::Growth`]). So a weight that is also read elsewhere is
 //! not doubled, a mask that is cheap to compute and large to store stays computed, and half-precision weights stay half
 //! precision. `DequantizeLinear` is never folded: quantized weights stay quantized. Random operators and those in
 //! training mode are not constant. Uniform tensors of any size are kept as one element and their shape.
@@ -37,9 +37,6 @@ impl Pass for FoldConstants {
 
 /// Results up to this size are computed although they may be too large to write down: a later node may shrink them.
 const SCRATCH: usize = 1 << 20;
-
-/// A result larger than this is never taken from the file's share for growth.
-const MAX_GROWTH: usize = 64 << 10;
 
 #[derive(Default)]
 struct Found {
@@ -173,7 +170,7 @@ fn write_down(graph: &mut Graph, mut found: Found, cx: &Context<'_>, step: &mut 
         if cx.fuel.is_empty() {
             return;
         }
-        if excess > MAX_GROWTH || !cx.growth.take(excess) {
+        if !cx.growth.take(excess) {
             step.held_back("fold-constants", "writing the result down would make the file larger");
             continue;
         }

@@ -142,6 +142,7 @@ fn run_one(
     }
     let _span = tracing::debug_span!("pass", name = pass.name(), nodes = graph.node_count()).entered();
     observer.started(pass.name());
+    cx.growth.measure(graph);
     let (nodes_before, start) = (graph.node_count(), Instant::now());
     let step = pass.run(graph, cx).map_err(|fault| PassError { pass: pass.name(), fault })?;
     if cfg!(debug_assertions) {

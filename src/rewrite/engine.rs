@@ -10,6 +10,7 @@ use crate::ir::{Graph, NodeId, OpKind, ScopeId, Shape, Tensor, Type, User, Value
 use crate::ops::{infer_node, schema};
 use crate::report::Step;
 use crate::rewrite::expr::CallExpr;
+use crate::rewrite::growth::NODE_BYTES;
 use crate::rewrite::{Expr, Fuel, Growth, Match, Replacement, Rule, Skip};
 
 /// What the engine needs to know of the run.
@@ -261,9 +262,6 @@ fn dying_bytes(graph: &Graph, nodes: &[NodeId]) -> usize {
     let tensors = constants.into_iter().filter(only_here).filter_map(|v| graph.constant(v));
     tensors.map(Tensor::stored_bytes).sum::<usize>() + NODE_BYTES * nodes.len()
 }
-
-/// Bytes that a node takes in a file, at least: operator, operand and result names.
-pub(crate) const NODE_BYTES: usize = 48;
 
 /// Whether a value of type `new` can take the place of one of type `old`: nothing known of the two contradicts.
 fn may_stand_for(new: &Type, old: &Type) -> bool {

@@ -1,30 +1,51 @@
-//! Growth: bytes by which edits may make the file larger, beyond what dies with what they replace.
+//! Growth: edits may make one part of a file larger as long as the whole does not outgrow what it was.
 //!
-//! One allowance serves a whole run, so that many small additions cannot add up.
+//! What is saved in one place (dead nodes, merged constants) may be spent in another (a mask computed once, a folded
+//! weight), and a small file may grow a little. One allowance serves a whole run, so that many small additions cannot
+//! add up.
 
 use std::cell::Cell;
 
-/// How many bytes a run may still add.
+use crate::ir::{Graph, Tensor};
+
+/// How many bytes edits may still add.
 #[derive(Debug)]
 pub struct Growth {
+    extra: usize,
+    limit: Cell<Option<usize>>,
     left: Cell<usize>,
 }
 
+/// Bytes that a node takes in a file, at least: operator, operand and result names.
+pub(crate) const NODE_BYTES: usize = 48;
+
+/// No single edit adds more than this.
+const MAX_EDIT: usize = 1 << 20;
+
 impl Growth {
-    /// Up to `bytes` in all.
-    pub fn bytes(bytes: usize) -> Growth {
-        Growth { left: Cell::new(bytes) }
+    /// The file may become up to `extra` bytes larger than it was.
+    pub fn of(extra: usize) -> Growth {
+        Growth { extra, limit: Cell::new(None), left: Cell::new(0) }
+    }
+
+    /// Look at what the graph takes now. The first look sets the limit.
+    pub(crate) fn measure(&self, graph: &Graph) {
+        let constants = graph.values().filter_map(|v| graph.constant(v)).map(Tensor::stored_bytes).sum::<usize>();
+        let now = constants + NODE_BYTES * graph.node_count();
+        let limit = self.limit.get().unwrap_or(now + self.extra);
+        self.limit.set(Some(limit));
+        self.left.set(limit.saturating_sub(now));
     }
 
     /// Add `bytes` to the file, if they are still allowed.
     #[must_use]
     pub fn take(&self, bytes: usize) -> bool {
         match self.left.get().checked_sub(bytes) {
-            Some(left) => {
+            Some(left) if bytes <= MAX_EDIT => {
                 self.left.set(left);
                 true
             }
-            None => false,
+            _ => false,
         }
     }
 }

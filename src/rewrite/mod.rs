@@ -10,11 +10,11 @@ mod growth;
 mod pattern;
 mod rule;
 
-pub(crate) use engine::NODE_BYTES;
 pub use engine::{Settings, Unsettled, apply};
 pub use expr::{Expr, Replacement, tensor};
 pub use fuel::Fuel;
 pub use growth::Growth;
+pub(crate) use growth::NODE_BYTES;
 pub use pattern::{
     Call, Const, IntoPat, Match, Operands, OptConst, Pat, Var, any_of, call, constant, exactly, optional, var,
 };

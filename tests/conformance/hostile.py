@@ -100,13 +100,16 @@ def main():
         results[job[1].name] = [("run", why)] if why else result
 
     totals = collections.Counter()
+    alike = collections.defaultdict(list)
     for name, wrong in sorted(results.items()):
+        totals.update(command for command, _ in wrong)
         by_problem = collections.defaultdict(list)
         for command, problem in wrong:
             by_problem[problem].append(command)
-            totals[command] += 1
         for problem, commands in by_problem.items():
-            print(f"{name}: {', '.join(commands)}: {problem}")
+            alike[f"{', '.join(commands)}: {problem}"].append(name)
+    for problem, names in alike.items():
+        print(f"{problem}\n    {', '.join(names)}")
     verdict.print_table(["command", "files", "problems"], [[c, len(files), totals[c]] for c in COMMANDS])
     if args.json:
         pathlib.Path(args.json).write_text(json.dumps(results, indent=1))

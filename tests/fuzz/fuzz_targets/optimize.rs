@@ -10,7 +10,7 @@ use onnx_slim::rewrite::{Fuel, Growth};
 fuzz_target!(|bytes: &[u8]| {
     let Ok(mut model) = Model::from_bytes(bytes.to_vec(), &Default::default()) else { return };
     let fuel = Fuel::unlimited();
-    let cx = Context { opset: model.opset(), fuel: &fuel, enabled: &|_| true, growth: &Growth::bytes(4096), engine: None };
+    let cx = Context { opset: model.opset(), fuel: &fuel, enabled: &|_| true, growth: &Growth::of(4096), engine: None };
     pipeline::standard().run(&mut model.graph, &cx, &mut Silent).expect("a pass has a defect");
     if let Ok(written) = model.to_bytes() {
         Model::from_bytes(written, &Default::default()).expect("what is written can be read");
