@@ -28,6 +28,14 @@ pub enum Error {
         /// Names that look like it.
         similar: Vec<String>,
     },
+    /// A name that is not a pass's.
+    #[error("there is no pass called \"{name}\"")]
+    NoSuchPass {
+        /// The name.
+        name: String,
+        /// Names that look like it.
+        similar: Vec<String>,
+    },
     /// A pass could not finish.
     #[error("a defect of onnx-slim in {0}")]
     Pass(#[from] PassError),
@@ -59,9 +67,12 @@ impl Error {
                     guilty.iter().map(|g| format!("the first difference comes from {} at \"{}\"", g.rule, g.at));
                 guilty.chain(differences.iter().cloned()).collect()
             }
-            Error::Pass(_) | Error::Read(_) | Error::Write(_) | Error::Shape(_) | Error::NoSuchRule { .. } => {
-                Vec::new()
-            }
+            Error::Pass(_)
+            | Error::Read(_)
+            | Error::Write(_)
+            | Error::Shape(_)
+            | Error::NoSuchRule { .. }
+            | Error::NoSuchPass { .. } => Vec::new(),
         }
     }
 
@@ -75,7 +86,7 @@ impl Error {
                 Some("a size that the model fixes stays: export the model again with that dimension open".into())
             }
             Error::Shape(_) => Some("onnx-slim inspect MODEL lists the inputs".into()),
-            Error::NoSuchRule { similar, .. } => Some(match &similar[..] {
+            Error::NoSuchRule { similar, .. } | Error::NoSuchPass { similar, .. } => Some(match &similar[..] {
                 [] => "onnx-slim explain lists them".into(),
                 similar => format!("did you mean {}?", similar.join(" or ")),
             }),

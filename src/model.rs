@@ -54,6 +54,22 @@ impl Model {
         self.opset_imports.iter().find(|o| o.is_default()).map_or(1, |o| o.version)
     }
 
+    /// Everything but the graph.
+    pub(crate) fn without_graph(&self) -> Model {
+        let Model { graph: _, ir_version, opset_imports, carried, file_bytes, ops, notes, numbers, files } = self;
+        Model {
+            graph: Graph::default(),
+            ir_version: *ir_version,
+            opset_imports: opset_imports.clone(),
+            carried: carried.clone(),
+            file_bytes: *file_bytes,
+            ops: ops.clone(),
+            notes: notes.clone(),
+            numbers: numbers.clone(),
+            files: files.clone(),
+        }
+    }
+
     /// Have the nodes written in another opset of the default domain. A model that uses none stays without.
     pub fn set_opset(&mut self, version: i64) {
         if let Some(import) = self.opset_imports.iter_mut().find(|o| o.is_default()) {

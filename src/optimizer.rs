@@ -138,6 +138,18 @@ impl Optimizer {
         self.enabled().map(drop)
     }
 
+    /// Whether there is a pass called `name`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn check_pass(&self, name: &str) -> Result<(), Error> {
+        if self.pipeline.passes().any(|p| p.name() == name) {
+            return Ok(());
+        }
+        let similar = similar(name, self.pipeline.passes().map(|p| p.name()));
+        Err(Error::NoSuchPass { name: name.into(), similar })
+    }
+
     /// The names of what may run.
     fn enabled(&self) -> Result<BTreeSet<&str>, Error> {
         let passes: Vec<(&str, Vec<&str>)> = self.pipeline.passes().map(|p| (p.name(), p.parts())).collect();

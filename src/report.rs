@@ -83,6 +83,7 @@ pub struct Report {
     /// The model as it is.
     pub after: Census,
     /// Its inputs and outputs.
+    #[serde(flatten)]
     pub interface: Interface,
     /// What else there is to say, of the file or of the target.
     pub notes: Vec<String>,

@@ -19,7 +19,8 @@ Examples:
   onnx-slim check model.onnx slim.onnx
   onnx-slim explain fold-batchnorm
 
-Exit codes: 0 done; 1 a model could not be handled, or the check found a difference; 2 the command line is wrong.";
+Exit codes: 0 done; 1 a model could not be handled, or the check found a difference;
+2 the command line is wrong.";
 
 /// Make an ONNX model the smallest and fastest form its target runs well, and prove that it computes the same.
 #[derive(Debug, Parser)]
@@ -35,10 +36,10 @@ pub(super) struct Cli {
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct Noise {
     /// Say more on stderr; twice for everything
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet", display_order = 1000)]
     pub verbose: u8,
     /// Say nothing but errors
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 1001)]
     pub quiet: bool,
 }
 
@@ -66,8 +67,9 @@ Examples:
   onnx-slim optimize - -o - < model.onnx > slim.onnx         as a filter
   onnx-slim optimize model.onnx --report json                what was done, as data
 
-After optimizing, original and result are run on the same inputs and compared. When they differ, the first edit at
-fault is named, nothing is written and the exit code is 1. When nothing helps, the output is a copy of the input.";
+After optimizing, original and result are run on the same inputs and compared. When they differ, the
+first edit at fault is named, nothing is written and the exit code is 1. When nothing helps, the
+output is a copy of the input.";
 
 #[derive(Debug, Args)]
 #[command(after_help = OPTIMIZE_EXAMPLES)]

@@ -34,7 +34,7 @@ pub(super) fn run(args: &args::Explain) -> anyhow::Result<End> {
                     [] => "`onnx-slim explain` lists them".to_string(),
                     similar => format!("did you mean {}?", similar.join(" or ")),
                 };
-                return Err(usage(format!("there is no rule or pass called '{name}'; {hint}")));
+                return Err(usage("explain", format!("there is no rule or pass called '{name}'; {hint}")));
             }
         },
     };

@@ -2,6 +2,7 @@
 
 mod account;
 mod args;
+mod dump;
 mod explain;
 mod guard;
 mod inspect;
@@ -27,9 +28,12 @@ enum End {
     Failed,
 }
 
-/// The command line is wrong: exit code 2, worded and laid out as clap does.
-fn usage(message: impl std::fmt::Display) -> anyhow::Error {
-    Cli::command().error(clap::error::ErrorKind::ValueValidation, message).into()
+/// The command line of `verb` is wrong: exit code 2, laid out as clap does.
+fn usage(verb: &str, message: impl std::fmt::Display) -> anyhow::Error {
+    let mut command = Cli::command();
+    command.build();
+    let command = command.find_subcommand_mut(verb).expect("only verbs are asked about");
+    command.error(clap::error::ErrorKind::ValueValidation, message).into()
 }
 
 /// Run the program.
@@ -72,7 +76,7 @@ fn clap_says(error: &clap::Error) -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<End> {
     match cli.verb {
         Verb::Optimize(args) => optimize::run(&args, cli.noise),
-        Verb::Check(_) => Err(usage("no engine is built in")),
+        Verb::Check(_) => Err(usage("check", "no engine is built in")),
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Completions(args) => {

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use crate::cli::account::{self, Account, Delivery};
-use crate::cli::args::{self, Format, Noise};
+use crate::cli::args::{self, Dump, Format, Noise};
+use crate::cli::dump::{self, Dumper};
 use crate::cli::jobs::{self, Job};
 use crate::cli::progress::Progress;
 use crate::cli::{End, guard, usage};
@@ -23,9 +24,10 @@ use crate::passes::pipeline::Observer;
 use crate::target;
 
 /// What was asked for, once for all models.
-struct Request {
+struct Request<'a> {
     optimizer: Optimizer,
     options: ReadOptions,
+    dumps: &'a [Dump],
     /// Something about the output was asked for that a copy of the input would not have.
     is_asked: bool,
 }
@@ -65,7 +67,7 @@ pub(super) fn run(args: &args::Optimize, noise: Noise) -> anyhow::Result<End> {
     Ok(if failed { End::Failed } else { End::Done })
 }
 
-fn request(args: &args::Optimize) -> anyhow::Result<Request> {
+fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     let mut optimizer = Optimizer::for_target(target::by_name(&args.target).unwrap_or(&target::ONNX));
     for (input, sizes) in &args.input_shape {
         optimizer = optimizer.input(input, sizes.iter().cloned());
@@ -77,22 +79,32 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request> {
         optimizer = optimizer.only(name);
     }
     // A slip in a rule's name is the command line's fault, not a model's.
-    optimizer.check_names().map_err(|error| usage(format!("{error}; {}", error.hint().unwrap_or_default())))?;
+    optimizer.check_names().map_err(|error| usage("optimize", error_with_hint(&error)))?;
+    for dump in &args.dump_after {
+        optimizer.check_pass(&dump.pass).map_err(|error| usage("optimize", error_with_hint(&error)))?;
+    }
+    dump::prepare(&args.dump_after)?;
     let options = ReadOptions {
         defaults: if args.freeze_defaults { Defaults::Frozen } else { Defaults::Overridable },
         functions: if args.keep_functions { Functions::Kept } else { Functions::Inlined },
     };
     let is_asked = !args.input_shape.is_empty() || args.freeze_defaults || args.external_data;
-    Ok(Request { optimizer, options, is_asked })
+    Ok(Request { optimizer, options, dumps: &args.dump_after, is_asked })
+}
+
+fn error_with_hint(error: &Error) -> String {
+    error.hint().map_or_else(|| error.to_string(), |hint| format!("{error}; {hint}"))
 }
 
 /// Optimize one model and write it.
-fn optimize(job: &Job, request: &Request, progress: &Progress) -> anyhow::Result<account::Optimized> {
+fn optimize(job: &Job, request: &Request<'_>, progress: &Progress) -> anyhow::Result<account::Optimized> {
     let source = Source::open(&job.input)?;
     progress.step("read");
     let model = source.read(&request.options)?;
     let opset = model.opset();
-    let done = request.optimizer.run_observed(model, &mut Steps(progress))?;
+    let mut steps = Steps { progress, dumper: Dumper::new(request.dumps, &job.input, &model) };
+    let done = request.optimizer.run_observed(model, &mut steps)?;
+    steps.dumper.finish()?;
     let (model, mut report) = (done.model, done.report);
     progress.step("write");
     let must = request.is_asked || opset != model.opset();
@@ -161,13 +173,18 @@ impl Source<'_> {
     }
 }
 
-/// Tells the progress line of each step.
-struct Steps<'a>(&'a Progress);
+/// Tells the progress line of each step, and writes the texts that were asked for.
+struct Steps<'a> {
+    progress: &'a Progress,
+    dumper: Dumper<'a>,
+}
 
 impl Observer for Steps<'_> {
     fn started(&mut self, pass: &'static str) {
-        self.0.step(pass);
+        self.progress.step(pass);
     }
 
-    fn finished(&mut self, _: &'static str, _: &Graph) {}
+    fn finished(&mut self, pass: &'static str, graph: &Graph) {
+        self.dumper.after(pass, graph);
+    }
 }

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use crate::cli::guard;
 use crate::error::Error;
+use crate::onnx::WriteError;
 
 /// Lines below an error's first, at most: one screen.
 const MAX_DETAILS: usize = 16;
@@ -18,13 +19,11 @@ pub(super) fn colours(stream: &impl IsTerminal) -> bool {
 
 /// Whether the reader of our output went away.
 pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|e| {
-        let e = e.downcast_ref::<io::Error>().or_else(|| match e.downcast_ref::<crate::onnx::WriteError>() {
-            Some(crate::onnx::WriteError::Io { file, error }) if file.as_os_str() == "-" => Some(error),
-            _ => None,
-        });
-        e.is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
-    })
+    let is_gone = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
+    if let Some(Error::Write(WriteError::Io { file, error })) = error.downcast_ref::<Error>() {
+        return file.as_os_str() == "-" && is_gone(error);
+    }
+    error.chain().any(|e| e.downcast_ref::<io::Error>().is_some_and(is_gone))
 }
 
 /// Print on stderr. Where nothing can be said any more, the exit code still tells.
@@ -66,16 +65,17 @@ pub(super) fn message(error: &anyhow::Error, model: Option<&str>) -> String {
     lines.iter().map(|line| fit(line) + "\n").collect()
 }
 
-/// A line that fits a screen: what a file's names hold is shown, not obeyed, and long ones are cut.
+/// A line that fits a screen: what a file's names hold is shown, not obeyed, and the middle of a long one is left out.
 fn fit(line: &str) -> String {
-    let mut shown = String::new();
-    for (i, c) in line.chars().enumerate() {
-        if i == MAX_LINE {
-            return shown + "…";
-        }
+    let mut shown: Vec<char> = Vec::new();
+    for c in line.chars() {
         if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
-    shown
+    let Some(excess) = shown.len().checked_sub(MAX_LINE).filter(|&n| n > 0) else { return shown.into_iter().collect() };
+    let tail = MAX_LINE / 3;
+    let head = MAX_LINE - tail;
+    shown.splice(head..head + excess, ['…']).for_each(drop);
+    shown.into_iter().collect()
 }
 
 /// A number of bytes, in three digits or a little more.
