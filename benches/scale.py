@@ -132,7 +132,10 @@ def helper_main(what, path, argument):
     elif what == "nodes":
         import onnx
 
-        print(len(onnx.load(path, load_external_data=False).graph.node))
+        try:
+            print(len(onnx.load(path, load_external_data=False).graph.node))
+        except Exception as e:
+            print(f"unreadable, {path.stat().st_size / 1e6:.0f} MB: {e}")
 
 
 def size(folder):
@@ -191,11 +194,11 @@ def main():
             row += ["-", "-", f"exit {cost.code}: {cost.message[:80]}"]
         else:
             before, after = helper_process("nodes", path, ""), helper_process("nodes", out, "")
-            said = ""
-            if kind == "large":
+            said = "" if after.isdigit() else after
+            if kind == "large" and not said:
                 right = int(helper_process("weights", path, out))
                 said = f"{right} of {int(before) // 2} weights are the same"
-            row += [f"{before} -> {after}", f"{size(out.parent) / 1e6 / megabytes:.3f}", said]
+            row += [f"{before} -> {after if after.isdigit() else '-'}", f"{size(out.parent) / 1e6 / megabytes:.3f}", said]
         rows.append(row)
         shutil.rmtree(out.parent, ignore_errors=True)
         if kind == "large":
