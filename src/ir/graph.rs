@@ -302,6 +302,11 @@ impl Graph {
         self.live_nodes
     }
 
+    /// The value that an [`Atom`](crate::ir::Atom) measures, while it is there.
+    pub fn value_at(&self, index: u32) -> Option<ValueId> {
+        Some(ValueId(index)).filter(|&value| self.has_value(value))
+    }
+
     /// One more than the largest node index.
     pub fn node_bound(&self) -> usize {
         self.nodes.len()

@@ -7,11 +7,14 @@
 pub mod arith;
 pub mod attention;
 pub mod call;
+pub mod control;
 pub mod conv;
+pub mod cumulative;
 pub mod dims;
 pub mod elementwise;
 pub mod image;
 mod infer;
+pub mod join;
 pub mod loss;
 pub mod matmul;
 pub mod norm;
@@ -19,15 +22,16 @@ pub mod pool;
 pub mod random;
 pub mod reduce;
 pub mod schema;
+pub mod sequence;
 pub mod shape;
 pub mod signal;
 pub mod slice;
 mod table;
 pub mod target;
-#[cfg(test)]
-mod testing;
 pub mod text;
 pub mod window;
+#[cfg(test)]
+mod testing;
 
 pub use call::CallView;
 pub use infer::{Infer, MAX_RANK, Outcome, infer_node};

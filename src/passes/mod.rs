@@ -1,8 +1,9 @@
 //! Whole-graph steps that no local pattern can say, and the order in which everything runs.
 
+pub mod fix_dims;
 mod fold_constants;
 mod fold_shapes;
-mod infer_shapes;
+pub mod infer_shapes;
 mod inline_control;
 mod merge_duplicates;
 pub mod pipeline;
@@ -16,7 +17,7 @@ use crate::rewrite::{Fuel, Growth, Settings, Unsettled};
 
 pub use fold_constants::FoldConstants;
 pub use fold_shapes::FoldShapes;
-pub use infer_shapes::{InferShapes, infer_shapes};
+pub use infer_shapes::{InferShapes, infer_declared, infer_shapes};
 pub use inline_control::InlineControl;
 pub use merge_duplicates::MergeDuplicates;
 pub use pipeline::Pipeline;
