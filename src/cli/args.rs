@@ -119,6 +119,9 @@ pub(super) struct Optimize {
     /// Make inputs that have a default value constants; callers cannot pass them any more
     #[arg(long)]
     pub freeze_defaults: bool,
+    /// Keep inputs that have a default value, also where the file gives every weight as one
+    #[arg(long, conflicts_with = "freeze_defaults")]
+    pub keep_defaults: bool,
     /// Keep calls of functions that the model defines, instead of putting the function's nodes in their place
     #[arg(long)]
     pub keep_functions: bool,

@@ -85,7 +85,11 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     }
     dump::prepare(&args.dump_after)?;
     let options = ReadOptions {
-        defaults: if args.freeze_defaults { Defaults::Frozen } else { Defaults::Overridable },
+        defaults: match (args.freeze_defaults, args.keep_defaults) {
+            (true, _) => Defaults::Frozen,
+            (false, true) => Defaults::Overridable,
+            (false, false) => Defaults::Meant,
+        },
         functions: if args.keep_functions { Functions::Kept } else { Functions::Inlined },
     };
     let is_asked = !args.input_shape.is_empty() || args.freeze_defaults || args.external_data;

@@ -158,12 +158,20 @@ impl<'a> Builder<'a> {
     ) -> Result<(), Fault> {
         let scope = self.level().scope;
         // Before IR version 4 every initializer is listed as an input too, which says nothing.
-        let frozen = self.ir_version < 4 || (self.options.defaults == Defaults::Frozen && scope == ScopeId::MAIN);
         let given: FxHashSet<&str> = initializers
             .iter()
             .map(|t| t.name())
             .chain(sparse.iter().filter_map(|s| s.values.as_ref()).map(|v| v.name()))
             .collect();
+        let overridable = match self.options.defaults {
+            Defaults::Meant => {
+                let listed: FxHashSet<&str> = inputs.iter().map(|i| i.name()).collect();
+                !given.is_subset(&listed)
+            }
+            Defaults::Overridable => true,
+            Defaults::Frozen => false,
+        };
+        let frozen = self.ir_version < 4 || (!overridable && scope == ScopeId::MAIN);
         for info in inputs {
             if info.name().is_empty() {
                 return Err(Fault::Unnamed { at: self.at("a graph input") });

@@ -27,8 +27,11 @@ pub struct ReadOptions {
 /// What an initializer means that is a graph input too (IR version 4 and newer).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Defaults {
-    /// A value that callers may override.
+    /// Constants where the file lists every initializer as an input, as old exporters did without meaning anything by
+    /// it; values that callers may override where it lists only some.
     #[default]
+    Meant,
+    /// A value that callers may override.
     Overridable,
     /// A constant: the input goes.
     Frozen,

@@ -28,10 +28,10 @@ pub mod signal;
 pub mod slice;
 mod table;
 pub mod target;
-pub mod text;
-pub mod window;
 #[cfg(test)]
 mod testing;
+pub mod text;
+pub mod window;
 
 pub use call::CallView;
 pub use infer::{Infer, MAX_RANK, Outcome, infer_node};
