@@ -213,3 +213,79 @@ op_table! {
     Where => elementwise::WHERE,
     Xor => elementwise::XOR,
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ir::{Attr, OpKind};
+    use crate::ops::schema::{self, AttrKind};
+    use crate::ops::testing::Case;
+    use crate::ops::{def, is_deterministic};
+
+    const OPERANDS: &[&str] = &[
+        "",
+        "-",
+        "- - -",
+        "? ? ? ? ? ? ? ?",
+        "float[] float[] float[]",
+        "float[..] - float[0,0]",
+        "int64=[-1,0] int64=[] int64=[3,-9,7]",
+        "float[n,c,h,w] float[8,c,3,3] float[8]",
+        "float[n,c,h,w] int64=[9223372036854775807,-9223372036854775808,0,1] int64=-9223372036854775808",
+        "float[1,2,3,4] int64=[0,-1] int64=[1,1,1,1] int64=[0,0,0,0]",
+        "float[9223372036854775807,9223372036854775807,2,2] float[9223372036854775807,2,2,2] int64=[4611686018427387904]",
+        "float[0,0,0] float[0,0,0] float[0] float[0] float[0]",
+        "int64:[h,w] int64:[w,h] int64:h",
+        "int64:[h,w,3] int64=0 int64=9223372036854775807 int64=-1 int64=9223372036854775807",
+        "int64=9223372036854775807 int64=-1 int64=0",
+        "uint8[3] float=0 uint8=0 int8[4,4] float=1 int8=0 float=1 uint8=0",
+        "float[2,n,8] float[2,n,8] float[2,n,8] float[2,1,4] float[2,2,p,4] float[2,2,p,4]",
+        "float[n,c,h,w] - float=[1,1,0,-1] int64=[1,2,-3,4]",
+        "float[n,c,h,w] float=[] float=[1e30,1e-30,3.4e38,0.3]",
+        "string=[a,b] string[2] int64[2]",
+        "bool=1 ? ?",
+    ];
+
+    fn values(kind: AttrKind) -> Vec<Attr> {
+        let extremes = [i64::MIN, -1, 0, 1, 2, i64::MAX];
+        let ints = extremes.iter().flat_map(|&i| [0, 1, 2, 3, 4, 8].map(|n| Attr::Ints(vec![i; n])));
+        match kind {
+            AttrKind::Int => extremes.map(Attr::Int).into(),
+            AttrKind::Float => [f32::NAN, f32::INFINITY, -1.0, 0.0, 1.5].map(Attr::Float).into(),
+            AttrKind::String => ["", "SAME_UPPER", "VALID", "none", "ij,jk->ik", "...,->", "a...,...b->", "linear"]
+                .map(Attr::from)
+                .into(),
+            AttrKind::Ints => ints.collect(),
+            // Of a kind that nobody expects.
+            _ => vec![Attr::Floats(vec![f32::NAN]), Attr::Int(-1), Attr::Strs(vec![])],
+        }
+    }
+
+    fn ask(op: OpKind, operands: &str, attrs: &[(&'static str, Attr)]) {
+        for results in [0, 1, 3] {
+            let case = Case::new(op, operands, attrs, results);
+            let (row, view) = (def(op), case.view());
+            let _ = (
+                (row.channels)(&view),
+                (row.quant)(&view),
+                (row.macs)(&view),
+                is_deterministic(&case.graph, case.node),
+            );
+        }
+    }
+
+    #[test]
+    fn malformed_calls_are_no_panic() {
+        for &op in OpKind::ALL {
+            let attrs = schema::newest("", op.name()).map_or(&[][..], |row| row.attrs);
+            for operands in OPERANDS {
+                ask(op, operands, &[]);
+                for attr in attrs {
+                    for value in values(attr.kind) {
+                        ask(op, operands, &[(attr.name, value)]);
+                    }
+                    ask(op, operands, &[(attr.name, Attr::Type(Default::default()))]);
+                }
+            }
+        }
+    }
+}

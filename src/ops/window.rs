@@ -1,4 +1,7 @@
 //! How many places a sliding window takes along each spatial axis, as convolution and pooling count them.
+//!
+//! Of symbolic sizes it is taken for granted that one window fits. Where none does ONNX says nothing, and runtimes
+//! refuse, or give a size of 0 or 1.
 
 use smallvec::SmallVec;
 
