@@ -2,9 +2,9 @@
 //!
 //! Declines where the constant's shape would make the result larger than `x`.
 
+use crate::rewrite::{Exactness, Rule, applies, constant, require, var};
 use crate::rules::support::broadcast::keeps_shape;
 use crate::rules::support::numbers::is_all;
-use crate::rewrite::{Exactness, Rule, applies, constant, require, var};
 
 pub fn rule() -> Rule {
     let (x, zero) = (var("x"), constant("zero"));

@@ -11,8 +11,7 @@ use crate::rules::support::linear::{Affine, Linear};
 
 pub fn rule() -> Rule {
     let (linear, s) = (call("linear"), constant("s"));
-    let biased =
-        || any_of(&[Conv, ConvTranspose, Gemm, BatchNormalization, InstanceNormalization]).bind(linear);
+    let biased = || any_of(&[Conv, ConvTranspose, Gemm, BatchNormalization, InstanceNormalization]).bind(linear);
     let pattern = Add.of((biased(), s)).or(Sub.of((biased(), s))).or(Sub.of((s, biased())));
     Rule::new("fold-shift", Exactness::Rounding, pattern, move |m| {
         let linear = Linear::read(m.call(linear))?;

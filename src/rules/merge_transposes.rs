@@ -1,8 +1,8 @@
 //! `Transpose(Transpose(x))` is one `Transpose`, or nothing where the second undoes the first.
 
 use crate::ir::OpKind::Transpose;
-use crate::rewrite::{Exactness, Expr, Rule, Skip, applies, call, var};
-use crate::rules::support::axes::permutation;
+use crate::rewrite::{Exactness, Expr, Rule, Skip, call, var};
+use crate::rules::support::axes::{composed, permutation, spelled};
 
 pub fn rule() -> Rule {
     let (x, inner, outer) = (var("x"), call("inner"), call("outer"));
@@ -10,13 +10,11 @@ pub fn rule() -> Rule {
     Rule::new("merge-transposes", Exactness::Bitwise, pattern, move |m| {
         let first = permutation(&m.call(inner)).ok_or(Skip::NotThis)?;
         let second = permutation(&m.call(outer)).ok_or(Skip::NotThis)?;
-        applies(first.len() == second.len())?;
-        let both: Vec<usize> = second.iter().map(|&axis| first[axis]).collect();
+        let both = composed(&first, &second).ok_or(Skip::NotThis)?;
         if both.is_sorted() {
             return Ok(Expr::Value(m[x]));
         }
-        let perm: Vec<i64> = both.iter().map(|&axis| i64::try_from(axis).unwrap_or(i64::MAX)).collect();
-        Ok(Transpose.emit([m[x].into()]).named_like(m.call(outer)).with("perm", perm))
+        Ok(Transpose.emit([m[x].into()]).named_like(m.call(outer)).with("perm", spelled(&both)))
     })
     .even_if_shared()
 }

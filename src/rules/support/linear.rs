@@ -8,13 +8,10 @@ use crate::ir::OpKind::{self, Add, BatchNormalization, Conv, ConvTranspose, Gemm
 use crate::ir::{Key, Tensor, ValueId};
 use crate::ops::CallView;
 use crate::rewrite::{Expr, Match, Skip, applies, require};
-use crate::rules::support::numbers::{self, is_finite, is_foldable_float};
+use crate::rules::support::numbers::{self, SMALL, is_finite, is_foldable_float};
 
 /// The operators that [`Linear`] reads.
 pub const LINEAR: &[OpKind] = &[Conv, ConvTranspose, Gemm, MatMul, BatchNormalization, InstanceNormalization];
-
-/// A weight of up to this many bytes may be stored twice to save a node.
-const SMALL: usize = 64 << 10;
 
 const GROUP: Key<i64> = Key::new("group", 1);
 const ALPHA: Key<f32> = Key::new("alpha", 1.0);

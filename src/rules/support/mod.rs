@@ -1,7 +1,13 @@
-//! What several rules share: the algebra of broadcasting, of views and of linear operators.
+//! What several rules share: the algebra of broadcasting, of slices, pads and reductions, and of linear operators.
 
 pub(super) mod axes;
+pub(super) mod bounds;
 pub(super) mod broadcast;
+pub(super) mod layout;
 pub(super) mod linear;
 pub(super) mod numbers;
+pub(super) mod pads;
+pub(super) mod parts;
 pub(super) mod readers;
+pub(super) mod reductions;
+pub(super) mod slices;

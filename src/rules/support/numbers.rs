@@ -1,6 +1,7 @@
 //! Constants as numbers.
 
 use crate::ir::{DType, Data, Tensor};
+use crate::rewrite::{Const, Match};
 
 /// Whether every element is exactly `number`. (Of a float type, 0 is the positive zero.)
 pub fn is_all(tensor: &Tensor, number: f64) -> bool {
@@ -21,6 +22,15 @@ pub fn largest(dtype: DType) -> f64 {
         DType::BF16 => f64::from_bits(0x47ef_e000_0000_0000),
         DType::F32 => f64::from(f32::MAX),
         _ => f64::MAX,
+    }
+}
+
+/// The smallest positive number that a type of [`is_foldable_float`] holds in full precision.
+pub fn smallest(dtype: DType) -> f64 {
+    match dtype {
+        DType::F16 => f64::from(half::f16::MIN_POSITIVE),
+        DType::F64 => f64::MIN_POSITIVE,
+        _ => f64::from(f32::MIN_POSITIVE),
     }
 }
 
@@ -52,6 +62,15 @@ pub fn is_finite(tensor: &Tensor) -> bool {
 pub fn mapped(tensor: &Tensor, f: impl Fn(usize, f64) -> f64) -> Option<Tensor> {
     let out: Vec<f64> = tensor.reals()?.into_iter().enumerate().map(|(i, x)| f(i, x)).collect();
     finite(tensor.dtype(), tensor.dims(), &out)
+}
+
+/// A constant of up to this many bytes may be stored twice to save a node.
+pub const SMALL: usize = 64 << 10;
+
+/// Whether a rule may store another constant for the one that it matched: nobody outside the match reads the old one,
+/// or it is small.
+pub fn may_replace(m: &Match<'_>, name: Const) -> bool {
+    m.owns(name) || m[name].stored_bytes() <= SMALL
 }
 
 /// Two constants combined element by element, broadcast together; `None` when they do not broadcast, have more than

@@ -11,7 +11,7 @@ use crate::rules::support::numbers::is_foldable_float;
 pub fn rule() -> Rule {
     let (a, b, c, product) = (var("a"), var("b"), constant("c"), call("product"));
     let pattern = Add.of((MatMul.of((a, b)).bind(product).or(Gemm.of((a, b)).bind(product)), c));
-    Rule::new("matmul-add-to-gemm", Exactness::Rounding, pattern, move |m| {
+    Rule::new("fuse-matmul-add", Exactness::Rounding, pattern, move |m| {
         applies(m.shape(a).rank() == Some(2) && m.shape(b).rank() == Some(2))?;
         let bias = &m[c];
         applies(is_foldable_float(bias.dtype()) && bias.rank() <= 2)?;

@@ -1,0 +1,63 @@
+//! `Expand`, a `Tile` that repeats axes of size 1, and `ConstantOfShape` are not needed where an operand is broadcast
+//! anyway and the others have the result's shape: `Expand(x, shape) + y` is `x + y`.
+//!
+//! Declines where only the expanded operand may have some size of the result.
+
+use crate::ir::OpKind::{ConstantOfShape, Expand, Tile};
+use crate::ir::{Attr, Int, Shape, Tensor, ValueId};
+use crate::ops::CallView;
+use crate::rewrite::{Exactness, Expr, Rule, Skip, any_of, require};
+use crate::rules::support::broadcast::{BROADCASTING, cover};
+
+pub fn rule() -> Rule {
+    Rule::new("drop-expand-before-broadcast", Exactness::Bitwise, any_of(BROADCASTING), |m| {
+        let root = m.root();
+        let mut found = false;
+        for slot in 0..root.operand_count() {
+            let Some((narrow, dims)) = root.operand(slot).and_then(|v| narrower(&root, v)) else { continue };
+            found = true;
+            if !stays(&root, slot, &dims) {
+                continue;
+            }
+            let mut operands: Vec<Expr> = (0..root.operand_count()).map(|slot| root.operand(slot).into()).collect();
+            operands[slot] = narrow;
+            return Ok(root.node().op.emit(operands).like(root));
+        }
+        require(!found, "only the expanded operand may have some size of the result")?;
+        Err(Skip::NotThis)
+    })
+}
+
+/// Whether the root's result surely keeps its shape when operand `slot` has these dimensions.
+pub(super) fn stays(root: &CallView<'_>, slot: usize, dims: &[Int]) -> bool {
+    let others: Option<Vec<&[Int]>> =
+        (0..root.operand_count()).map(|s| if s == slot { Some(dims) } else { root.dims(s) }).collect();
+    match (root.result_dims(0), others) {
+        (Some(result), Some(all)) => cover(result, &all),
+        _ => false,
+    }
+}
+
+/// What `value` repeats, when it is nothing but a smaller value repeated as broadcasting would, and its dimensions.
+fn narrower(near: &CallView<'_>, value: ValueId) -> Option<(Expr, Vec<Int>)> {
+    let (node, _) = near.graph().producer(value)?;
+    let call = CallView::new(near.graph(), node);
+    match call.node().op {
+        Expand => Some((call.operand(0)?.into(), call.dims(0)?.to_vec())),
+        Tile => {
+            let (dims, repeats) = (call.dims(0)?, call.known_ints(1)?);
+            let broadcasts =
+                dims.len() == repeats.len() && dims.iter().zip(&repeats).all(|(d, &n)| n == 1 || d.known() == Some(1));
+            broadcasts.then(|| Some((call.operand(0)?.into(), dims.to_vec())))?
+        }
+        ConstantOfShape => {
+            let element = match call.node().attr("value") {
+                None => Tensor::f32s(&[], &[0.0]).ok()?,
+                Some(Attr::Tensor(t)) => t.reshaped(&[]).ok()?,
+                Some(_) => return None,
+            };
+            Some((element.into(), Shape::known(&[]).dims()?.to_vec()))
+        }
+        _ => None,
+    }
+}

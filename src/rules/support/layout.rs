@@ -1,0 +1,53 @@
+//! Constants with their axes in another order.
+
+use crate::ir::Tensor;
+
+/// `tensor` with axis `perm[i]` at place `i`; `None` for strings and elements of less than a byte, or when `perm` is no
+/// permutation of its axes.
+pub fn transposed(tensor: &Tensor, perm: &[usize]) -> Option<Tensor> {
+    let (dims, width) = (tensor.dims(), tensor.dtype().bits() / 8);
+    if width == 0 || perm.len() != dims.len() || (0..dims.len()).any(|axis| !perm.contains(&axis)) {
+        return None;
+    }
+    let turned: Vec<usize> = perm.iter().map(|&axis| dims[axis]).collect();
+    let mut strides = vec![1; dims.len()];
+    for axis in (1..dims.len()).rev() {
+        strides[axis - 1] = strides[axis] * dims[axis];
+    }
+    // Axes of size 1 may go anywhere: when the others stay in order, so do the elements.
+    let wide: Vec<usize> = perm.iter().copied().filter(|&axis| dims[axis] != 1).collect();
+    if wide.is_sorted() {
+        return tensor.reshaped(&turned).ok();
+    }
+    let bytes = tensor.bytes()?;
+    let mut out = Vec::with_capacity(bytes.len());
+    let (mut index, mut at) = (vec![0; dims.len()], 0);
+    for _ in 0..tensor.len() {
+        out.extend_from_slice(bytes.get(at * width..(at + 1) * width)?);
+        for place in (0..perm.len()).rev() {
+            let stride = strides[perm[place]];
+            index[place] += 1;
+            at += stride;
+            if index[place] < turned[place] {
+                break;
+            }
+            at -= stride * turned[place];
+            index[place] = 0;
+        }
+    }
+    Tensor::raw(tensor.dtype(), &turned, out.into()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_follow_their_axes() {
+        let t = Tensor::f32s(&[2, 3, 1], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
+        let turned = transposed(&t, &[2, 1, 0]).unwrap();
+        assert_eq!((turned.dims(), turned.reals().unwrap()), (&[1, 3, 2][..], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0]));
+        assert_eq!(transposed(&t, &[0, 2, 1]).unwrap().reals(), t.reals());
+        assert!(transposed(&t, &[0, 0, 1]).is_none() && transposed(&t, &[0, 1]).is_none());
+    }
+}

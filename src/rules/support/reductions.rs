@@ -1,0 +1,50 @@
+//! Reductions: which operators they are and which axes they take together.
+
+use crate::ir::{Int, Key, OpKind};
+use crate::ops::{CallView, normalize_axis};
+use crate::rules::support::axes;
+
+/// Reductions whose axes are an operand.
+pub const REDUCTIONS: &[OpKind] = &[
+    OpKind::ReduceL1,
+    OpKind::ReduceL2,
+    OpKind::ReduceLogSum,
+    OpKind::ReduceLogSumExp,
+    OpKind::ReduceMax,
+    OpKind::ReduceMean,
+    OpKind::ReduceMin,
+    OpKind::ReduceProd,
+    OpKind::ReduceSum,
+    OpKind::ReduceSumSquare,
+];
+
+/// Whether a reduction keeps the axes that it takes together, with size 1.
+pub const KEEPDIMS: Key<bool> = Key::new("keepdims", true);
+
+const AXIS: Key<i64> = Key::new("axis", 0);
+const NOOP_WITH_EMPTY_AXES: Key<bool> = Key::new("noop_with_empty_axes", false);
+
+/// The axes that a reduction, `ArgMax` or `ArgMin` takes together, sorted; `None` when they are not known.
+pub fn reduced(call: &CallView<'_>) -> Option<Vec<usize>> {
+    let rank = call.rank(0)?;
+    if matches!(call.node().op, OpKind::ArgMax | OpKind::ArgMin) {
+        return Some(vec![normalize_axis(AXIS.of(call.node()), rank)?]);
+    }
+    let axes = if call.has(1) { call.known_ints(1)? } else { Vec::new() };
+    match axes.is_empty() {
+        true if NOOP_WITH_EMPTY_AXES.of(call.node()) => Some(Vec::new()),
+        true => Some((0..rank).collect()),
+        false => axes::normalized(&axes, rank),
+    }
+}
+
+/// The dimensions that the result would have if `keepdims` were what it is not.
+pub fn dims_otherwise(call: &CallView<'_>) -> Option<Vec<Int>> {
+    let reduced = reduced(call)?;
+    let keeps = KEEPDIMS.of(call.node());
+    let dims = call.dims(0)?.iter().enumerate();
+    Some(match keeps {
+        true => dims.filter(|(axis, _)| !reduced.contains(axis)).map(|(_, d)| d.clone()).collect(),
+        false => dims.map(|(axis, d)| if reduced.contains(&axis) { Int::from(1) } else { d.clone() }).collect(),
+    })
+}
