@@ -22,23 +22,35 @@ use crate::ops::schema;
 /// Constants of one repeated element that take more bytes than this are written as a node that repeats it.
 const MAX_SPELLED_OUT: usize = 256;
 
+/// The first opset from `declared` on that has words for every node.
+///
+/// # Errors
+/// When none has; what is missing in `declared` is named.
+pub(super) fn opset(graph: &Graph, declared: u32, read_opset: u32) -> Result<u32, WriteError> {
+    let refused = |opset| -> Vec<String> {
+        let spell = |id| Some((id, spelling::spell(graph, id, opset, read_opset).err()?));
+        let label = |(id, why)| format!("{} \"{}\": {why}", graph.node(id).op_name(), graph.label(id));
+        graph.nodes().filter_map(spell).map(label).collect()
+    };
+    let nodes = refused(declared);
+    if nodes.is_empty() {
+        return Ok(declared);
+    }
+    (declared..=schema::NEWEST_OPSET)
+        .find(|&opset| refused(opset).is_empty())
+        .ok_or(WriteError::Opset { opset: declared.into(), nodes })
+}
+
 /// The main graph's message.
 ///
 /// # Errors
-/// When the opset has no words for a node, or what is carried does not decode.
+/// When what is carried does not decode.
 pub(super) fn graph(model: &Model, opset: u32, read_opset: u32) -> Result<GraphProto, WriteError> {
     let graph = &model.graph;
     let mut words: Vec<Option<Words<'_>>> = Vec::new();
     words.resize_with(graph.node_bound(), || None);
-    let mut refused = Vec::new();
     for id in graph.nodes() {
-        match spelling::spell(graph, id, opset, read_opset) {
-            Ok(spelled) => words[id.index()] = Some(spelled),
-            Err(why) => refused.push(format!("{} \"{}\": {why}", graph.node(id).op_name(), graph.label(id))),
-        }
-    }
-    if !refused.is_empty() {
-        return Err(WriteError::Opset { opset: opset.into(), nodes: refused });
+        words[id.index()] = spelling::spell(graph, id, opset, read_opset).ok();
     }
     let mut read = vec![false; graph.value_bound()];
     for operand in words.iter().flatten().flat_map(|w| &w.operands) {

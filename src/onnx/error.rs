@@ -245,8 +245,8 @@ pub enum WriteError {
     /// The graph is not well formed. This is a defect of a pass, not of the input.
     #[error("the graph is not well formed: {0}")]
     Defect(crate::ir::Defect),
-    /// A single file holds less than 2 GiB.
-    #[error("the model takes {0} bytes, more than one file holds: write external data")]
+    /// A single file holds less than 2 GiB, and the rest has no place.
+    #[error("the model takes {0} bytes and needs a file for its weights beside it, which a stream has not")]
     TooLarge(u64),
     /// Nodes that the opset has no words for.
     #[error("opset {opset} cannot express {}", nodes.join("; "))]

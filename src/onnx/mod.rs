@@ -5,10 +5,13 @@ mod carried;
 mod emit;
 mod error;
 mod external;
+#[rustfmt::skip]
+mod fields;
 mod functions;
 mod labels;
 mod mapped;
 mod names;
+mod offload;
 #[rustfmt::skip]
 #[allow(dead_code, missing_docs, clippy::all, clippy::pedantic, reason = "generated from proto/onnx.proto")]
 pub(crate) mod proto;
@@ -18,11 +21,15 @@ mod sink;
 mod spelling;
 mod tally;
 pub(crate) mod tensor;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod types;
 mod write;
 
 pub use error::{ExternalFault, Fault, ReadError, TensorFault, WriteError};
 pub use mapped::Files;
 pub use read::{Defaults, Functions, ReadOptions};
-pub use write::Written;
 pub(crate) use write::replace;
+pub use write::{IrVersion, Weights, WriteOptions, Written};

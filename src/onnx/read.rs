@@ -90,7 +90,7 @@ fn parse(bytes: Bytes, mut folder: Folder, mut files: Files, options: &ReadOptio
     }
     let mut proto = ModelProto::decode(bytes.clone()).map_err(|error| recognize::after(&bytes, &error))?;
     let mut notes = Vec::new();
-    if proto.encoded_len() < size {
+    if proto.encoded_len() != size {
         notes.extend(recognize::unknown_fields(&bytes));
     }
     if proto.graph.is_none() {

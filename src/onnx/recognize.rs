@@ -1,6 +1,9 @@
 //! What a file is that is not a model, and what of a model's file is not understood.
 
+use std::collections::BTreeMap;
+
 use super::error::Fault;
+use super::fields::{MESSAGES, MODEL};
 
 /// A fault that shows before anything is decoded.
 pub(super) fn before(bytes: &[u8]) -> Option<Fault> {
@@ -102,7 +105,81 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
     prost::encoding::decode_varint(bytes).ok()
 }
 
-/// Which fields of the file the format's messages do not have.
-pub(super) fn unknown_fields(_bytes: &[u8]) -> Option<String> {
-    None
+/// Which fields of a model's file the format's messages do not have. Reading drops them.
+///
+/// The file has been decoded, so messages nest no deeper than prost allows.
+pub(super) fn unknown_fields(bytes: &[u8]) -> Option<String> {
+    let mut found = BTreeMap::new();
+    scan(bytes, MODEL, &mut found)?;
+    let name = |((message, field), count): (&(&str, u64), &usize)| match count {
+        1 => format!("{message} field {field}"),
+        _ => format!("{message} field {field} ({count} times)"),
+    };
+    let list: Vec<String> = found.iter().take(8).map(name).collect();
+    (!list.is_empty()).then(|| format!("fields that are not understood are dropped: {}", list.join(", ")))
+}
+
+/// `None` where the bytes do not read as fields.
+fn scan(mut bytes: &[u8], message: usize, found: &mut BTreeMap<(&'static str, u64), usize>) -> Option<()> {
+    let (name, fields) = MESSAGES.get(message)?;
+    while !bytes.is_empty() {
+        let key = varint(&mut bytes)?;
+        let field = key >> 3;
+        let length = match key & 7 {
+            0 => {
+                varint(&mut bytes)?;
+                0
+            }
+            1 => 8,
+            2 => usize::try_from(varint(&mut bytes)?).ok()?,
+            5 => 4,
+            _ => return None,
+        };
+        let (content, rest) = bytes.split_at_checked(length)?;
+        bytes = rest;
+        match fields.iter().find(|(number, _)| u64::from(*number) == field) {
+            Some((_, Some(inner))) => scan(content, *inner, found)?,
+            Some((_, None)) => {}
+            None => *found.entry((*name, field)).or_default() += 1,
+        }
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_fields_are_named_with_their_message() {
+        // A model with ir_version 8, field 99 of its own, and a graph with field 77 twice.
+        let graph = [0xe8, 0x04, 1, 0xe8, 0x04, 2];
+        let mut model = vec![0x08, 8, 0x98, 0x06, 1, 0x3a, u8::try_from(graph.len()).unwrap()];
+        model.extend(graph);
+        assert_eq!(
+            unknown_fields(&model).unwrap(),
+            "fields that are not understood are dropped: GraphProto field 77 (2 times), ModelProto field 99"
+        );
+        assert_eq!(unknown_fields(&[0x08, 8]), None);
+    }
+
+    #[test]
+    fn files_of_other_kinds_are_recognized() {
+        let what = |bytes: &[u8]| before(bytes).map(|fault| fault.to_string());
+        assert_eq!(what(b""), Some("the file is empty".into()));
+        assert_eq!(what(b"hello\n"), Some("this is a text file, not an ONNX model".into()));
+        assert_eq!(what(b"<!DOCTYPE html><html>"), Some("this is a web page, not an ONNX model".into()));
+        assert_eq!(
+            what(b"version https://git-lfs.github.com/spec/v1\n"),
+            Some("this is a Git LFS pointer, not an ONNX model".into())
+        );
+        assert_eq!(what(b"\x1c\0\0\0TFL3\0"), Some("this is a TensorFlow Lite model, not an ONNX model".into()));
+        assert_eq!(what(b"\x08\x08"), None);
+    }
+
+    #[test]
+    fn a_file_that_is_cut_short_says_by_how_much() {
+        assert_eq!(missing_bytes(&[0x08, 8, 0x3a, 10, 0, 0]), Some(8));
+        assert_eq!(missing_bytes(&[0x08, 8, 0x3a, 2, 0, 0]), None);
+    }
 }

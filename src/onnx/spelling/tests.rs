@@ -2,48 +2,11 @@
 
 use prost::Message;
 
-use super::super::proto::attribute_proto::AttributeType;
-use super::super::proto::tensor_shape_proto::{Dimension, dimension};
-use super::super::proto::type_proto::{self, Value as Kind};
-use super::super::proto::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TypeProto,
-    ValueInfoProto,
-};
-use crate::ir::{Attr, Graph, NodeId, OpKind};
+use super::super::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use super::super::testing::{float, floats, info, int, ints, model_of, tensor, text};
+use crate::ir::{Attr, Graph, NodeId, OpKind, ScopeId, Tensor};
 use crate::model::Model;
 use crate::onnx::{ReadOptions, WriteError};
-
-fn info(name: &str, dims: &[i64]) -> ValueInfoProto {
-    let dim = |&d: &i64| Dimension { value: Some(dimension::Value::DimValue(d)), denotation: None };
-    let shape = TensorShapeProto { dim: dims.iter().map(dim).collect() };
-    let tensor = type_proto::Tensor { elem_type: Some(1), shape: Some(shape) };
-    let r#type = Some(TypeProto { value: Some(Kind::TensorType(tensor)), denotation: None });
-    ValueInfoProto { name: Some(name.into()), r#type, ..ValueInfoProto::default() }
-}
-
-fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
-    AttributeProto { name: Some(name.into()), r#type: Some(kind.into()), ..AttributeProto::default() }
-}
-
-fn ints(name: &str, ints: &[i64]) -> AttributeProto {
-    AttributeProto { ints: ints.to_vec(), ..attribute(name, AttributeType::Ints) }
-}
-
-fn int(name: &str, i: i64) -> AttributeProto {
-    AttributeProto { i: Some(i), ..attribute(name, AttributeType::Int) }
-}
-
-fn float(name: &str, f: f32) -> AttributeProto {
-    AttributeProto { f: Some(f), ..attribute(name, AttributeType::Float) }
-}
-
-fn text(name: &str, s: &'static str) -> AttributeProto {
-    AttributeProto { s: Some(s.into()), ..attribute(name, AttributeType::String) }
-}
-
-fn floats(name: &str, floats: &[f32]) -> AttributeProto {
-    AttributeProto { floats: floats.to_vec(), ..attribute(name, AttributeType::Floats) }
-}
 
 /// A model of one node that reads `x` (of `dims`) and `more`, and makes `results` values.
 fn model(
@@ -71,23 +34,7 @@ fn model(
         initializer: more.to_vec(),
         ..GraphProto::default()
     };
-    ModelProto {
-        ir_version: Some(8),
-        opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(opset) }],
-        graph: Some(graph),
-        ..ModelProto::default()
-    }
-    .encode_to_vec()
-}
-
-fn tensor(name: &str, dims: &[i64], data: &[f32]) -> TensorProto {
-    TensorProto {
-        name: Some(name.into()),
-        dims: dims.to_vec(),
-        data_type: Some(1),
-        raw_data: Some(data.iter().flat_map(|f| f.to_le_bytes()).collect()),
-        ..TensorProto::default()
-    }
+    model_of(opset, graph).encode_to_vec()
 }
 
 fn read(bytes: &[u8]) -> Model {
@@ -230,14 +177,33 @@ fn training_switches_must_be_off() {
 }
 
 #[test]
-fn what_the_opset_has_no_words_for_is_refused_by_name() {
+fn a_node_that_the_opset_has_no_words_for_raises_it() {
     let mut gelu = read(&model(20, "Gelu", &[2], &[], 1, &[]));
-    gelu.opset_imports[0].version = 19;
-    let error = gelu.to_bytes().unwrap_err().to_string();
-    assert_eq!(error, "opset 19 cannot express Gelu \"y0\": Gelu begins with opset 20");
-    let mut top = read(&model(11, "TopK", &[4], &[], 2, &[int("largest", 0)]));
-    top.opset_imports[0].version = 10;
-    assert!(top.to_bytes().unwrap_err().to_string().contains("largest begins with opset 11"));
+    gelu.opset_imports[0].version = 17;
+    let bytes = gelu.to_bytes().unwrap();
+    assert_eq!(ModelProto::decode(bytes.as_slice()).unwrap().opset_import[0].version(), 20);
+}
+
+#[test]
+fn what_no_opset_has_words_for_is_refused_by_name() {
+    // The Softmax holds the model at opset 11, which has no Gelu and no smallest elements first.
+    let mut held = read(&model(11, "Softmax", &[2, 3, 4], &[], 1, &[]));
+    let graph = &mut held.graph;
+    let softmax = only_node(graph);
+    let y = graph.result(softmax, 0);
+    let gelu = graph.add_node(ScopeId::MAIN, OpKind::Gelu, &[y], 1, 1);
+    graph.node_mut(gelu).name = "g".into();
+    let k = graph.add_constant(ScopeId::MAIN, "", Tensor::vector(&[1]));
+    let top = graph.add_node(ScopeId::MAIN, OpKind::TopK, &[y, Some(k)], 2, 2);
+    graph.node_mut(top).name = "t".into();
+    graph.set_attr(top, "largest", 0.into());
+    held.opset_imports[0].version = 10;
+    let error = held.to_bytes().unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "opset 10 cannot express Softmax \"y0\": its form is that of opset 11; Gelu \"g\": Gelu begins with opset 20; \
+         TopK \"t\": largest begins with opset 11"
+    );
 }
 
 #[test]
