@@ -232,9 +232,11 @@ fn commit(
         queue.push(node);
     }
     for (old, new) in pairs {
+        // Only those who read something else now: `new` may have a great many users already.
+        let moved: Vec<User> = graph.value(old).users().to_vec();
         graph.replace(old, new);
-        for user in graph.value(new).users() {
-            if let User::Node(n, _) = *user {
+        for user in moved {
+            if let User::Node(n, _) = user {
                 queue.push(n);
             }
         }

@@ -59,6 +59,7 @@ rules! {
     // Two of a kind, or one that undoes the other.
     merge_casts,
     merge_views,
+    merge_unit_transposes,
     merge_expands,
     merge_transposes,
     cancel_transposes,
