@@ -9,6 +9,7 @@ mod merge_duplicates;
 pub mod pipeline;
 mod remove_dead;
 mod simplify;
+mod spell_out;
 
 use crate::ir::{Defect, Graph, Tensor};
 use crate::ops::CallView;
@@ -23,6 +24,7 @@ pub use merge_duplicates::MergeDuplicates;
 pub use pipeline::Pipeline;
 pub use remove_dead::RemoveDead;
 pub use simplify::Simplify;
+pub use spell_out::SpellOut;
 
 /// What a pass needs to know of the run.
 #[derive(Clone, Copy)]

@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::ir::{Graph, verify};
 use crate::passes::{
     Context, Fault, FoldConstants, FoldShapes, InferShapes, InlineControl, MergeDuplicates, Pass, RemoveDead, Simplify,
+    SpellOut,
 };
 use crate::report::Step;
 
@@ -50,15 +51,18 @@ const MAX_ROUNDS: usize = 32;
 /// Shapes come first, as most rules ask for them. Folding comes before the rules, which see more constants then; what
 /// the rules leave is looked at again, until nothing changes.
 pub fn standard() -> Pipeline {
-    Pipeline::default().then(RemoveDead).until_stable(vec![
-        Box::new(InferShapes),
-        Box::new(InlineControl),
-        Box::new(FoldConstants),
-        Box::new(FoldShapes),
-        Box::new(MergeDuplicates),
-        Box::new(Simplify::default()),
-        Box::new(RemoveDead),
-    ])
+    Pipeline::default()
+        .then(RemoveDead)
+        .until_stable(vec![
+            Box::new(InferShapes),
+            Box::new(InlineControl),
+            Box::new(FoldConstants),
+            Box::new(FoldShapes),
+            Box::new(MergeDuplicates),
+            Box::new(Simplify::default()),
+            Box::new(RemoveDead),
+        ])
+        .then(SpellOut)
 }
 
 impl Pipeline {

@@ -34,4 +34,5 @@ pub fn rule() -> Rule {
         let operands = [x, column(|c| c.start), column(|c| c.end), column(|c| c.axis), column(|c| c.step)];
         Ok(Slice.emit(operands).named_like(outer))
     })
+    .even_if_shared()
 }

@@ -24,6 +24,7 @@ pub fn rule() -> Rule {
         let target = target_of(inner.dims(0), to).ok_or(Skip::Unsuitable(why))?;
         Ok(Reshape.emit([x.into(), Tensor::vector(&target).into()]).named_like(outer))
     })
+    .even_if_shared()
 }
 
 /// Whether the axes that are not known to have size one keep their order.
