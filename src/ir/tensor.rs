@@ -179,12 +179,23 @@ impl Tensor {
         }
     }
 
-    /// Packed little-endian elements; a splat is spelled out. `None` for strings.
+    /// Packed little-endian elements; a splat is spelled out. `None` for strings, and for a splat of more than
+    /// [`Tensor::MAX_SPELLED`] elements, which a few bytes of a file can claim.
     pub fn bytes(&self) -> Option<Bytes> {
         match &self.data {
             Data::Raw(b) => Some(b.clone()),
-            Data::Splat(e) => Some(repeat(self.dtype, e, self.len()).into()),
+            Data::Splat(e) => self.is_spellable().then(|| repeat(self.dtype, e, self.len()).into()),
             Data::Strings(_) => None,
+        }
+    }
+
+    /// Larger splats are never spelled out in memory.
+    pub const MAX_SPELLED: usize = 1 << 27;
+
+    fn is_spellable(&self) -> bool {
+        match &self.data {
+            Data::Splat(_) => self.len() <= Tensor::MAX_SPELLED,
+            Data::Raw(_) | Data::Strings(_) => true,
         }
     }
 
@@ -266,8 +277,11 @@ impl Tensor {
         real(self.dtype, &self.element(i)?)
     }
 
-    /// Every element as a real number, under the conditions of [`Tensor::real`].
+    /// Every element as a real number, under the conditions of [`Tensor::real`] and [`Tensor::bytes`].
     pub fn reals(&self) -> Option<Vec<f64>> {
+        if !self.is_spellable() {
+            return None;
+        }
         match &self.data {
             Data::Splat(e) => Some(vec![real(self.dtype, e)?; self.len()]),
             Data::Raw(b) if self.dtype.bits() >= 8 => {
@@ -289,6 +303,9 @@ impl Tensor {
 
     /// Every element as an integer; `None` for other than integer and bool types, or a uint64 beyond int64.
     pub fn integers(&self) -> Option<Vec<i64>> {
+        if !self.is_spellable() {
+            return None;
+        }
         (0..self.len()).map(|i| integer(self.dtype, &self.element(i)?)).collect()
     }
 

@@ -101,8 +101,10 @@ def element_text(typ):
 
 
 def frozen_inputs(model):
-    """Before IR 4 every initializer had to be listed as an input as well: those are not inputs."""
-    return {t.name for t in model.graph.initializer} if model.ir_version < 4 else set()
+    """Initializers listed as inputs that are none: before IR 4 all had to be, and exporters went on listing all."""
+    weights = {t.name for t in model.graph.initializer}
+    habit = weights <= {i.name for i in model.graph.input}
+    return weights if model.ir_version < 4 or habit else set()
 
 
 def interface_change(before, after, text=type_text):
