@@ -52,10 +52,12 @@ pub enum Error {
 /// The first edit that makes a difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guilty {
-    /// The rule or pass, as `--disable` calls it.
+    /// What made it: a rule, or an action of a pass.
     pub rule: String,
     /// The node or value that it was applied to.
     pub at: String,
+    /// The rule or pass to disable to go without it.
+    pub disable: String,
 }
 
 impl Error {
@@ -93,7 +95,7 @@ impl Error {
             Error::Pass(error) => Some(format!("please report it; --disable {} goes around it", error.pass)),
             Error::Different { guilty, .. } => Some(match guilty {
                 Some(guilty) => {
-                    format!("a defect of onnx-slim, please report it; --disable {} goes around it", guilty.rule)
+                    format!("a defect of onnx-slim, please report it; --disable {} goes around it", guilty.disable)
                 }
                 None => "a defect of onnx-slim, please report it".into(),
             }),

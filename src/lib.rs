@@ -29,6 +29,7 @@ pub mod onnx;
 pub mod ops;
 pub mod optimizer;
 pub mod passes;
+pub mod proof;
 pub mod report;
 pub mod rewrite;
 pub mod rules;

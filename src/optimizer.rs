@@ -12,16 +12,18 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use crate::census;
-use crate::error::{Error, similar};
+use crate::error::{Error, Guilty, similar};
 use crate::interface::{self, Interface, Size};
 use crate::ir::Graph;
 use crate::model::Model;
 use crate::passes::pipeline::{self, Observer, Silent};
 use crate::passes::{Context, Fault, InferShapes, Pass, Pipeline};
+use crate::proof::{self, Judge, Proof, Verdict};
 use crate::report::{Census, Report, Step};
-use crate::rewrite::{Fuel, Growth, Rule, apply};
+use crate::rewrite::{Exactness, Fuel, Growth, Rule, apply};
 use crate::target::Profile;
 
 /// Says what is wanted of a model; [`Optimizer::run`] does it.
@@ -31,6 +33,8 @@ pub struct Optimizer {
     shapes: Vec<(String, Vec<Size>)>,
     without: BTreeSet<String>,
     only: BTreeSet<String>,
+    judge: Option<Box<dyn Judge>>,
+    budget: Duration,
 }
 
 /// An optimized model, and an account of how it came about.
@@ -51,6 +55,8 @@ impl Optimizer {
             shapes: Vec::new(),
             without: BTreeSet::new(),
             only: BTreeSet::new(),
+            judge: None,
+            budget: proof::BUDGET,
         }
     }
 
@@ -82,6 +88,27 @@ impl Optimizer {
         self
     }
 
+    /// Have `judge` compare each result with its original.
+    #[must_use]
+    pub fn checked_by(mut self, judge: impl Judge + 'static) -> Optimizer {
+        self.judge = Some(Box::new(judge));
+        self
+    }
+
+    /// Do not run original and result to compare them.
+    #[must_use]
+    pub fn unchecked(mut self) -> Optimizer {
+        self.judge = None;
+        self
+    }
+
+    /// Stop comparing after about this long, and looking for an edit at fault after as long again.
+    #[must_use]
+    pub fn check_budget(mut self, budget: Duration) -> Optimizer {
+        self.budget = budget;
+        self
+    }
+
     /// What [`Optimizer::run`] does, in order.
     pub fn pipeline(&self) -> &Pipeline {
         &self.pipeline
@@ -109,25 +136,92 @@ impl Optimizer {
             report.before.ops = std::mem::take(&mut model.ops);
         }
         interface::fix_shapes(&mut model.graph, &self.shapes)?;
+        let original = self.judge.is_some().then(|| model.clone());
         model.set_opset(self.target.opset_for(model.opset()));
+        report.opset = model.opset();
         let fuel = Fuel::unlimited();
-        let growth = Growth::of(growth(&model));
+        let mut watch = Watch { inner: observer, macs_before: None };
+        report.steps = self.edit(&mut model, &enabled, &fuel, &mut watch)?;
+        report.before.macs = watch.macs_before.flatten();
+        report.after = census::take(&model);
+        report.interface = Interface::of(&model.graph);
+        report.exactness = exactness(&report.steps);
+        if let (Some(judge), Some(original)) = (&self.judge, original) {
+            observer.started("check");
+            report.proof = Some(self.prove(&**judge, &original, &model, &enabled, &fuel, &report.steps)?);
+        }
+        report.notes = std::mem::take(&mut model.notes);
+        Ok(Outcome { model, report })
+    }
+
+    /// Run the pipeline as far as `fuel` lasts.
+    fn edit(
+        &self,
+        model: &mut Model,
+        enabled: &BTreeSet<&str>,
+        fuel: &Fuel,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<Step>, Error> {
+        let growth = Growth::of(growth(model));
         let cx = Context {
             opset: model.opset(),
-            fuel: &fuel,
+            fuel,
             enabled: &|name| enabled.contains(name),
             growth: &growth,
             engine: None,
         };
-        report.opset = model.opset();
-        let mut watch = Watch { inner: observer, macs_before: None };
-        report.steps = self.pipeline.run(&mut model.graph, &cx, &mut watch)?;
-        report.before.macs = watch.macs_before.flatten();
-        report.after = census::take(&model);
-        report.interface = Interface::of(&model.graph);
-        report.exactness = report.steps.iter().map(|s| s.exactness).max().unwrap_or_default();
-        report.notes = std::mem::take(&mut model.notes);
-        Ok(Outcome { model, report })
+        Ok(self.pipeline.run(&mut model.graph, &cx, observer)?)
+    }
+
+    /// Compare `result` with `original`; name the edit at fault where they differ.
+    fn prove(
+        &self,
+        judge: &dyn Judge,
+        original: &Model,
+        result: &Model,
+        enabled: &BTreeSet<&str>,
+        fuel: &Fuel,
+        steps: &[Step],
+    ) -> Result<Proof, Error> {
+        let start = Instant::now();
+        if !steps.iter().any(Step::changed) && original.opset() == result.opset() {
+            return Ok(Proof { verdict: Verdict::Unchanged, seconds: 0.0 });
+        }
+        let verdict = judge.judge(original, result, exactness(steps), start + self.budget);
+        if let Verdict::Different { differences, .. } = verdict {
+            let guilty = self.find_guilty(judge, original, enabled, fuel.spent());
+            return Err(Error::Different { guilty, differences });
+        }
+        Ok(Proof { verdict, seconds: start.elapsed().as_secs_f64() })
+    }
+
+    /// The first of `total` edits with which the result differs, if it is found within the budget of a proof.
+    fn find_guilty(&self, judge: &dyn Judge, original: &Model, enabled: &BTreeSet<&str>, total: u64) -> Option<Guilty> {
+        let until = Instant::now() + self.budget;
+        let with = |edits: u64| {
+            let (mut model, fuel) = (original.clone(), Fuel::new(edits));
+            model.set_opset(self.target.opset_for(model.opset()));
+            let steps = self.edit(&mut model, enabled, &fuel, &mut Silent).ok()?;
+            Some((model, steps, fuel))
+        };
+        let first = proof::first_guilty(total, |edits| {
+            if Instant::now() >= until {
+                return None;
+            }
+            let (model, steps, _) = with(edits)?;
+            match judge.judge(original, &model, exactness(&steps), until) {
+                Verdict::Different { .. } => Some(true),
+                Verdict::Equal { .. } | Verdict::Unchanged => Some(false),
+                Verdict::Unknown { .. } => None,
+            }
+        })?;
+        let (_, steps, fuel) = with(first)?;
+        let last = fuel.last();
+        let (rule, at) = last.split_once(" at ")?;
+        // What can be disabled is the rule or, for a pass that has no parts, the pass.
+        let pass = steps.iter().rev().find(|s| s.applied.contains_key(rule)).map(|s| s.pass.clone());
+        let disable = if enabled.contains(rule) { rule.to_string() } else { pass.unwrap_or_else(|| rule.to_string()) };
+        Some(Guilty { rule: rule.into(), at: at.into(), disable })
     }
 
     /// Whether every rule and pass that was named exists.
@@ -177,6 +271,11 @@ impl Optimizer {
     }
 }
 
+/// The loosest exactness among what fired.
+fn exactness(steps: &[Step]) -> Exactness {
+    steps.iter().map(|s| s.exactness).max().unwrap_or_default()
+}
+
 /// Bytes by which a file may grow: a small one a little, a large one not at all.
 fn growth(model: &Model) -> usize {
     if model.file_bytes < 64 << 10 { 4 << 10 } else { 0 }
@@ -220,5 +319,92 @@ impl Observer for Watch<'_> {
             self.macs_before.get_or_insert_with(|| census::macs(graph));
         }
         self.inner.finished(pass, graph);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{DType, OpKind, ScopeId, Shape, Type};
+    use crate::rewrite::var;
+    use crate::target;
+
+    /// A chain of these operators.
+    fn chain(ops: &[OpKind]) -> Model {
+        let mut model = Model::default();
+        let g = &mut model.graph;
+        let mut x = g.add_input(ScopeId::MAIN, "x", Type::tensor(DType::F32, Shape::known(&[2])));
+        for (i, &op) in ops.iter().enumerate() {
+            let node = g.add_node(ScopeId::MAIN, op, &[Some(x)], 1, u32::try_from(i).unwrap());
+            g.node_mut(node).name = format!("{op}{i}").into();
+            x = g.result(node, 0).unwrap();
+        }
+        g.add_output(ScopeId::MAIN, "y", x, Type::Unknown);
+        model
+    }
+
+    /// Takes models for different that hold different numbers of an operator.
+    struct Counts(OpKind);
+
+    impl Judge for Counts {
+        fn judge(&self, original: &Model, result: &Model, _: Exactness, _: Instant) -> Verdict {
+            let count = |m: &Model| m.graph.nodes().filter(|&n| m.graph.node(n).op == self.0).count();
+            let engine = String::from("counting");
+            if count(original) == count(result) {
+                Verdict::Equal { engine, runs: 1, worst: 0.0, missing: Vec::new() }
+            } else {
+                Verdict::Different { engine, differences: vec!["a count".into()] }
+            }
+        }
+    }
+
+    /// A rule that is wrong: it drops every `Erf`.
+    fn wrong() -> Vec<Rule> {
+        let x = var("x");
+        vec![Rule::new("drop-erf", Exactness::Bitwise, OpKind::Erf.of(x), move |m| Ok(m[x]))]
+    }
+
+    #[test]
+    fn the_edit_at_fault_is_named() {
+        let model = chain(&[OpKind::Identity, OpKind::Cosh, OpKind::Erf, OpKind::Identity, OpKind::Erf]);
+        let optimizer = Optimizer::for_target(&target::ONNX).with_rules(wrong()).checked_by(Counts(OpKind::Erf));
+        let Err(Error::Different { guilty: Some(guilty), .. }) = optimizer.run(model) else {
+            panic!("it is different")
+        };
+        assert_eq!((&*guilty.rule, &*guilty.at, &*guilty.disable), ("drop-erf", "Erf2", "drop-erf"));
+    }
+
+    #[test]
+    fn without_time_the_difference_is_still_one() {
+        let optimizer = Optimizer::for_target(&target::ONNX).with_rules(wrong()).checked_by(Counts(OpKind::Erf));
+        let result = optimizer.check_budget(Duration::ZERO).run(chain(&[OpKind::Erf, OpKind::Erf, OpKind::Cosh]));
+        assert!(matches!(result, Err(Error::Different { guilty: None, .. })));
+    }
+
+    #[test]
+    fn a_result_that_is_right_is_proved() {
+        let optimizer = Optimizer::for_target(&target::ONNX).checked_by(Counts(OpKind::Erf));
+        let done = optimizer.run(chain(&[OpKind::Identity, OpKind::Erf])).unwrap();
+        assert!(matches!(done.report.proof, Some(Proof { verdict: Verdict::Equal { .. }, .. })));
+        assert_eq!(done.model.graph.node_count(), 1);
+        let done = optimizer.run(chain(&[OpKind::Erf])).unwrap();
+        assert!(matches!(done.report.proof, Some(Proof { verdict: Verdict::Unchanged, .. })));
+    }
+
+    #[test]
+    fn names_choose_what_runs() {
+        let run = |optimizer: Optimizer| {
+            let done = optimizer.unchecked().run(chain(&[OpKind::Identity, OpKind::Erf])).unwrap();
+            done.model.graph.nodes().map(|n| done.model.graph.node(n).op).collect::<Vec<_>>()
+        };
+        let new = || Optimizer::for_target(&target::ONNX).with_rules(wrong());
+        assert_eq!(run(new()), []);
+        assert_eq!(run(new().without("drop-erf")), [OpKind::Erf]);
+        assert_eq!(run(new().only("drop-erf")), [OpKind::Identity]);
+        assert_eq!(run(new().only("simplify")), [OpKind::Erf]);
+        assert_eq!(run(new().only("simplify").without("drop-identity")), [OpKind::Identity, OpKind::Erf]);
+        assert!(
+            matches!(new().only("drop-erv").check_names(), Err(Error::NoSuchRule { similar, .. }) if similar == ["drop-erf"])
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::interface::Interface;
+use crate::proof::Proof;
 use crate::rewrite::Exactness;
 
 /// What one step did.
@@ -85,6 +86,8 @@ pub struct Report {
     /// Its inputs and outputs.
     #[serde(flatten)]
     pub interface: Interface,
+    /// Whether the result computes what the original does; none when that was not asked.
+    pub proof: Option<Proof>,
     /// What else there is to say, of the file or of the target.
     pub notes: Vec<String>,
 }

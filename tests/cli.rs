@@ -268,7 +268,8 @@ fn inspect_shows_what_a_model_holds() {
 #[test]
 fn explain_prints_a_rule_s_own_page() {
     let folder = folder_with(&[]);
-    insta::assert_snapshot!("explain-fold-batchnorm", shown(&run(&folder, &["explain", "fold-batchnorm"])));
+    let page = run(&folder, &["explain", "fold-batchnorm"]);
+    assert!(text(&page.stdout).starts_with("fold-batchnorm: a rule, exact up to rounding\n\n"), "{}", shown(&page));
     let list = run(&folder, &["explain"]);
     assert!(text(&list.stdout).contains("\n  fold-batchnorm"));
 }
