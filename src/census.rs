@@ -2,7 +2,7 @@
 
 use crate::ir::{Attr, Data, Graph, NodeId, Origin, ScopeId, Tensor};
 use crate::model::Model;
-use crate::ops::{CallView, def};
+use crate::ops::{CallView, row_of};
 use crate::report::Census;
 
 /// Count everything in `model`. Its `file_bytes` are those of the file that it came from.
@@ -84,7 +84,7 @@ fn macs_of(graph: &Graph, node: NodeId, bodies: &rustc_hash::FxHashMap<ScopeId, 
         let runs_once = n.op == crate::ir::OpKind::If;
         return (runs_once || dearest == 0).then_some(dearest);
     }
-    u64::try_from((def(n.op).macs)(&CallView::new(graph, node))?.known()?).ok()
+    u64::try_from((row_of(n).macs)(&CallView::new(graph, node))?.known()?).ok()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use crate::ir::DType;
 use crate::ir::{Attr, Int, Key, Node, ScopeId, Shape, Type, ValueId};
 use crate::ops::join::{either, outward, speaks_of_inside, taken_out};
-use crate::ops::{CallView, Infer, OpDef, Outcome, def, normalize_axis};
+use crate::ops::{CallView, Infer, OpDef, Outcome, normalize_axis, row_of};
 
 /// `Scan`: how many of the operands are scanned.
 pub const NUM_SCAN_INPUTS: Key<i64> = Key::new("num_scan_inputs", 0);
@@ -269,7 +269,7 @@ fn body_macs(call: &CallView<'_>, body: ScopeId, depth: usize) -> Option<Int> {
         let cost = if runs_bodies(graph.node(node)) {
             runs_macs(&inner, depth + 1)?
         } else {
-            (def(inner.node().op).macs)(&inner)?
+            (row_of(inner.node()).macs)(&inner)?
         };
         sum = sum.checked_add(&cost)?;
     }

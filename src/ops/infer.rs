@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::ir::{DType, Graph, Int, NodeId, Shape, Type};
 use crate::ops::call::{MAX_CONTENT, fits};
-use crate::ops::{CallView, def};
+use crate::ops::{CallView, row_of};
 
 /// `None` when a rule can say no more.
 pub type Outcome = Option<()>;
@@ -95,7 +95,7 @@ impl Infer<'_> {
 ///
 /// What the graph already knows of a result (a type that the file declares) fills what the rule leaves open.
 pub fn infer_node(graph: &mut Graph, node: NodeId) -> bool {
-    let Some(rule) = def(graph.node(node).op).infer else { return false };
+    let Some(rule) = row_of(graph.node(node)).infer else { return false };
     let count = graph.results(node).len();
     let mut infer = Infer { call: CallView::new(graph, node), results: SmallVec::from_elem(Result::default(), count) };
     let _ = rule(&mut infer);

@@ -18,9 +18,12 @@ pub mod join;
 pub mod loss;
 pub mod matmul;
 pub mod norm;
+pub mod opaque;
 pub mod pool;
+pub mod quant;
 pub mod random;
 pub mod reduce;
+pub mod rnn;
 pub mod schema;
 pub mod sequence;
 pub mod shape;
@@ -163,6 +166,14 @@ pub fn def(op: OpKind) -> &'static OpDef {
     table::row(op)
 }
 
+/// The row of the operator that `node` calls, also where it is one of another domain.
+pub fn row_of(node: &Node) -> &'static OpDef {
+    match &node.custom {
+        Some(custom) => opaque::row(&custom.0, &custom.1),
+        None => def(node.op),
+    }
+}
+
 /// The attributes of reductions and the like that name axes may count from the back: bring `axis` into `0..rank`.
 ///
 /// `None` when it is out of range.
@@ -175,7 +186,7 @@ pub fn normalize_axis(axis: i64, rank: usize) -> Option<usize> {
 /// Whether one run of `node` gives the same results as the next on equal operands. A `Dropout` in training mode does
 /// not, nor does an operator that is not in the table.
 pub fn is_deterministic(graph: &Graph, node: NodeId) -> bool {
-    (def(graph.node(node).op).deterministic)(&CallView::new(graph, node))
+    (row_of(graph.node(node)).deterministic)(&CallView::new(graph, node))
 }
 
 /// Whether ONNX lets result `slot` of `node` be left out, so that leaving it out changes nothing else.

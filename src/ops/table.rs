@@ -2,8 +2,8 @@
 
 use crate::ir::OpKind;
 use crate::ops::{
-    OpDef, attention, control, conv, cumulative, elementwise, image, loss, matmul, norm, pool, random, reduce,
-    sequence, shape, signal, slice, text,
+    OpDef, attention, control, conv, cumulative, elementwise, image, loss, matmul, norm, pool, quant, random, reduce,
+    rnn, sequence, shape, signal, slice, text,
 };
 
 macro_rules! op_table {
@@ -56,6 +56,7 @@ op_table! {
     Constant => shape::CONSTANT,
     ConstantOfShape => shape::CONSTANT_OF_SHAPE,
     Conv => conv::CONV,
+    ConvInteger => quant::CONV_INTEGER,
     ConvTranspose => conv::CONV_TRANSPOSE,
     Cos => elementwise::UNARY,
     Cosh => elementwise::UNARY,
@@ -64,9 +65,11 @@ op_table! {
     DFT => signal::DFT,
     DeformConv => conv::DEFORM_CONV,
     DepthToSpace => image::DEPTH_TO_SPACE,
+    DequantizeLinear => quant::DEQUANTIZE_LINEAR,
     Det => matmul::DET,
     Div => elementwise::DIV,
     Dropout => elementwise::DROPOUT,
+    DynamicQuantizeLinear => quant::DYNAMIC_QUANTIZE_LINEAR,
     Einsum => matmul::EINSUM,
     Elu => elementwise::UNARY,
     Equal => elementwise::EQUAL,
@@ -76,6 +79,7 @@ op_table! {
     EyeLike => shape::EYE_LIKE,
     Flatten => shape::FLATTEN,
     Floor => elementwise::ROUNDING,
+    GRU => rnn::RECURRENT,
     Gather => slice::GATHER,
     GatherElements => slice::GATHER_ELEMENTS,
     GatherND => slice::GATHER_ND,
@@ -100,6 +104,7 @@ op_table! {
     IsInf => elementwise::CLASSIFY,
     IsNaN => elementwise::CLASSIFY,
     LRN => norm::LRN,
+    LSTM => rnn::RECURRENT,
     LayerNormalization => norm::LAYER_NORMALIZATION,
     LeakyRelu => elementwise::ACTIVATION,
     Less => elementwise::LESS,
@@ -111,6 +116,7 @@ op_table! {
     LpNormalization => norm::LP_NORMALIZATION,
     LpPool => pool::LP_POOL,
     MatMul => matmul::MATMUL,
+    MatMulInteger => quant::MATMUL_INTEGER,
     Max => elementwise::MAX,
     MaxPool => pool::MAX_POOL,
     MaxRoiPool => image::MAX_ROI_POOL,
@@ -136,7 +142,11 @@ op_table! {
     PRelu => elementwise::PRELU,
     Pad => slice::PAD,
     Pow => elementwise::POW,
+    QLinearConv => quant::QLINEAR_CONV,
+    QLinearMatMul => quant::QLINEAR_MATMUL,
+    QuantizeLinear => quant::QUANTIZE_LINEAR,
     RMSNormalization => norm::RMS_NORMALIZATION,
+    RNN => rnn::RECURRENT,
     RandomNormal => random::GENERATE,
     RandomNormalLike => random::LIKE,
     RandomUniform => random::GENERATE,

@@ -1,0 +1,264 @@
+//! Operators of other domains of which some facts are known though nothing here computes or rewrites them.
+//!
+//! All are carried through untouched. That they are deterministic lets equal calls be merged; a type of the result
+//! lets inference go on behind them.
+
+use crate::ir::{DType, Int, Key, Shape, Type};
+use crate::ops::elementwise::broadcast;
+use crate::ops::matmul::multiply;
+use crate::ops::{Channels, Infer, OpDef, Outcome, conv, matmul, quant, shape, slice};
+
+/// Deterministic, and nothing else is known. What it costs is not.
+static PURE: OpDef = OpDef { deterministic: |_| true, ..OpDef::UNKNOWN };
+/// Result 0 has operand 0's type; elements depend on their neighbours.
+static LIKE_FIRST: OpDef = OpDef { infer: Some(|c| like(c, 0, 0)), macs: |_| Some(Int::from(0)), ..PURE };
+/// Result 0 has operand 0's type, element by element.
+static ACTIVATION: OpDef = OpDef { channels: |_| Channels::Tied, ..LIKE_FIRST };
+/// An activation behind the addition of a bias along the last axis, which never widens operand 0.
+static BIASED: OpDef = LIKE_FIRST;
+static SKIP_NORM: OpDef = OpDef { infer: Some(skip_norm), ..LIKE_FIRST };
+static EMBED_NORM: OpDef = OpDef { infer: Some(embed_norm), ..PURE };
+static FUSED_CONV: OpDef = OpDef { infer: conv::CONV.infer, macs: conv::CONV.macs, ..PURE };
+static FUSED_GEMM: OpDef = OpDef { infer: matmul::GEMM.infer, macs: matmul::GEMM.macs, ..PURE };
+static FUSED_MATMUL: OpDef = OpDef { infer: Some(fused_matmul), ..PURE };
+static MATMUL_NBITS: OpDef = OpDef { infer: Some(matmul_nbits), macs: matmul_nbits_macs, ..PURE };
+static DYNAMIC_MATMUL: OpDef =
+    OpDef { infer: Some(|c| multiply(c, 0, 1, c.dtype(0))), macs: matmul::MATMUL.macs, ..PURE };
+static INTEGER_MATMUL: OpDef = OpDef { infer: Some(|c| multiply(c, 0, 1, c.dtype(2))), ..DYNAMIC_MATMUL };
+static QLINEAR_BINARY: OpDef = OpDef { infer: Some(qlinear_binary), macs: |_| Some(Int::from(0)), ..PURE };
+static ATTENTION: OpDef = OpDef { infer: Some(attention), ..PURE };
+static QUANTIZE: OpDef = OpDef { infer: quant::QUANTIZE_LINEAR.infer, macs: |_| Some(Int::from(0)), ..PURE };
+static DEQUANTIZE: OpDef = OpDef { infer: quant::DEQUANTIZE_LINEAR.infer, macs: |_| Some(Int::from(0)), ..PURE };
+static TO_FLOAT: OpDef = OpDef { infer: Some(|c| retyped(c, Some(DType::F32))), ..LIKE_FIRST };
+static CATEGORIES: OpDef = OpDef { infer: Some(categories), ..LIKE_FIRST };
+
+/// The row of operator `name` of `domain`; [`OpDef::UNKNOWN`] for one that is not known here.
+pub fn row(domain: &str, name: &str) -> &'static OpDef {
+    match domain {
+        "com.microsoft" => microsoft(name),
+        "ai.onnx.ml" => ml(name),
+        // What onnxruntime once put beside ONNX's own.
+        "" if name == "SimplifiedLayerNormalization" => &LIKE_FIRST,
+        _ => &OpDef::UNKNOWN,
+    }
+}
+
+fn microsoft(name: &str) -> &'static OpDef {
+    match name {
+        "Gelu" | "QuickGelu" | "ScaledSiLU" => &ACTIVATION,
+        "BiasGelu" | "FastGelu" | "BiasAdd" | "BiasSoftmax" | "RotaryEmbedding" | "Inverse" => &BIASED,
+        "QLinearLeakyRelu" | "QLinearSigmoid" | "QLinearSoftmax" | "Trilu" | "GroupNorm" => &LIKE_FIRST,
+        "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization" => &SKIP_NORM,
+        "EmbedLayerNormalization" => &EMBED_NORM,
+        "FusedConv" => &FUSED_CONV,
+        "FusedGemm" => &FUSED_GEMM,
+        "FusedMatMul" | "FusedMatMulActivation" | "TransposeMatMul" => &FUSED_MATMUL,
+        "MatMulNBits" | "MatMulBnb4" => &MATMUL_NBITS,
+        "DynamicQuantizeMatMul" => &DYNAMIC_MATMUL,
+        "MatMulIntegerToFloat" => &INTEGER_MATMUL,
+        "QLinearAdd" | "QLinearMul" => &QLINEAR_BINARY,
+        "MultiHeadAttention" | "GroupQueryAttention" | "Attention" | "DecoderMaskedMultiHeadAttention" => &ATTENTION,
+        "QuantizeLinear" => &QUANTIZE,
+        "DequantizeLinear" => &DEQUANTIZE,
+        "Pad" => &slice::PAD,
+        "Range" => &shape::RANGE,
+        "GatherND" => &slice::GATHER_ND,
+        "BiasSplitGelu"
+        | "CDist"
+        | "ComplexMul"
+        | "ComplexMulConj"
+        | "ConvTransposeWithDynamicPads"
+        | "CropAndResize"
+        | "DynamicQuantizeLSTM"
+        | "DynamicTimeWarping"
+        | "ExpandDims"
+        | "GatedRelativePositionBias"
+        | "GatherBlockQuantized"
+        | "GemmFastGelu"
+        | "GemmFloat8"
+        | "GemmaRotaryEmbedding"
+        | "GridSample"
+        | "Irfft"
+        | "IsAllFinite"
+        | "LongformerAttention"
+        | "MatMulFpQ4"
+        | "MatMulInteger16"
+        | "MaxpoolWithMask"
+        | "MoE"
+        | "MulInteger"
+        | "MurmurHash3"
+        | "NGramRepeatBlock"
+        | "NhwcConv"
+        | "NhwcFusedConv"
+        | "NhwcMaxPool"
+        | "PackedAttention"
+        | "PackedMultiHeadAttention"
+        | "QAttention"
+        | "QEmbedLayerNormalization"
+        | "QGemm"
+        | "QLinearAveragePool"
+        | "QLinearConcat"
+        | "QLinearConv"
+        | "QLinearGlobalAveragePool"
+        | "QLinearReduceMean"
+        | "QLinearWhere"
+        | "QMoE"
+        | "QOrderedAttention"
+        | "QOrderedGelu"
+        | "QOrderedLayerNormalization"
+        | "QOrderedLongformerAttention"
+        | "QOrderedMatMul"
+        | "QuantizeWithOrder"
+        | "DequantizeWithOrder"
+        | "ReduceSumInteger"
+        | "RelativePositionBias"
+        | "RemovePadding"
+        | "RestorePadding"
+        | "Rfft"
+        | "SkipGroupNorm"
+        | "SparseToDenseMatMul"
+        | "Tokenizer"
+        | "TorchEmbedding"
+        | "UnfoldTensor"
+        | "Unique"
+        | "WordConvEmbedding" => &PURE,
+        // Random (Sampling, dropouts), stateful (paged caches, external contexts) or simply not known.
+        _ => &OpDef::UNKNOWN,
+    }
+}
+
+fn ml(name: &str) -> &'static OpDef {
+    match name {
+        "Binarizer" | "Imputer" => &LIKE_FIRST,
+        "Normalizer" | "Scaler" => &TO_FLOAT,
+        "CategoryMapper" => &CATEGORIES,
+        "ArrayFeatureExtractor"
+        | "CastMap"
+        | "DictVectorizer"
+        | "FeatureVectorizer"
+        | "LabelEncoder"
+        | "LinearClassifier"
+        | "LinearRegressor"
+        | "OneHotEncoder"
+        | "SVMClassifier"
+        | "SVMRegressor"
+        | "TreeEnsemble"
+        | "TreeEnsembleClassifier"
+        | "TreeEnsembleRegressor"
+        | "ZipMap" => &PURE,
+        _ => &OpDef::UNKNOWN,
+    }
+}
+
+/// Result `slot` has operand `of`'s type.
+fn like(call: &mut Infer<'_>, slot: usize, of: usize) -> Outcome {
+    let ty = call.ty(of)?.clone();
+    call.set_type(slot, ty);
+    Some(())
+}
+
+fn retyped(call: &mut Infer<'_>, dtype: Option<DType>) -> Outcome {
+    call.set_dtype(0, dtype);
+    let shape = call.ty(0)?.shape().clone();
+    call.set_type(0, Type::Tensor { dtype, shape });
+    Some(())
+}
+
+/// Strings become integers and the reverse.
+fn categories(call: &mut Infer<'_>) -> Outcome {
+    let dtype = match call.dtype(0)? {
+        DType::String => DType::I64,
+        _ => DType::String,
+    };
+    retyped(call, Some(dtype))
+}
+
+/// `[input, skip, …]`: the skip broadcasts to the input. Result 3 is their sum.
+fn skip_norm(call: &mut Infer<'_>) -> Outcome {
+    like(call, 0, 0)?;
+    like(call, 3, 0)
+}
+
+/// `[ids, segments, table, …]`: a row of the table for each id.
+fn embed_norm(call: &mut Infer<'_>) -> Outcome {
+    let dtype = call.dtype(2);
+    call.set_dtype(0, dtype);
+    let [_, hidden] = call.dims(2)? else { return None };
+    let dims: Vec<Int> = call.dims(0)?.iter().chain([hidden]).cloned().collect();
+    call.set(0, dtype, dims);
+    Some(())
+}
+
+fn fused_matmul(call: &mut Infer<'_>) -> Outcome {
+    let dtype = call.dtype(0);
+    call.set_dtype(0, dtype);
+    let set = |name: &'static str| Key::new(name, false).of(call.node());
+    let plain = !["transA", "transB", "transBatchA", "transBatchB"].into_iter().any(set);
+    if plain { multiply(call, 0, 1, dtype) } else { None }
+}
+
+const N: Key<i64> = Key::new("N", 0);
+const K: Key<i64> = Key::new("K", 0);
+
+/// The weight is packed; attributes say that it is `[K, N]`.
+fn matmul_nbits(call: &mut Infer<'_>) -> Outcome {
+    let dtype = call.dtype(0);
+    call.set_dtype(0, dtype);
+    let (_, batch) = call.dims(0)?.split_last()?;
+    let columns = N.get(call.node()).filter(|&n| n > 0).map(Int::from)?;
+    let dims: Vec<Int> = batch.iter().cloned().chain([columns]).collect();
+    call.set(0, dtype, dims);
+    Some(())
+}
+
+fn matmul_nbits_macs(call: &crate::ops::CallView<'_>) -> Option<Int> {
+    let inner = K.get(call.node()).filter(|&k| k > 0).map(Int::from)?;
+    crate::ops::dims::product(call.result_dims(0)?)?.checked_mul(&inner)
+}
+
+/// `[a, its scale and zero point, b, …]`.
+fn qlinear_binary(call: &mut Infer<'_>) -> Outcome {
+    let dtype = call.dtype(0);
+    call.set_dtype(0, dtype);
+    let dims = broadcast(&[call.dims(0)?, call.dims(3)?], |axis| call.fresh(0, axis))?;
+    call.set_type(0, Type::Tensor { dtype, shape: Shape::of(dims) });
+    Some(())
+}
+
+/// The result has the batch and length of the query; how wide it is, values, packing and attributes decide.
+fn attention(call: &mut Infer<'_>) -> Outcome {
+    let dtype = call.dtype(0);
+    call.set_dtype(0, dtype);
+    let [batch, length, ..] = call.dims(0)? else { return None };
+    let dims = [batch.clone(), length.clone(), call.fresh(0, 2)];
+    call.set(0, dtype, dims);
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::ir::{DType, Graph, Int, OpKind, ScopeId, Shape, Type};
+    use crate::ops::{infer_node, is_deterministic};
+
+    #[test]
+    fn inference_goes_on_behind_what_is_known() {
+        let mut g = Graph::default();
+        let ty = Type::tensor(DType::F32, Shape::of([Int::named("b"), 8.into()]));
+        let x = g.add_input(ScopeId::MAIN, "x", ty.clone());
+        let w = g.add_input(ScopeId::MAIN, "w", Type::tensor(DType::F32, Shape::known(&[8, 4])));
+        let mut call = |domain: &str, name: &str| {
+            let node = g.add_node(ScopeId::MAIN, OpKind::Custom, &[Some(x), Some(w)], 1, 0);
+            g.node_mut(node).custom = Some(Arc::new((domain.into(), name.into())));
+            infer_node(&mut g, node);
+            (g.value(g.result(node, 0).unwrap()).ty.clone(), is_deterministic(&g, node))
+        };
+        assert_eq!(call("com.microsoft", "FastGelu"), (ty, true));
+        let product = Type::tensor(DType::F32, Shape::of([Int::named("b"), 4.into()]));
+        assert_eq!(call("com.microsoft", "FusedMatMul"), (product, true));
+        assert_eq!(call("com.microsoft", "Sampling"), (Type::Unknown, false));
+        assert_eq!(call("com.example", "Gelu"), (Type::Unknown, false));
+        assert_eq!(call("ai.onnx.ml", "TreeEnsembleRegressor"), (Type::Unknown, true));
+    }
+}
