@@ -22,36 +22,42 @@ use crate::ops::schema;
 /// Constants of one repeated element that take more bytes than this are written as a node that repeats it.
 const MAX_SPELLED_OUT: usize = 256;
 
-/// The first opset from `declared` on that has words for every node.
+/// Every node as it is written, by index.
+pub(super) type Spelled<'g> = Vec<Option<Words<'g>>>;
+
+/// The first opset from `declared` on that has words for every node, and the words.
 ///
 /// # Errors
 /// When none has; what is missing in `declared` is named.
-pub(super) fn opset(graph: &Graph, declared: u32, read_opset: u32) -> Result<u32, WriteError> {
-    let refused = |opset| -> Vec<String> {
-        let spell = |id| Some((id, spelling::spell(graph, id, opset, read_opset).err()?));
-        let label = |(id, why)| format!("{} \"{}\": {why}", graph.node(id).op_name(), graph.label(id));
-        graph.nodes().filter_map(spell).map(label).collect()
+pub(super) fn spell(graph: &Graph, declared: u32, read_opset: u32) -> Result<(u32, Spelled<'_>), WriteError> {
+    let nodes = match spell_all(graph, declared, read_opset) {
+        Ok(words) => return Ok((declared, words)),
+        Err(refused) => refused,
     };
-    let nodes = refused(declared);
-    if nodes.is_empty() {
-        return Ok(declared);
-    }
     (declared..=schema::NEWEST_OPSET)
-        .find(|&opset| refused(opset).is_empty())
+        .find_map(|opset| Some((opset, spell_all(graph, opset, read_opset).ok()?)))
         .ok_or(WriteError::Opset { opset: declared.into(), nodes })
+}
+
+fn spell_all(graph: &Graph, opset: u32, read_opset: u32) -> Result<Spelled<'_>, Vec<String>> {
+    let mut words: Spelled<'_> = Vec::new();
+    words.resize_with(graph.node_bound(), || None);
+    let mut refused = Vec::new();
+    for id in graph.nodes() {
+        match spelling::spell(graph, id, opset, read_opset) {
+            Ok(spelled) => words[id.index()] = Some(spelled),
+            Err(why) => refused.push(format!("{} \"{}\": {why}", graph.node(id).op_name(), graph.label(id))),
+        }
+    }
+    if refused.is_empty() { Ok(words) } else { Err(refused) }
 }
 
 /// The main graph's message.
 ///
 /// # Errors
 /// When what is carried does not decode.
-pub(super) fn graph(model: &Model, opset: u32, read_opset: u32) -> Result<GraphProto, WriteError> {
+pub(super) fn graph<'a>(model: &'a Model, opset: u32, words: Spelled<'a>) -> Result<GraphProto, WriteError> {
     let graph = &model.graph;
-    let mut words: Vec<Option<Words<'_>>> = Vec::new();
-    words.resize_with(graph.node_bound(), || None);
-    for id in graph.nodes() {
-        words[id.index()] = spelling::spell(graph, id, opset, read_opset).ok();
-    }
     let mut read = vec![false; graph.value_bound()];
     for operand in words.iter().flatten().flat_map(|w| &w.operands) {
         if let Operand::Value(value) = operand {
@@ -96,7 +102,7 @@ struct Emitter<'a> {
     model: &'a Model,
     graph: &'a Graph,
     opset: u32,
-    words: Vec<Option<Words<'a>>>,
+    words: Spelled<'a>,
     labels: Labels,
     constants: FxHashMap<ScopeId, Vec<ValueId>>,
     /// Constants that only the written form has, by content.

@@ -119,7 +119,8 @@ fn a_default_stays_overridable_unless_frozen() {
     let mut g = graph(&["x", "w"], vec![node("Add", &["x", "w"], &["y"])], &["y"]);
     g.initializer = vec![tensor("w", &[2], &[1.0, 2.0])];
     let proto = model_of(13, g);
-    let model = read(&proto);
+    let overridable = ReadOptions { defaults: Defaults::Overridable, ..ReadOptions::default() };
+    let model = Model::from_bytes(proto.encode_to_vec(), &overridable).unwrap();
     let inputs = model.graph.scope(ScopeId::MAIN).inputs();
     assert_eq!(inputs.len(), 2);
     assert!(model.graph.value(inputs[1]).default().is_some());

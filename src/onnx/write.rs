@@ -174,14 +174,14 @@ impl Model {
         let as_read = std::mem::take(&mut proto.opset_import);
         let read_opset = as_read.iter().find(|i| names::domain(i.domain()).is_empty());
         let read_opset = read_opset.map_or(declared, |i| u32::try_from(i.version()).unwrap_or(u32::MAX));
-        let opset = emit::opset(&self.graph, declared, read_opset)?;
+        let (opset, words) = emit::spell(&self.graph, declared, read_opset)?;
         let import = |i: &OpsetImport| {
             let domain = as_read.iter().find(|s| s.domain() == i.domain).map(|s| s.domain.clone());
             let version = if names::domain(&i.domain).is_empty() { opset.into() } else { i.version };
             OperatorSetIdProto { domain: domain.unwrap_or_else(|| Some(i.domain.clone())), version: Some(version) }
         };
         proto.opset_import = self.opset_imports.iter().map(import).collect();
-        proto.graph = Some(emit::graph(self, opset, read_opset)?);
+        proto.graph = Some(emit::graph(self, opset, words)?);
         let lowest = lowest_ir_version(self, &proto, opset);
         // What the file had, its own version holds.
         let needed = if opset == read_opset { element_types(self) } else { lowest };

@@ -5,8 +5,9 @@
 #[rustfmt::skip]
 mod table;
 
-use std::cmp::Ordering;
+use std::sync::LazyLock;
 
+use rustc_hash::FxHashMap;
 use table::SCHEMAS;
 
 /// The newest version of the default domain that the table knows.
@@ -160,29 +161,27 @@ fn param(params: &'static [Param], slot: usize) -> Option<&'static Param> {
 
 /// The row that holds for `opset`: the newest one that is not newer.
 pub fn lookup(domain: &str, name: &str, opset: u32) -> Option<&'static Schema> {
-    let end = SCHEMAS.partition_point(|s| order(s, domain, name).then(s.since.cmp(&opset)) != Ordering::Greater);
-    SCHEMAS[..end].last().filter(|s| order(s, domain, name) == Ordering::Equal)
+    versions(domain, name).iter().rev().find(|s| s.since <= opset)
 }
 
 /// The newest row of an operator.
 pub fn newest(domain: &str, name: &str) -> Option<&'static Schema> {
-    lookup(domain, name, u32::MAX)
+    versions(domain, name).last()
 }
 
 /// All rows of an operator, oldest first.
 pub fn versions(domain: &str, name: &str) -> &'static [Schema] {
-    let start = SCHEMAS.partition_point(|s| order(s, domain, name) == Ordering::Less);
-    let end = SCHEMAS.partition_point(|s| order(s, domain, name) != Ordering::Greater);
-    &SCHEMAS[start..end]
+    /// The rows of each operator. Asked for every node, so by hash.
+    static OPERATORS: LazyLock<FxHashMap<(&str, &str), &[Schema]>> = LazyLock::new(|| {
+        let same = |a: &Schema, b: &Schema| (a.domain, a.name) == (b.domain, b.name);
+        SCHEMAS.chunk_by(same).map(|rows| ((rows[0].domain, rows[0].name), rows)).collect()
+    });
+    OPERATORS.get(&(domain, name)).copied().unwrap_or_default()
 }
 
 /// Every row, sorted by domain, name and version.
 pub fn all() -> &'static [Schema] {
     &SCHEMAS
-}
-
-fn order(schema: &Schema, domain: &str, name: &str) -> Ordering {
-    schema.domain.cmp(domain).then_with(|| schema.name.cmp(name))
 }
 
 #[cfg(test)]
