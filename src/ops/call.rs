@@ -151,8 +151,8 @@ pub const MAX_CONTENT: usize = 256;
 /// Elements that stand for themselves: the largest rank that a shape vector is expected to have.
 const MAX_ELEMENTS: usize = 8;
 
-/// The elements of `value` as symbolic integers (of either sign: ask [`Int::surely_non_negative`]), when it is a tensor of rank 0 or 1 with at most [`MAX_CONTENT`]
-/// elements, each provably an integer.
+/// The elements of `value` as symbolic integers (of either sign: ask [`Int::surely_non_negative`]), when it is a tensor
+/// of rank 0 or 1 with at most [`MAX_CONTENT`] elements, each provably an integer.
 ///
 /// Exporters also compute sizes through floats (`Cast`, `Mul` by 2.0, `Floor`, `Cast`), so the tensor may be of a
 /// float type: whoever must have integers looks at the element type. A float's content says which number it is, not

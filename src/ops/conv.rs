@@ -13,7 +13,7 @@ const GROUP: Key<i64> = Key::new("group", 1);
 pub static CONV: OpDef = OpDef {
     infer: Some(|c| convolve(c, 0, 1, c.dtype(0).or(c.dtype(1)))),
     channels: |c| mixed(c, 0, 1, 2),
-    quant: |_| Quant::Kernel { weight: 1, axis: 0 },
+    quant: |c| if c.is_weight(1) { Quant::Kernel { weight: 1, axis: 0 } } else { Quant::Activation },
     macs: |c| per_result(c, 1),
     ..OpDef::PURE
 };
@@ -24,37 +24,25 @@ pub static DEFORM_CONV: OpDef = OpDef { channels: |c| mixed(c, 0, 1, 3), quant: 
 /// Weight `[C, M/group, kernel…]`: each input element adds a scaled kernel to the result.
 pub static CONV_TRANSPOSE: OpDef = OpDef {
     infer: Some(transpose),
-    channels: |c| match usize::try_from(GROUP.of(c.node())) {
-        Ok(groups @ 1..) => Channels::Mixed {
-            weight: 1,
-            out_axis: 1,
-            in_axis: 0,
-            groups,
-            input: (0, 1),
-            output: 1,
-            bias: c.has(2).then_some(2),
-        },
-        _ => Channels::Barrier,
-    },
-    quant: |_| Quant::Kernel { weight: 1, axis: 1 },
+    channels: |c| along(c, 0, 1, 2, (1, 0)),
+    quant: |c| if c.is_weight(1) { Quant::Kernel { weight: 1, axis: 1 } } else { Quant::Activation },
     macs: |c| product(c.dims(0)?)?.checked_mul(&product(c.dims(1)?.get(1..)?)?),
     ..OpDef::PURE
 };
 
 /// The channels of a convolution of operand `x` with weight `w` and, when given, bias `b`.
 pub(super) fn mixed(call: &CallView<'_>, x: usize, w: usize, b: usize) -> Channels {
-    match usize::try_from(GROUP.of(call.node())) {
-        Ok(groups @ 1..) => Channels::Mixed {
-            weight: w,
-            out_axis: 0,
-            in_axis: 1,
-            groups,
-            input: (x, 1),
-            output: 1,
-            bias: call.has(b).then_some(b),
-        },
-        _ => Channels::Barrier,
+    along(call, x, w, b, (0, 1))
+}
+
+/// As [`mixed`], with the axes of the weight where output and input channels are.
+fn along(call: &CallView<'_>, x: usize, w: usize, b: usize, (out_axis, in_axis): (usize, usize)) -> Channels {
+    let Ok(groups @ 1..) = usize::try_from(GROUP.of(call.node())) else { return Channels::Barrier };
+    if !call.is_weight(w) {
+        return Channels::Barrier;
     }
+    let bias = call.has(b).then_some(b);
+    Channels::Mixed { weight: w, out_axis, in_axis, groups, input: (x, 1), output: 1, bias }
 }
 
 /// The multiply-accumulates of a convolution with weight `w`: one weight slice for each element of the result.
@@ -142,7 +130,8 @@ fn transpose(call: &mut Infer<'_>) -> Outcome {
 #[cfg(test)]
 mod tests {
     use crate::ir::OpKind::*;
-    use crate::ops::testing::{infer, macs};
+    use crate::ops::Channels;
+    use crate::ops::testing::{Case, infer, macs};
 
     #[test]
     fn conv_counts_windows() {
@@ -179,6 +168,18 @@ mod tests {
         let same = [("auto_pad", "SAME_LOWER".into()), ("strides", vec![2].into())];
         assert_eq!(infer(ConvTranspose, "float[n,8,h] float[8,4,3]", &same), "float[n,4,2*h]");
         assert_eq!(infer(ConvTranspose, "float[n,8,h] float[8,4,1]", &same), "float[n,4,?]");
+    }
+
+    #[test]
+    fn channels_are_slices_of_a_weight() {
+        let channels = |op, operands| (crate::ops::def(op).channels)(&Case::new(op, operands, &[], 1).view());
+        let axes = |op, operands| match channels(op, operands) {
+            Channels::Mixed { out_axis, in_axis, bias, .. } => Some((out_axis, in_axis, bias)),
+            _ => None,
+        };
+        assert_eq!(axes(Conv, "float[n,3,h] float[8,3,3]=0 float[8]=0"), Some((0, 1, Some(2))));
+        assert_eq!(axes(ConvTranspose, "float[n,3,h] float[3,8,3]=0"), Some((1, 0, None)));
+        assert_eq!(axes(Conv, "float[n,3,h] float[8,3,3]"), None);
     }
 
     #[test]

@@ -28,7 +28,10 @@ const TRANS_B: Key<bool> = Key::new("transB", false);
 pub static GEMM: OpDef = OpDef {
     infer: Some(gemm),
     channels: gemm_channels,
-    quant: |c| Quant::Kernel { weight: 1, axis: if TRANS_B.of(c.node()) { 0 } else { 1 } },
+    quant: |c| match gemm_channels(c) {
+        Channels::Mixed { weight, out_axis, .. } => Quant::Kernel { weight, axis: out_axis },
+        _ => Quant::Activation,
+    },
     macs: |c| product(c.result_dims(0)?)?.checked_mul(c.dims(0)?.get(if TRANS_A.of(c.node()) { 0 } else { 1 })?),
     ..OpDef::PURE
 };
@@ -136,6 +139,9 @@ fn gemm(call: &mut Infer<'_>) -> Outcome {
 }
 
 fn gemm_channels(call: &CallView<'_>) -> Channels {
+    if !call.is_weight(1) {
+        return Channels::Barrier;
+    }
     let (out_axis, in_axis) = if TRANS_B.of(call.node()) { (0, 1) } else { (1, 0) };
     Channels::Mixed {
         weight: 1,

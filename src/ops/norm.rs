@@ -34,7 +34,14 @@ pub static LP_NORMALIZATION: OpDef = ALONG_AXIS;
 /// Mean and variance per channel, stored, or those of the batch in training mode: results 1 and 2 carry them on.
 pub static BATCH_NORMALIZATION: OpDef = OpDef {
     infer: Some(batch_normalization),
-    channels: |_| Channels::PerChannel { axis: 1, parameters: smallvec![1, 2, 3, 4] },
+    channels: |c| {
+        const TRAINING_MODE: Key<bool> = Key::new("training_mode", false);
+        // A vector counts as one channel, and training tells of the batch in results of their own.
+        if c.rank(0).is_none_or(|rank| rank < 2) || TRAINING_MODE.of(c.node()) {
+            return Channels::Barrier;
+        }
+        Channels::PerChannel { axis: 1, parameters: smallvec![1, 2, 3, 4] }
+    },
     ..OpDef::PURE
 };
 
