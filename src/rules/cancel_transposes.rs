@@ -6,9 +6,10 @@
 
 use crate::ir::OpKind::Transpose;
 use crate::ir::Tensor;
-use crate::ops::{CallView, Channels, def, is_deterministic};
+use crate::ops::CallView;
 use crate::rewrite::{Exactness, Expr, Rule, Skip, applies, call, require};
 use crate::rules::support::axes::{composed, permutation, spelled};
+use crate::rules::support::elementwise::carrier;
 use crate::rules::support::layout::transposed;
 use crate::rules::support::numbers::SMALL;
 use crate::rules::support::readers::only_read_by;
@@ -32,7 +33,7 @@ pub fn rule() -> Rule {
             if call.node().op == Transpose {
                 break call;
             }
-            let through = carrier(&call, second.len()).ok_or(Skip::NotThis)?;
+            let through = carrier(&call, |t| t.rank() <= second.len()).ok_or(Skip::NotThis)?;
             at = call.operand(through).ok_or(Skip::NotThis)?;
             between.push((call, through));
             reader = call;
@@ -61,21 +62,6 @@ pub fn rule() -> Rule {
         }
         Ok(x)
     })
-}
-
-/// The operand of a call that works element by element on it, with constants at most beside it.
-fn carrier(call: &CallView<'_>, rank: usize) -> Option<usize> {
-    let one_result = call.graph().results(call.id()).len() == 1;
-    let element_wise = (def(call.node().op).channels)(call) == Channels::Tied;
-    if !one_result || !element_wise || !is_deterministic(call.graph(), call.id()) {
-        return None;
-    }
-    let mut carriers = (0..call.operand_count()).filter(|&slot| match call.constant(slot) {
-        Some(t) => t.rank() > rank,
-        None => call.has(slot),
-    });
-    let only = carriers.next()?;
-    carriers.next().is_none().then_some(only)
 }
 
 /// A constant beside a value whose axes are put in the order of `perm`.

@@ -1,16 +1,18 @@
 //! `Expand`, a `Tile` that repeats axes of size 1, and `ConstantOfShape` are not needed where an operand is broadcast
-//! anyway and the others have the result's shape: `Expand(x, shape) + y` is `x + y`.
+//! anyway and the others have the result's shape: `Expand(x, shape) + y` is `x + y`. The slope of a `PRelu` never needs
+//! one.
 //!
 //! Declines where only the expanded operand may have some size of the result.
 
-use crate::ir::OpKind::{ConstantOfShape, Expand, Tile};
+use crate::ir::OpKind::{ConstantOfShape, Expand, PRelu, Tile};
 use crate::ir::{Attr, Int, Shape, Tensor, ValueId};
 use crate::ops::CallView;
 use crate::rewrite::{Exactness, Expr, Rule, Skip, any_of, require};
 use crate::rules::support::broadcast::{BROADCASTING, cover};
 
 pub fn rule() -> Rule {
-    Rule::new("drop-expand-before-broadcast", Exactness::Bitwise, any_of(BROADCASTING), |m| {
+    let pattern = any_of(BROADCASTING).or(PRelu.any());
+    Rule::new("drop-expand-before-broadcast", Exactness::Bitwise, pattern, |m| {
         let root = m.root();
         let mut found = false;
         for slot in 0..root.operand_count() {
@@ -30,6 +32,10 @@ pub fn rule() -> Rule {
 
 /// Whether the root's result surely keeps its shape when operand `slot` has these dimensions.
 pub(super) fn stays(root: &CallView<'_>, slot: usize, dims: &[Int]) -> bool {
+    // The slope never widens the result.
+    if root.node().op == PRelu {
+        return slot == 1;
+    }
     let others: Option<Vec<&[Int]>> =
         (0..root.operand_count()).map(|s| if s == slot { Some(dims) } else { root.dims(s) }).collect();
     match (root.result_dims(0), others) {

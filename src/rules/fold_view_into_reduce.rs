@@ -3,8 +3,8 @@
 
 use crate::ir::OpKind::{self, ArgMax, ArgMin};
 use crate::rewrite::{Exactness, Rule, any_of, applies, call};
-use crate::rules::drop_views::VIEWS;
 use crate::rules::support::reductions::{KEEPDIMS, REDUCTIONS, dims_otherwise};
+use crate::rules::support::views::{VIEWS, is_view};
 
 pub fn rule() -> Rule {
     let (reduce, view) = (call("reduce"), call("view"));
@@ -12,6 +12,7 @@ pub fn rule() -> Rule {
     let pattern = any_of(VIEWS).on(any_of(&reductions).bind(reduce)).bind(view);
     Rule::new("fold-view-into-reduce", Exactness::Bitwise, pattern, move |m| {
         let (reduce, view) = (m.call(reduce), m.call(view));
+        applies(is_view(&view))?;
         let keeps = KEEPDIMS.of(reduce.node());
         // Axes that are undone by name need no shape.
         let undone = match view.node().op {

@@ -1,23 +1,28 @@
 //! Two of `Reshape`, `Flatten`, `Squeeze` and `Unsqueeze` in a row are one: two of a kind one of that kind, others a
-//! `Reshape`.
+//! `Reshape`. A `Transpose` that moves only axes of size 1 counts as one of them.
 //!
-//! A target shape can copy sizes of the operand (0) and leave one to be inferred (−1): the rule declines where more
+//! The first may also be read elsewhere, as long as only by others of the kind. A target shape can copy sizes of the operand (0) and leave one to be inferred (−1): the rule declines where more
 //! than that depends on the run.
 
-use crate::ir::OpKind::{Reshape, Squeeze, Unsqueeze};
+use crate::ir::OpKind::{Reshape, Squeeze, Transpose, Unsqueeze};
 use crate::ir::{Int, Tensor};
-use crate::ops::target::target_of;
 use crate::ops::{CallView, normalize_axis};
-use crate::rewrite::{Exactness, Rule, Skip, any_of, call};
-use crate::rules::drop_views::VIEWS;
+use crate::rewrite::{Exactness, Rule, Skip, any_of, applies, call};
 use crate::rules::support::axes;
+use crate::rules::support::views::{VIEWS, is_view, only_viewed, target};
 
 pub fn rule() -> Rule {
     let (outer, inner) = (call("outer"), call("inner"));
     let pattern = any_of(VIEWS).on(any_of(VIEWS).bind(inner)).bind(outer);
     Rule::new("merge-views", Exactness::Bitwise, pattern, move |m| {
         let (outer, inner) = (m.call(outer), m.call(inner));
+        applies(is_view(&inner) && is_view(&outer))?;
+        // Two of these are the business of merge-transposes.
+        applies(inner.node().op != Transpose || outer.node().op != Transpose)?;
         let x = inner.operand(0).ok_or(Skip::NotThis)?;
+        if !outer.operand(0).is_some_and(|between| only_viewed(m.graph(), between)) {
+            return Err(Skip::InnerResultShared);
+        }
         let (first, second) = (inner.node().op, outer.node().op);
         let axes = match (first, second) {
             (Unsqueeze, Unsqueeze) => both_unsqueezed(&inner, &outer),
@@ -29,9 +34,10 @@ pub fn rule() -> Rule {
         }
         let (from, to) = (inner.dims(0), m.root_shape().dims().ok_or(Skip::NotThis)?);
         let why = "more than one size of the result depends on the run";
-        let target = target_of(from, to).ok_or(Skip::Unsuitable(why))?;
-        Ok(Reshape.emit([x.into(), Tensor::vector(&target).into()]).named_like(outer))
+        let target = target(from, to).ok_or(Skip::Unsuitable(why))?;
+        Ok(Reshape.emit([x.into(), target.into()]).named_like(outer))
     })
+    .even_if_shared()
 }
 
 /// The axes of the result that either of two `Unsqueeze` inserts.

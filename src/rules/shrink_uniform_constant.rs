@@ -3,6 +3,7 @@
 //!
 //! Declines where only the constant may have some size of the result.
 
+use crate::ir::OpKind::PRelu;
 use crate::ir::{Data, Tensor};
 use crate::rewrite::{Exactness, Expr, Rule, Skip, any_of, require};
 use crate::rules::drop_expand_before_broadcast::stays;
@@ -12,7 +13,8 @@ use crate::rules::support::broadcast::BROADCASTING;
 const WORTH: usize = 1 << 10;
 
 pub fn rule() -> Rule {
-    Rule::new("shrink-uniform-constant", Exactness::Bitwise, any_of(BROADCASTING), |m| {
+    let pattern = any_of(BROADCASTING).or(PRelu.any());
+    Rule::new("shrink-uniform-constant", Exactness::Bitwise, pattern, |m| {
         let root = m.root();
         let mut found = false;
         for slot in 0..root.operand_count() {
@@ -33,6 +35,7 @@ pub fn rule() -> Rule {
     })
 }
 
-fn is_large(t: &Tensor) -> bool {
+/// Whether a constant of one repeated element is worth storing otherwise: it is written as a node, or takes 1 KB.
+pub(super) fn is_large(t: &Tensor) -> bool {
     t.len() > 1 && (matches!(t.data(), Data::Splat(_)) || t.stored_bytes() >= WORTH)
 }

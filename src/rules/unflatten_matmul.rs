@@ -7,9 +7,9 @@ use crate::ir::OpKind::{Add, Gemm, MatMul};
 use crate::ir::{Int, Key};
 use crate::ops::CallView;
 use crate::rewrite::{Exactness, Expr, Rule, Skip, any_of, applies, call, require};
-use crate::rules::drop_views::VIEWS;
 use crate::rules::support::layout::transposed;
 use crate::rules::support::numbers::{SMALL, is_foldable_float};
+use crate::rules::support::views::{VIEWS, is_view};
 
 const ALPHA: Key<f32> = Key::new("alpha", 1.0);
 const BETA: Key<f32> = Key::new("beta", 1.0);
@@ -21,6 +21,7 @@ pub fn rule() -> Rule {
     let pattern = any_of(VIEWS).on(any_of(&[Gemm, MatMul]).on(any_of(VIEWS).bind(first)).bind(product)).bind(second);
     Rule::new("unflatten-matmul", Exactness::Rounding, pattern, move |m| {
         let (first, product) = (m.call(first), m.call(product));
+        applies(is_view(&first) && is_view(&m.root()))?;
         let weight = product.constant(1).ok_or(Skip::NotThis)?;
         applies(weight.rank() == 2 && is_foldable_float(weight.dtype()))?;
         let (before, after) = (first.dims(0).ok_or(Skip::NotThis)?, m.root_shape().dims().ok_or(Skip::NotThis)?);

@@ -3,6 +3,7 @@
 pub(super) mod axes;
 pub(super) mod bounds;
 pub(super) mod broadcast;
+pub(super) mod elementwise;
 pub(super) mod layout;
 pub(super) mod linear;
 pub(super) mod numbers;
@@ -11,3 +12,4 @@ pub(super) mod parts;
 pub(super) mod readers;
 pub(super) mod reductions;
 pub(super) mod slices;
+pub(super) mod views;
