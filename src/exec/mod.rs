@@ -1,6 +1,15 @@
 //! Running things: single nodes by exact kernels, whole models by an engine.
 //!
 //! [`exact`] holds our own kernels. They compute what ONNX specifies in every element type, need no engine, and
-//! decline what the specification leaves open.
+//! decline what the specification leaves open. An [`Executor`] runs whole models: [`tract`], which is built in, or
+//! onnxruntime from a library (the `ort` feature).
 
+mod detach;
 pub mod exact;
+mod executor;
+mod one_call;
+#[cfg(feature = "tract")]
+pub mod tract;
+
+pub use executor::{At, Cannot, Executor, Session};
+pub use one_call::fold_with_engine;
