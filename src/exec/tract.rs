@@ -274,13 +274,15 @@ mod tests {
         let mut session = load(
             r#"<ir_version: 8, opset_import: ["" : 17]>
             g (float[2] x, float[2] bias = {1, 2}) => (float[2] y)
-            { y = Add(x, bias) }"#,
+            <float two = {2}>
+            { sum = Add(x, bias)
+              y = Mul(sum, two) }"#,
         )
         .unwrap();
         let zeros = f32s(&[2], &[0.0; 2]);
-        assert_eq!(session.run(&x(zeros.clone())).unwrap(), [f32s(&[2], &[1.0, 2.0])]);
+        assert_eq!(session.run(&x(zeros.clone())).unwrap(), [f32s(&[2], &[2.0, 4.0])]);
         let both = [x(zeros)[0].clone(), ("bias".to_string(), f32s(&[2], &[5.0, 6.0]))];
-        assert_eq!(session.run(&both).unwrap(), [f32s(&[2], &[5.0, 6.0])]);
+        assert_eq!(session.run(&both).unwrap(), [f32s(&[2], &[10.0, 12.0])]);
     }
 
     #[test]
