@@ -1,6 +1,7 @@
 //! `Concat` of a `Concat` along the same axis is one `Concat`.
 //!
-//! Declines where the inner one is also read elsewhere.
+//! Declines where the inner one is also read elsewhere, or stands more than once in the outer one: written out, its
+//! operands would double at every level.
 
 use crate::ir::OpKind::Concat;
 use crate::rewrite::{Exactness, Expr, Rule, Skip, applies};
@@ -14,7 +15,7 @@ pub fn rule() -> Rule {
         let (mut flat, mut shared): (Vec<Expr>, bool) = (Vec::new(), false);
         for &part in &outer {
             match made_by(&root, part, Concat).filter(|inner| same_axis(&root, inner)) {
-                Some(inner) if only_read_by(m.graph(), part, root.id()) => {
+                Some(inner) if m.graph().value(part).users().len() == 1 && only_read_by(m.graph(), part, root.id()) => {
                     flat.extend(operands(&inner).ok_or(Skip::NotThis)?.into_iter().map(Expr::from));
                 }
                 inner => {
