@@ -16,11 +16,13 @@ use std::time::{Duration, Instant};
 
 use crate::census;
 use crate::error::{Error, Guilty, similar};
+#[cfg(feature = "tract")]
+use crate::exec::{fold_with_engine, tract::Tract};
 use crate::interface::{self, Interface, Size};
 use crate::ir::Graph;
 use crate::model::Model;
 use crate::passes::pipeline::{self, Observer, Silent};
-use crate::passes::{Context, Fault, InferShapes, Pass, Pipeline};
+use crate::passes::{Context, Engine, Fault, InferShapes, Pass, Pipeline};
 use crate::proof::{self, Judge, Proof, Verdict};
 use crate::report::{Census, Report, Step};
 use crate::rewrite::{Exactness, Fuel, Growth, Rule, apply};
@@ -168,7 +170,7 @@ impl Optimizer {
             fuel,
             enabled: &|name| enabled.contains(name),
             growth: &growth,
-            engine: None,
+            engine: embedded(),
         };
         Ok(self.pipeline.run(&mut model.graph, &cx, observer)?)
     }
@@ -274,6 +276,14 @@ impl Optimizer {
 /// The loosest exactness among what fired.
 fn exactness(steps: &[Step]) -> Exactness {
     steps.iter().map(|s| s.exactness).max().unwrap_or_default()
+}
+
+/// What computes calls that the exact kernels lack: the embedded engine, where one is built in.
+fn embedded() -> Option<&'static Engine> {
+    #[cfg(feature = "tract")]
+    return Some(&|call, operands, limit| fold_with_engine(&Tract, call, operands, limit).ok());
+    #[cfg(not(feature = "tract"))]
+    return None;
 }
 
 /// Bytes by which a file may grow: a small one a little, a large one not at all.
