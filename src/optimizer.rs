@@ -22,7 +22,7 @@ use crate::interface::{self, Interface, Size};
 use crate::ir::Graph;
 use crate::model::Model;
 use crate::passes::pipeline::{self, Observer, Silent};
-use crate::passes::{Context, Engine, Fault, InferShapes, Pass, Pipeline};
+use crate::passes::{Context, Engine, Fault, InferShapes, Pass, Pipeline, infer_declared};
 use crate::proof::{self, Judge, Proof, Verdict};
 use crate::report::{Census, Report, Step};
 use crate::rewrite::{Exactness, Fuel, Growth, Rule, apply};
@@ -138,6 +138,7 @@ impl Optimizer {
             report.before.ops = std::mem::take(&mut model.ops);
         }
         interface::fix_shapes(&mut model.graph, &self.shapes)?;
+        infer_declared(&mut model.graph);
         let original = self.judge.is_some().then(|| model.clone());
         model.set_opset(self.target.opset_for(model.opset()));
         report.opset = model.opset();

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::interface::{Interface, Port};
 use crate::ir::{Graph, Tensor};
 use crate::model::Model;
-use crate::passes::infer_shapes;
+use crate::passes::infer_declared;
 use crate::report::Census;
 
 /// What is printed.
@@ -42,7 +42,7 @@ struct Constants {
 
 pub(super) fn run(args: &args::Inspect) -> anyhow::Result<End> {
     let mut model = Model::read(&args.model).map_err(Error::from)?;
-    infer_shapes(&mut model.graph);
+    infer_declared(&mut model.graph);
     let found = inspect(&args.model.display().to_string(), model);
     let text = if args.json { format!("{}\n", serde_json::to_string_pretty(&found)?) } else { for_people(&found) };
     io::stdout().write_all(text.as_bytes())?;

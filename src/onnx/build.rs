@@ -490,7 +490,8 @@ impl<'a> Builder<'a> {
         let names = self.dim_names();
         let ty = info.r#type.as_ref().map(|t| types::read(t, value, names)).unwrap_or_default();
         let carried = carried::value(info, &ty);
-        if self.graph.constant(value).is_none() {
+        // Of an input, its own declaration tells, and a constant itself.
+        if matches!(self.graph.value(value).origin(), Origin::Node(..)) {
             self.graph.value_mut(value).ty.refine(&ty);
         }
         self.graph.add_output(scope, name, value, ty);

@@ -15,7 +15,8 @@ pub fn sum<'d>(dims: impl IntoIterator<Item = &'d Int>) -> Option<Int> {
     dims.into_iter().try_fold(Int::from(0), |n, d| n.checked_add(d))
 }
 
-/// `∏ over / ∏ under`, where no remainder can be left. Equal factors cancel, whatever they are.
+/// `∏ over / ∏ under`, of which a run leaves no remainder. Equal factors cancel, whatever they are. `None` where the
+/// divisor is 0 or the quotient too large to follow.
 pub fn quotient(over: &[Int], under: &[Int]) -> Option<Int> {
     let mut over = over.to_vec();
     let mut rest = Vec::new();
@@ -27,7 +28,7 @@ pub fn quotient(over: &[Int], under: &[Int]) -> Option<Int> {
             None => rest.push(d.clone()),
         }
     }
-    product(&over)?.exact_div(&product(&rest)?)
+    product(&over)?.floor_div(&product(&rest)?)
 }
 
 /// Of several expressions for one size, the one that says most.
@@ -63,6 +64,7 @@ pub fn slice_len(dim: &Int, start: &Int, end: &Int, step: i64) -> Option<Int> {
     let end = clamp(dim, end)?;
     // `end ≤ dim`, so a start past the axis leaves nothing, as does a start past the end: no need to cut it off.
     let span = match start.known() {
+        Some(0) => end,
         Some(s) if s < 0 => {
             if end == *dim {
                 dim.lesser(&Int::from(s.checked_neg()?))
@@ -197,6 +199,6 @@ mod tests {
         assert_eq!(quotient(&[b.clone(), &s + 1, Int::from(256)], &[&s + 1, Int::from(64)]), Some(&b * 4));
         assert_eq!(quotient(&[b.clone(), s.clone()], &[Int::from(0)]), None);
         assert_eq!(quotient(&[Int::from(0), s], &[Int::from(0)]), None);
-        assert_eq!(quotient(&[b], &[Int::from(3)]), None);
+        assert_eq!(quotient(&[b.clone()], &[Int::from(3)]), b.floor_div(&Int::from(3)));
     }
 }

@@ -17,6 +17,7 @@ static ACTIVATION: OpDef = OpDef { channels: |_| Channels::Tied, ..LIKE_FIRST };
 /// An activation behind the addition of a bias along the last axis, which never widens operand 0.
 static BIASED: OpDef = LIKE_FIRST;
 static SKIP_NORM: OpDef = OpDef { infer: Some(skip_norm), ..LIKE_FIRST };
+static BATCH_NORM: OpDef = OpDef { infer: Some(batch_norm), ..LIKE_FIRST };
 static EMBED_NORM: OpDef = OpDef { infer: Some(embed_norm), ..PURE };
 static FUSED_CONV: OpDef = OpDef { infer: conv::CONV.infer, macs: conv::CONV.macs, ..PURE };
 static FUSED_GEMM: OpDef = OpDef { infer: matmul::GEMM.infer, macs: matmul::GEMM.macs, ..PURE };
@@ -37,8 +38,16 @@ pub fn row(domain: &str, name: &str) -> &'static OpDef {
     match domain {
         "com.microsoft" => microsoft(name),
         "ai.onnx.ml" => ml(name),
-        // What onnxruntime once put beside ONNX's own.
-        "" if name == "SimplifiedLayerNormalization" => &LIKE_FIRST,
+        "" => older(name),
+        _ => &OpDef::UNKNOWN,
+    }
+}
+
+/// Operators of the default domain whose older meaning has no newer spelling, and one that onnxruntime put there.
+fn older(name: &str) -> &'static OpDef {
+    match name {
+        "Softmax" | "LogSoftmax" | "Hardmax" | "SimplifiedLayerNormalization" => &LIKE_FIRST,
+        "BatchNormalization" => &BATCH_NORM,
         _ => &OpDef::UNKNOWN,
     }
 }
@@ -177,6 +186,14 @@ fn categories(call: &mut Infer<'_>) -> Outcome {
 fn skip_norm(call: &mut Infer<'_>) -> Outcome {
     like(call, 0, 0)?;
     like(call, 3, 0)
+}
+
+/// `[x, scale, bias, mean, variance]` in training: the other results are statistics such as operand 3.
+fn batch_norm(call: &mut Infer<'_>) -> Outcome {
+    (1..5).for_each(|slot| {
+        let _ = like(call, slot, 3);
+    });
+    like(call, 0, 0)
 }
 
 /// `[ids, segments, table, …]`: a row of the table for each id.

@@ -1,6 +1,5 @@
 //! Whole-graph steps that no local pattern can say, and the order in which everything runs.
 
-pub mod fix_dims;
 mod fold_constants;
 mod fold_shapes;
 pub mod infer_shapes;
