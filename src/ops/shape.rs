@@ -425,7 +425,7 @@ mod tests {
         assert_eq!(to("b,s,256", "int64=[0,-1,4,64]"), "float[b,s,4,64]");
         assert_eq!(to("b,s,256", "int64=[-1,64]"), "float[4*b*s,64]");
         assert_eq!(to("b,s,256", "int64:[b,s,-1]"), "float[b,s,256]");
-        assert_eq!(to("b,s,256", "int64=[-1,7]"), "float[(256*b*s)/(7),7]");
+        assert_eq!(to("b,s,256", "int64=[-1,7]"), "float[36*b*s + (4*b*s)/(7),7]");
         assert_eq!(to("b,s,256", "int64[3]"), "float[?,?,?]");
         assert_eq!(to("b,s,256", "int64[?]"), "float[..]");
         assert_eq!(to("..", "int64=[0,-1,64]"), "float[?,?,64]");
