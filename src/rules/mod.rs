@@ -49,6 +49,7 @@ rules! {
     drop_resize,
     drop_reduce,
     drop_unit_pool,
+    drop_zero_state,
     // One spelling of each thing.
     resolve_cast_like,
     turn_sum_into_add,
