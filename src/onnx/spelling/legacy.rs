@@ -1,8 +1,8 @@
 //! Opsets below 9: operands are broadcast only on request, inference is asked for, element types go by name.
 
 use super::{Operand, Verbatim, Words};
-use crate::ir::{Attr, DType, Graph, Int, NodeId, OpKind};
-use crate::ops::CallView;
+use crate::ir::{Attr, DType, Dims, Graph, Int, NodeId, OpKind, Shape, Tensor};
+use crate::ops::{CallView, normalize_axis};
 
 /// Operators whose second operand is broadcast where the attribute `broadcast` says so, before opset 7.
 fn broadcasts_on_request(op: OpKind) -> bool {
@@ -15,6 +15,7 @@ pub(super) fn upgrade(graph: &mut Graph, id: NodeId, opset: u32) -> Result<(), V
     match op {
         op if broadcasts_on_request(op) && opset < 7 => broadcast(graph, id)?,
         OpKind::PRelu if opset < 7 => slope(graph, id)?,
+        OpKind::Gemm if opset < 7 => graph.remove_attr(id, "broadcast"),
         OpKind::BatchNormalization => {
             for (name, until) in [("spatial", 9), ("is_test", 7)] {
                 if opset < until {
@@ -51,33 +52,31 @@ pub(super) fn upgrade(graph: &mut Graph, id: NodeId, opset: u32) -> Result<(), V
     Ok(())
 }
 
-/// Arrange the second operand so that it broadcasts as it does today. The attribute `broadcast` stays, as a note that
-/// the file asked for it, for shapes that are not known when the node is written.
+/// Arrange the second operand so that it broadcasts as it does today.
 fn broadcast(graph: &mut Graph, id: NodeId) -> Result<(), Verbatim> {
     let int = |name: &str| match graph.node(id).attr(name) {
         Some(Attr::Int(i)) => Some(*i),
         _ => None,
     };
     let (asked, axis) = (int("broadcast").unwrap_or(0) != 0, int("axis"));
-    if !asked {
-        graph.remove_attr(id, "broadcast");
-        graph.remove_attr(id, "axis");
-        return Ok(());
+    if asked {
+        let call = CallView::new(graph, id);
+        let (a, b) = (call.dims(0).ok_or(Verbatim)?, call.dims(1).ok_or(Verbatim)?);
+        let spare = a.len().checked_sub(b.len()).ok_or(Verbatim)?;
+        let first = match axis {
+            None => spare,
+            Some(axis) => normalize_axis(axis, a.len()).ok_or(Verbatim)?,
+        };
+        let trailing = spare.checked_sub(first).ok_or(Verbatim)?;
+        let aligned: Vec<Int> = b.iter().cloned().chain(std::iter::repeat_n(Int::from(1), trailing)).collect();
+        // The same must be found again when the node is written.
+        request(a, &aligned, call.constant(1)).ok_or(Verbatim)?;
+        if trailing > 0 {
+            let dims: Vec<usize> = Shape::of(aligned).sizes().ok_or(Verbatim)?;
+            reshape(graph, id, &dims)?;
+        }
     }
-    let Some(axis) = axis else { return Ok(()) };
-    let call = CallView::new(graph, id);
-    let aligned = || {
-        let (a, b) = (call.rank(0)?, call.rank(1)?);
-        let axis = if axis < 0 { axis.checked_add(i64::try_from(a).ok()?)? } else { axis };
-        a.checked_sub(b)?.checked_sub(usize::try_from(axis).ok()?)
-    };
-    let trailing = aligned().ok_or(Verbatim)?;
-    if trailing > 0 {
-        let constant = call.constant(1).ok_or(Verbatim)?;
-        let dims: Vec<usize> = constant.dims().iter().copied().chain(std::iter::repeat_n(1, trailing)).collect();
-        reshape(graph, id, &dims)?;
-        graph.remove_attr(id, "broadcast");
-    }
+    graph.remove_attr(id, "broadcast");
     graph.remove_attr(id, "axis");
     Ok(())
 }
@@ -169,37 +168,48 @@ pub(super) fn spell(call: &CallView<'_>, words: &mut Words<'_>, opset: u32) -> R
     Ok(())
 }
 
+/// What a node before opset 7 must ask for.
+enum Request {
+    /// Nothing: the shapes are the same.
+    Nothing,
+    /// To broadcast an operand that stands at the last axes.
+    Last,
+    /// To broadcast an operand, a constant of these sizes, that stands from an axis on.
+    From(usize, Dims),
+}
+
+/// What makes `b` broadcast over `a` as it does today; `None` where that is not known, or cannot be asked for.
+fn request(a: &[Int], b: &[Int], constant: Option<&Tensor>) -> Option<Request> {
+    if a == b {
+        return Some(Request::Nothing);
+    }
+    let one_element = constant.is_some_and(|t| t.len() == 1) && a.len() >= b.len();
+    if one_element || a.ends_with(b) {
+        return Some(Request::Last);
+    }
+    let sizes = Shape::of(b.iter().cloned()).sizes().filter(|_| constant.is_some())?;
+    let leading = sizes.iter().take_while(|&&d| d == 1).count();
+    let trailing = sizes.iter().rev().take_while(|&&d| d == 1).count();
+    let middle = sizes.get(leading..sizes.len().checked_sub(trailing)?)?;
+    let axis = (a.len() + leading).checked_sub(sizes.len())?;
+    let same = a.get(axis..axis + middle.len())?.iter().zip(middle).all(|(a, &b)| *a == Int::from(b));
+    same.then(|| Request::From(axis, middle.into()))
+}
+
 /// Say that the second operand is to be broadcast, where it is, and from which axis on.
 fn ask_to_broadcast(call: &CallView<'_>, words: &mut Words<'_>) -> Result<(), String> {
-    let (Some(a), Some(b)) = (call.dims(0), call.dims(1)) else {
-        // Shapes that the file did not ask to broadcast were the same.
-        return Ok(());
-    };
-    let one_element = call.constant(1).is_some_and(|t| t.len() == 1) && a.len() >= b.len();
-    if !one_element && a == b {
-        words.drop("broadcast");
-        return Ok(());
-    }
-    if one_element || a.ends_with(b) {
-        words.set("broadcast", 1.into());
-        return Ok(());
-    }
-    if let Some(constant) = call.constant(1) {
-        let sizes = constant.dims();
-        let trailing = sizes.iter().rev().take_while(|&&d| d == 1).count();
-        let leading = sizes.iter().take_while(|&&d| d == 1).count();
-        if let (Some(middle), Some(axis)) =
-            (sizes.get(leading..sizes.len() - trailing), (a.len() + leading).checked_sub(sizes.len()))
-            && a.get(axis..axis + middle.len()).is_some_and(|same| same == &b[leading..leading + middle.len()])
-        {
-            words.operands[1] = Operand::New(constant.reshaped(middle).map_err(|e| e.to_string())?);
+    // Where shapes are not known the file did not ask, so they were the same.
+    let (Some(a), Some(b)) = (call.dims(0), call.dims(1)) else { return Ok(()) };
+    match (request(a, b, call.constant(1)), call.constant(1)) {
+        (Some(Request::Nothing), _) => {}
+        (Some(Request::Last), _) => words.set("broadcast", 1.into()),
+        (Some(Request::From(axis, sizes)), Some(constant)) => {
+            words.operands[1] = Operand::New(constant.reshaped(&sizes).map_err(|e| e.to_string())?);
             words.set("broadcast", 1.into());
             words.set("axis", i64::try_from(axis).unwrap_or(i64::MAX).into());
-            return Ok(());
         }
-    }
-    if surely_differ(a, b) && words.attr("broadcast").is_none() {
-        return Err("broadcasting these shapes begins with opset 7".into());
+        _ if surely_differ(a, b) => return Err("broadcasting these shapes begins with opset 7".into()),
+        _ => {}
     }
     Ok(())
 }

@@ -119,6 +119,8 @@ fn unequal_parts_are_spelled_out_before_opset_18() {
 fn softmax_is_the_same_only_along_the_last_axis() {
     there_and_back(&model(11, "Softmax", &[2, 3], &[], 1, &[]), OpKind::Softmax, &[]);
     there_and_back(&model(11, "Softmax", &[2, 3, 4], &[], 1, &[int("axis", 2)]), OpKind::Softmax, &[]);
+    let pooled = read(&model(11, "Softmax", &[2, 3, 1, 1], &[], 1, &[]));
+    assert_eq!(pooled.graph.node(only_node(&pooled.graph)).attr("axis"), Some(&Attr::Int(1)));
     let flattened = there_and_back(&model(11, "Softmax", &[2, 3, 4], &[], 1, &[]), OpKind::Custom, &[]);
     assert_eq!(flattened.graph.node(only_node(&flattened.graph)).op_name(), "Softmax");
 }

@@ -1,7 +1,7 @@
 //! What one version or another changed about single operators.
 
 use super::{Operand, Verbatim, Words};
-use crate::ir::{Attr, Graph, NodeId, OpKind, Tensor};
+use crate::ir::{Attr, Graph, Int, NodeId, OpKind, Tensor};
 use crate::ops::{CallView, normalize_axis};
 
 /// Whether the newest opset can say what the node says. It cannot where the operator had another meaning then.
@@ -28,15 +28,15 @@ pub(super) fn upgrade_is_faithful(graph: &Graph, id: NodeId, opset: u32) -> Resu
         OpKind::Split => opset >= 2 || !call.has(1),
         // All axes from `axis` on were one.
         OpKind::Softmax | OpKind::LogSoftmax | OpKind::Hardmax => {
-            opset >= 13 || int("axis", 1).is_some_and(|axis| is_last(&call, axis))
+            opset >= 13 || int("axis", 1).is_some_and(|axis| is_alone(&call, axis))
         }
         OpKind::BatchNormalization => {
             (opset >= 14 || only_result())
                 && (opset >= 9 || int("spatial", 1) == Some(1))
                 && (opset >= 7 || int("is_test", 0) == Some(1))
         }
-        // The mask had the type of the data.
-        OpKind::Dropout => (opset >= 10 || only_result()) && (opset >= 7 || int("is_test", 0) == Some(1)),
+        // The mask had the type of the data, and nothing was said of it where nothing is dropped.
+        OpKind::Dropout => (opset >= 12 || only_result()) && (opset >= 7 || int("is_test", 0) == Some(1)),
         OpKind::Resize => match node.attr("coordinate_transformation_mode") {
             Some(Attr::Str(mode)) => &**mode != b"tf_half_pixel_for_nn",
             _ => true,
@@ -46,9 +46,15 @@ pub(super) fn upgrade_is_faithful(graph: &Graph, id: NodeId, opset: u32) -> Resu
     if faithful { Ok(()) } else { Err(Verbatim) }
 }
 
-/// Whether `axis` is the last one of the first operand.
-fn is_last(call: &CallView<'_>, axis: i64) -> bool {
-    axis == -1 || rank(call).is_some_and(|rank| normalize_axis(axis, rank).is_some_and(|a| a + 1 == rank))
+/// Whether `axis` of the first operand is its last, or has only axes of one element after it.
+fn is_alone(call: &CallView<'_>, axis: i64) -> bool {
+    let after = |rank| normalize_axis(axis, rank).map(|a| a + 1);
+    let last = rank(call).is_some_and(|rank| after(rank) == Some(rank));
+    let ones = |dims: &[Int]| {
+        let rest = after(dims.len()).and_then(|a| dims.get(a..));
+        rest.is_some_and(|rest| rest.iter().all(|d| d.known() == Some(1)))
+    };
+    axis == -1 || last || call.dims(0).is_some_and(ones)
 }
 
 /// The rank that operand and result share.
@@ -58,6 +64,12 @@ fn rank(call: &CallView<'_>) -> Option<usize> {
 
 pub(super) fn upgrade(graph: &mut Graph, id: NodeId, opset: u32) {
     match graph.node(id).op {
+        // What is left out is the second axis here and the last there.
+        OpKind::Softmax | OpKind::LogSoftmax | OpKind::Hardmax
+            if opset < 13 && graph.node(id).attr("axis").is_none() && rank(&CallView::new(graph, id)) != Some(2) =>
+        {
+            graph.set_attr(id, "axis", 1.into());
+        }
         OpKind::Split if opset < 18 && graph.operand(id, 1).is_none() => {
             let count = i64::try_from(graph.results(id).len()).unwrap_or(i64::MAX);
             graph.set_attr(id, "num_outputs", count.into());
@@ -118,7 +130,7 @@ pub(super) fn spell(call: &CallView<'_>, words: &mut Words<'_>, opset: u32) -> R
                 return begins(12);
             }
             words.truncate(2);
-            if opset < 10 && call.graph().result(call.id(), 1).is_some() { begins(10) } else { Ok(()) }
+            if call.graph().result(call.id(), 1).is_some() { begins(12) } else { Ok(()) }
         }
         OpKind::Gemm if opset < 11 && !words.has_operand(2) => {
             let zero = call.dtype(0).and_then(|t| Tensor::rounded(t, &[1], &[0.0]).ok());
@@ -156,7 +168,7 @@ fn softmax(call: &CallView<'_>, words: &mut Words<'_>) -> Result<(), String> {
             words.set("axis", (-1).into());
             Ok(())
         }
-        (Some(axis), _) if is_last(call, axis) => Ok(()),
+        (Some(axis), _) if is_alone(call, axis) => Ok(()),
         (Some(axis), _) => Err(format!("axis {axis} is not known to be the last, which begins with opset 13")),
     }
 }
