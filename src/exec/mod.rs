@@ -2,14 +2,20 @@
 //!
 //! [`exact`] holds our own kernels. They compute what ONNX specifies in every element type, need no engine, and
 //! decline what the specification leaves open. An [`Executor`] runs whole models: [`tract`], which is built in, or
-//! onnxruntime from a library (the `ort` feature).
+//! onnxruntime from a library (the `ort` feature). [`compare()`] proves with one that two models compute the same.
 
+pub mod compare;
+mod data;
 mod detach;
 pub mod exact;
 mod executor;
 mod one_call;
+mod proof;
+mod sample;
 #[cfg(feature = "tract")]
 pub mod tract;
 
+pub use data::{Data, DataError};
 pub use executor::{At, Cannot, Executor, Session};
 pub use one_call::fold_with_engine;
+pub use proof::{Account, Plan, Reference, Verdict, compare};

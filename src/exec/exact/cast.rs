@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::exec::exact::args::Args;
-use crate::exec::exact::lanes::{Lane, raw};
+use crate::exec::exact::lanes::{Lane, pack, raw};
 use crate::exec::exact::minifloat::{Format, Overflow, PowerRounding, decode_e8m0, encode_e8m0};
 use crate::exec::exact::number::{Float, Integer, Number, Wide, map_lanes, per_float, per_integer, per_number};
 use crate::exec::exact::{Folded, Unable};
@@ -163,6 +163,29 @@ fn printed(args: &Args<'_>, t: &Tensor) -> Result<Tensor, Unable> {
         elements.iter().map(|i| Bytes::from(i.to_string())).collect()
     }, else => return Err(Unable::Undefined("runtimes print floats differently")));
     <Bytes as Lane>::write(DType::String, t.dims(), strings)
+}
+
+/// Packed elements of `to` nearest to `reals`; integers are truncated, and wrap.
+pub(super) fn pack_reals(to: DType, reals: &[f64]) -> Option<Vec<u8>> {
+    #[expect(clippy::cast_possible_truncation, reason = "saturates far beyond every range")]
+    let whole = |x: f64| x as i128;
+    Some(per_integer!(to, D => reals.iter().flat_map(|x| D::wrapped(whole(*x)).put()).collect(), else => {
+        per_float!(to, D => reals.iter().flat_map(|x| D::nearest(*x).put()).collect(), else => match to {
+            DType::Bool => reals.iter().map(|x| u8::from(*x != 0.0)).collect(),
+            DType::I4 | DType::U4 | DType::I2 | DType::U2 => {
+                pack(to, &reals.iter().map(|x| whole(*x).to_le_bytes()[0]).collect::<Vec<_>>())
+            }
+            DType::F8E8M0 => {
+                let code = |x: &f64| encode_e8m0(x.abs(), PowerRounding::Nearest, Overflow::Saturate);
+                reals.iter().map(code).collect::<Option<_>>()?
+            }
+            _ => {
+                let format = Format::of(to)?;
+                let codes: Vec<u8> = reals.iter().map(|x| format.encode(*x, Overflow::Saturate).to_le_bytes()[0]).collect();
+                if to.bits() < 8 { pack(to, &codes) } else { codes }
+            }
+        })
+    }))
 }
 
 #[cfg(test)]

@@ -32,7 +32,9 @@ mod text;
 mod unary;
 mod unique;
 
-use crate::ir::{Attr, OpKind, Tensor};
+use bytes::Bytes;
+
+use crate::ir::{Attr, DType, OpKind, Tensor};
 use crate::ops::schema::AttrKind;
 use crate::ops::{CallView, schema};
 use crate::rewrite::Exactness;
@@ -121,6 +123,12 @@ pub fn evaluate(call: &CallView<'_>, operands: &[Option<Tensor>], limit_bytes: u
 /// Whether there is a kernel for `op`. It may still decline element types and values.
 pub fn supports(op: OpKind) -> bool {
     kernel(op).is_some()
+}
+
+/// Packed elements of `dtype` nearest to `reals`; integers are truncated, and wrap. `None` for strings and complex
+/// types.
+pub(crate) fn rounded(dtype: DType, reals: &[f64]) -> Option<Bytes> {
+    cast::pack_reals(dtype, reals).map(Bytes::from)
 }
 
 /// Kernels know the newest spelling of each operator. A call in another would be misread: an attribute that has become

@@ -1,0 +1,420 @@
+//! The proof: two models are run on the same inputs, and every output is compared.
+//!
+//! Inputs are made up from a seed, open sizes being one and then more than one; or the user gives them. When the
+//! original itself refuses what was made up, other sizes are tried. What could not be run is said, never passed over.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::exec::compare::{Difference, Tolerance, difference};
+use crate::exec::data::Data;
+use crate::exec::executor::Executor;
+use crate::exec::sample::{self, Input, Sizes, Spread};
+use crate::ir::{ScopeId, Tensor};
+use crate::model::Model;
+use crate::rewrite::Exactness;
+
+/// What to run, and for how long.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What made-up inputs are made from.
+    pub seed: u64,
+    /// Sizes that the user fixes, by the name of the dimension.
+    pub sizes: BTreeMap<String, usize>,
+    /// Inputs that the user gives; none are made up then.
+    pub data: Option<Data>,
+    /// Feeds taken from the user's inputs.
+    pub feeds: usize,
+    /// No run is started when this much time has passed.
+    pub budget: Duration,
+}
+
+impl Default for Plan {
+    fn default() -> Plan {
+        Plan { seed: 0, sizes: BTreeMap::new(), data: None, feeds: 4, budget: Duration::from_secs(60) }
+    }
+}
+
+/// Bytes that one made-up input may take.
+const MAX_INPUT: usize = 1 << 30;
+
+/// Sizes of open dimensions that are tried where small ones are refused: models that scale down need some to scale.
+const LARGER: [usize; 6] = [8, 16, 32, 64, 128, 224];
+
+/// What the comparison of two models comes to.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case", tag = "verdict")]
+pub enum Verdict {
+    /// Every output of every run is within the tolerance.
+    Same(Account),
+    /// Some output is not.
+    Different(Account),
+    /// The original runs on inputs that the result does not run on.
+    Fails {
+        /// What the engine says of the result.
+        reason: String,
+        /// What was run before.
+        account: Account,
+    },
+    /// The engine cannot run the original, or has no such operator as the result uses; nothing is known.
+    NotRun {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What was run and what came out.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Account {
+    /// The engine.
+    pub engine: String,
+    /// The inputs of each run.
+    pub runs: Vec<String>,
+    /// For every output, the worst of all runs.
+    pub outputs: Vec<Difference>,
+    /// How far apart outputs may be.
+    pub tolerance: Option<Tolerance>,
+    /// What was not run and why, and what makes the comparison weak.
+    pub notes: Vec<String>,
+    /// Seconds that it took.
+    pub seconds: f64,
+}
+
+impl Verdict {
+    /// Whether the two models were run and found to compute the same.
+    pub fn is_same(&self) -> bool {
+        matches!(self, Verdict::Same(_))
+    }
+
+    /// Whether the two models are known not to compute the same.
+    pub fn is_different(&self) -> bool {
+        matches!(self, Verdict::Different(_) | Verdict::Fails { .. })
+    }
+
+    /// What was run.
+    pub fn account(&self) -> Option<&Account> {
+        match self {
+            Verdict::Same(account) | Verdict::Different(account) | Verdict::Fails { account, .. } => Some(account),
+            Verdict::NotRun { .. } => None,
+        }
+    }
+}
+
+/// One set of inputs.
+struct Feed {
+    label: String,
+    tensors: Vec<(String, Tensor)>,
+}
+
+/// What the original computes: made once, compared with as many results as there are.
+pub struct Reference<'a> {
+    original: &'a Model,
+    outputs: Vec<String>,
+    runs: Vec<(Feed, Vec<Tensor>)>,
+    notes: Vec<String>,
+    plan: &'a Plan,
+    seconds: f64,
+}
+
+/// Run both models and compare what they compute.
+///
+/// `exactness` is the loosest of the edits that made `result` of `original`.
+pub fn compare(original: &Model, result: &Model, exactness: Exactness, engine: &dyn Executor, plan: &Plan) -> Verdict {
+    match Reference::run(original, engine, plan) {
+        Ok(reference) => reference.compare(result, exactness, engine),
+        Err(reason) => Verdict::NotRun { reason },
+    }
+}
+
+impl<'a> Reference<'a> {
+    /// Run `original` as `plan` says.
+    ///
+    /// # Errors
+    /// Says why, when it cannot be run at all.
+    pub fn run(original: &'a Model, engine: &dyn Executor, plan: &'a Plan) -> Result<Reference<'a>, String> {
+        let start = Instant::now();
+        let inputs = sample::inputs(original)?;
+        let mut session = engine.load(original).map_err(|e| e.to_string())?;
+        let mut reference = Reference {
+            original,
+            outputs: output_names(original),
+            runs: Vec::new(),
+            notes: Vec::new(),
+            plan,
+            seconds: 0.0,
+        };
+        let rounds = rounds(&inputs, plan)?;
+        let mut refusal = None;
+        let count = rounds.len();
+        for (index, round) in rounds.into_iter().enumerate() {
+            // Half of the time is the result's.
+            if index > 0 && start.elapsed() > plan.budget / 2 {
+                reference.notes.push(format!("{} of {count} runs: the time is up", index));
+                break;
+            }
+            let mut first_refusal = None;
+            let mut done = false;
+            for feed in round {
+                let Some(feed) = feed() else { continue };
+                if first_refusal.is_some() && start.elapsed() > plan.budget / 2 {
+                    break;
+                }
+                match session.run(&feed.tensors) {
+                    Ok(outputs) => {
+                        if let Some((label, reason)) = first_refusal.take() {
+                            reference.notes.push(format!("the original refuses {label}: {reason}"));
+                        }
+                        reference.note_weakness(&feed, &outputs);
+                        reference.runs.push((feed, outputs));
+                        done = true;
+                        break;
+                    }
+                    Err(cannot) => {
+                        first_refusal.get_or_insert((feed.label, cannot.reason.clone()));
+                        refusal.get_or_insert(cannot);
+                    }
+                }
+            }
+            if let Some((label, reason)) = first_refusal.filter(|_| !done) {
+                reference.notes.push(format!("the original refuses {label}: {reason}"));
+            }
+        }
+        reference.seconds = start.elapsed().as_secs_f64();
+        if reference.runs.is_empty() {
+            return Err(refusal.map_or_else(|| "there are no inputs to run it on".into(), |c| c.to_string()));
+        }
+        Ok(reference)
+    }
+
+    /// Say when outputs hold nothing that could differ.
+    fn note_weakness(&mut self, feed: &Feed, outputs: &[Tensor]) {
+        for (name, tensor) in self.outputs.iter().zip(outputs) {
+            let is_nan = tensor.dtype().is_float()
+                && tensor.len() > 0
+                && (0..tensor.len()).all(|i| tensor.real(i).is_some_and(f64::is_nan));
+            if is_nan {
+                self.notes.push(format!("output \"{name}\" is NaN throughout on {}", feed.label));
+            }
+        }
+    }
+
+    /// Run `result` on the same inputs and compare.
+    pub fn compare(&self, result: &Model, exactness: Exactness, engine: &dyn Executor) -> Verdict {
+        let start = Instant::now();
+        let tolerance = Tolerance::of(exactness, [&self.original.graph, &result.graph]);
+        let mut account = Account {
+            engine: engine.name().to_string(),
+            notes: self.notes.clone(),
+            tolerance: Some(tolerance),
+            ..Account::default()
+        };
+        let places = match self.places(result) {
+            Ok(places) => places,
+            Err(missing) => {
+                account.outputs = missing;
+                return Verdict::Different(account);
+            }
+        };
+        let mut session = match engine.load(result) {
+            Ok(session) => session,
+            Err(cannot) => {
+                return Verdict::NotRun { reason: format!("the original runs; of the result, {cannot}") };
+            }
+        };
+        let mut worst: Vec<Option<Difference>> = vec![None; self.outputs.len()];
+        let mut failure = None;
+        for (index, (feed, expected)) in self.runs.iter().enumerate() {
+            let elapsed = self.seconds + start.elapsed().as_secs_f64();
+            if index > 0 && elapsed > self.plan.budget.as_secs_f64() {
+                account.notes.push(format!("{index} of {} runs compared: the time is up", self.runs.len()));
+                break;
+            }
+            let outputs = match session.run(&feed.tensors) {
+                Ok(outputs) => outputs,
+                Err(cannot) => {
+                    failure = Some(format!("on {}, {cannot}", feed.label));
+                    break;
+                }
+            };
+            account.runs.push(feed.label.clone());
+            for (slot, name) in self.outputs.iter().enumerate() {
+                let (Some(a), Some(b)) = (expected.get(slot), outputs.get(places[slot])) else { continue };
+                let found = difference(name, a, b, tolerance);
+                match &mut worst[slot] {
+                    Some(old) => old.merge(found),
+                    none => *none = Some(found),
+                }
+            }
+        }
+        account.outputs = worst.into_iter().flatten().collect();
+        account.seconds = self.seconds + start.elapsed().as_secs_f64();
+        if account.outputs.iter().any(|d| !d.within) {
+            return Verdict::Different(account);
+        }
+        match failure {
+            Some(reason) => Verdict::Fails { reason, account },
+            None => Verdict::Same(account),
+        }
+    }
+
+    /// Where the result shows each of the original's outputs.
+    fn places(&self, result: &Model) -> Result<Vec<usize>, Vec<Difference>> {
+        let shown = output_names(result);
+        let mut missing = Vec::new();
+        let mut places = Vec::new();
+        for name in &self.outputs {
+            match shown.iter().position(|n| n == name) {
+                Some(place) => places.push(place),
+                None => missing.push(Difference {
+                    output: name.clone(),
+                    within: false,
+                    max_abs: 0.0,
+                    max_share: 0.0,
+                    differing: 0,
+                    elements: 0,
+                    reason: Some("the result does not have it".into()),
+                }),
+            }
+        }
+        if missing.is_empty() { Ok(places) } else { Err(missing) }
+    }
+}
+
+fn output_names(model: &Model) -> Vec<String> {
+    model.graph.scope(ScopeId::MAIN).outputs().iter().map(|o| o.name.to_string()).collect()
+}
+
+/// Makes inputs when they are needed; `None` when they would be too large.
+type Maker<'a> = Box<dyn Fn() -> Option<Feed> + 'a>;
+
+/// The runs to make: for each, the ways to make its inputs, of which the first that the original takes is used.
+fn rounds<'a>(inputs: &'a [Input], plan: &'a Plan) -> Result<Vec<Vec<Maker<'a>>>, String> {
+    if let Some(data) = &plan.data {
+        let feeds = data.feeds(inputs, plan.feeds).map_err(|e| e.to_string())?;
+        let maker = |(i, tensors): (usize, Vec<(String, Tensor)>)| -> Vec<Maker<'a>> {
+            vec![Box::new(move || Some(Feed { label: format!("sample {i}"), tensors: tensors.clone() }))]
+        };
+        return Ok(feeds.into_iter().enumerate().map(maker).collect());
+    }
+    let open: Vec<(String, bool)> =
+        sample::symbols(inputs).into_iter().filter(|(name, _)| !plan.sizes.contains_key(name)).collect();
+    let made = |sizes: Sizes, spread: Spread, round: u64| -> Maker<'a> {
+        Box::new(move || {
+            let sizes: Sizes = plan.sizes.iter().chain(&sizes).map(|(n, s)| (n.clone(), *s)).collect();
+            let seed = plan.seed.wrapping_add(round);
+            let fill =
+                |input: &Input| Some((input.name.clone(), input.fill(&input.sizes(&sizes)?, spread, seed, MAX_INPUT)?));
+            Some(Feed { label: label(&sizes, spread), tensors: inputs.iter().map(fill).collect::<Option<_>>()? })
+        })
+    };
+    let all = |n: usize| open.iter().map(|(name, _)| (name.clone(), n)).collect::<Sizes>();
+    // The first size of an input is most often the batch, which may be small where the others may not.
+    let batch = |b: usize, n: usize| {
+        open.iter().map(|(name, is_first)| (name.clone(), if *is_first { b } else { n })).collect::<Sizes>()
+    };
+    let distinct = || open.iter().zip(2..).map(|((name, _), n)| (name.clone(), n)).collect::<Sizes>();
+    let mut small = vec![all(1)];
+    let mut large = vec![distinct(), all(2)];
+    for n in LARGER {
+        small.extend([batch(1, n), all(n)]);
+        large.extend([batch(2, n), batch(n, n * 2)]);
+    }
+    let round = |mut choices: Vec<Sizes>, spread: Spread, index: u64| -> Vec<Maker<'a>> {
+        let mut tried: Vec<Sizes> = Vec::new();
+        choices.retain(|c| {
+            !tried.contains(c) && {
+                tried.push(c.clone());
+                true
+            }
+        });
+        choices.into_iter().map(|sizes| made(sizes, spread, index)).collect()
+    };
+    Ok(vec![round(small, Spread::Normal, 0), round(large, Spread::Unit, 1)])
+}
+
+fn label(sizes: &Sizes, spread: Spread) -> String {
+    let spread = match spread {
+        Spread::Normal => "normal inputs",
+        Spread::Unit => "inputs between 0 and 1",
+    };
+    if sizes.is_empty() {
+        return spread.to_string();
+    }
+    let sizes: Vec<String> = sizes.iter().map(|(name, n)| format!("{name}={n}")).collect();
+    format!("{spread} with {}", sizes.join(", "))
+}
+
+#[cfg(all(test, feature = "tract"))]
+mod tests {
+    use super::*;
+    use crate::exec::tract::Tract;
+    use crate::text::parse;
+
+    fn verdict(original: &str, result: &str) -> Verdict {
+        let header = r#"<ir_version: 8, opset_import: ["" : 17]> "#;
+        let model = |text: &str| parse(&format!("{header}{text}")).unwrap();
+        compare(&model(original), &model(result), Exactness::Bitwise, &Tract, &Plan::default())
+    }
+
+    #[test]
+    fn equal_models_are_the_same() {
+        let text = "g (float[n,4] x) => (float[n,4] y) { y = Softmax(x) }";
+        let Verdict::Same(account) = verdict(text, text) else { panic!("not the same") };
+        assert_eq!(account.runs, ["normal inputs with n=1", "inputs between 0 and 1 with n=2"]);
+        assert_eq!((account.engine.as_str(), account.outputs[0].differing), ("tract", 0));
+        assert!(account.notes.is_empty(), "{:?}", account.notes);
+    }
+
+    #[test]
+    fn a_changed_function_is_found() {
+        let verdict = verdict(
+            "g (float[2] x) => (float[2] y, float[2] z) { y = Relu(x)  z = Abs(x) }",
+            "g (float[2] x) => (float[2] y, float[2] z) { y = Identity(x)  z = Abs(x) }",
+        );
+        let Verdict::Different(account) = verdict else { panic!("not different") };
+        assert_eq!(account.outputs.iter().map(|o| o.within).collect::<Vec<_>>(), [false, true]);
+    }
+
+    #[test]
+    fn a_size_that_was_baked_in_is_found() {
+        let verdict = verdict(
+            "g (float[n,4] x) => (float[n,2,2] y) <int64[3] to = {0, 2, 2}> { y = Reshape(x, to) }",
+            "g (float[n,4] x) => (float[n,2,2] y) <int64[3] to = {1, 2, 2}> { y = Reshape(x, to) }",
+        );
+        assert!(matches!(verdict, Verdict::Fails { .. }), "{verdict:?}");
+    }
+
+    #[test]
+    fn a_missing_output_is_a_difference() {
+        let verdict = verdict(
+            "g (float[2] x) => (float[2] y, float[2] z) { y = Relu(x)  z = Abs(x) }",
+            "g (float[2] x) => (float[2] y) { y = Relu(x) }",
+        );
+        let Verdict::Different(account) = verdict else { panic!("not different") };
+        assert_eq!(account.outputs[0].reason.as_deref(), Some("the result does not have it"));
+    }
+
+    #[test]
+    fn sizes_that_the_original_refuses_are_left_out_and_said() {
+        let text = "g (float[1,n] x) => (float[1,2] y) <float[8,2] w> { y = MatMul(x, w) }";
+        let verdict = verdict(text, text);
+        let account = verdict.account().unwrap();
+        assert!(verdict.is_same() && account.runs[0].ends_with("n=8"), "{account:?}");
+        assert!(account.notes[0].starts_with("the original refuses normal inputs with n=1"), "{:?}", account.notes);
+    }
+
+    #[test]
+    fn what_the_engine_lacks_is_no_verdict() {
+        let text = "g (bfloat16[2] x) => (bfloat16[2] y) { y = Relu(x) }";
+        assert!(matches!(verdict(text, text), Verdict::NotRun { .. }));
+    }
+
+    #[test]
+    fn a_vacuous_comparison_is_said() {
+        let text = "g (float[2] x) => (float[2] y) <float minus = {-1}> { a = Abs(x)  b = Mul(a, minus)  y = Sqrt(b) }";
+        let verdict = verdict(text, text);
+        assert!(verdict.account().unwrap().notes[0].contains("is NaN throughout"));
+    }
+}
