@@ -5,15 +5,24 @@ use crate::model::Model;
 use crate::ops::{CallView, row_of};
 use crate::report::Census;
 
-/// Count everything in `model`. Its `file_bytes` are those of the file that it came from.
+/// Count everything in `model`, of which shapes have been inferred.
 pub fn take(model: &Model) -> Census {
+    Census { macs: macs(&model.graph), ..quick(model) }
+}
+
+/// Count what needs no shapes: everything but multiply-accumulates.
+///
+/// Nodes are counted as the file spells them while the model is as it was read.
+pub fn quick(model: &Model) -> Census {
     let mut census = Census { file_bytes: model.file_bytes, ..count(&model.graph) };
-    census.macs = macs(&model.graph);
+    if !model.ops.is_empty() {
+        census.nodes = model.ops.values().sum();
+        census.ops.clone_from(&model.ops);
+    }
     census
 }
 
-/// Count what needs no types: everything but multiply-accumulates and file bytes.
-pub fn count(graph: &Graph) -> Census {
+fn count(graph: &Graph) -> Census {
     let mut census = Census { nodes: graph.node_count(), ..Census::default() };
     for node in graph.nodes() {
         let n = graph.node(node);

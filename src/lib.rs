@@ -24,6 +24,7 @@ pub mod error;
 pub mod exec;
 pub mod interface;
 pub mod ir;
+pub mod manual;
 pub mod model;
 pub mod onnx;
 pub mod ops;

@@ -24,7 +24,7 @@ use crate::model::Model;
 use crate::passes::pipeline::{self, Observer, Silent};
 use crate::passes::{Context, Engine, Fault, InferShapes, Pass, Pipeline, infer_declared};
 use crate::proof::{self, Judge, Proof, Verdict};
-use crate::report::{Census, Report, Step};
+use crate::report::{Report, Step};
 use crate::rewrite::{Exactness, Fuel, Growth, Rule, apply};
 use crate::target::Profile;
 
@@ -132,11 +132,9 @@ impl Optimizer {
     pub fn run_observed(&self, mut model: Model, observer: &mut dyn Observer) -> Result<Outcome, Error> {
         let enabled = self.enabled()?;
         let mut report = Report { target: self.target.name.into(), ..Report::default() };
-        report.before = Census { file_bytes: model.file_bytes, ..census::count(&model.graph) };
-        if !model.ops.is_empty() {
-            report.before.nodes = model.ops.values().sum();
-            report.before.ops = std::mem::take(&mut model.ops);
-        }
+        report.before = census::quick(&model);
+        // From here on the graph is not what the file spells.
+        model.ops.clear();
         interface::fix_shapes(&mut model.graph, &self.shapes)?;
         infer_declared(&mut model.graph);
         let original = self.judge.is_some().then(|| model.clone());

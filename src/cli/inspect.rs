@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::interface::{Interface, Port};
 use crate::ir::{Graph, Tensor};
 use crate::model::Model;
+use crate::onnx::About;
 use crate::passes::infer_declared;
 use crate::report::Census;
 
@@ -30,6 +31,8 @@ struct Inspection {
     census: Census,
     /// Constants by element type.
     constants: BTreeMap<&'static str, Constants>,
+    #[serde(flatten)]
+    about: About,
     notes: Vec<String>,
 }
 
@@ -44,7 +47,11 @@ pub(super) fn run(args: &args::Inspect) -> anyhow::Result<End> {
     let mut model = Model::read(&args.model).map_err(Error::from)?;
     infer_declared(&mut model.graph);
     let found = inspect(&args.model.display().to_string(), model);
-    let text = if args.json { format!("{}\n", serde_json::to_string_pretty(&found)?) } else { for_people(&found) };
+    let text = if args.json {
+        format!("{}\n", serde_json::to_string_pretty(&found)?)
+    } else {
+        render::fitted(&for_people(&found))
+    };
     io::stdout().write_all(text.as_bytes())?;
     Ok(End::Done)
 }
@@ -66,6 +73,7 @@ fn inspect(name: &str, model: Model) -> Inspection {
         bodies: model.graph.scopes().count() - 1,
         census: census::take(&model),
         constants,
+        about: model.about(),
         notes: model.notes,
     }
 }
@@ -77,9 +85,10 @@ fn tensors(graph: &Graph) -> impl Iterator<Item = &Tensor> {
 fn for_people(found: &Inspection) -> String {
     let opsets: Vec<String> = found.opsets.iter().map(|(domain, version)| format!("{domain} {version}")).collect();
     let mut text = format!(
-        "{}: {}, IR version {}, opset {}\n",
+        "{}: {}, {}IR version {}, opset {}\n",
         found.model,
         render::bytes(found.census.file_bytes),
+        if found.about.producer.is_empty() { String::new() } else { format!("by {}, ", found.about.producer) },
         found.ir_version,
         opsets.join(", ")
     );
@@ -114,6 +123,12 @@ fn for_people(found: &Inspection) -> String {
         None => "multiply-accumulates depend on sizes that are open".into(),
     };
     let _ = writeln!(text, "\n{macs}");
+    if !found.about.functions.is_empty() {
+        let _ = writeln!(text, "functions: {}", found.about.functions.join(", "));
+    }
+    for (key, value) in &found.about.metadata {
+        let _ = writeln!(text, "{key}: {}", value.lines().next().unwrap_or_default());
+    }
     for note in &found.notes {
         let _ = writeln!(text, "note: {note}");
     }

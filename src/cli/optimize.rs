@@ -18,7 +18,7 @@ use crate::cli::{End, guard, usage};
 use crate::error::Error;
 use crate::ir::Graph;
 use crate::model::Model;
-use crate::onnx::{self, Defaults, Functions, ReadError, ReadOptions};
+use crate::onnx::{self, Defaults, Functions, IrVersion, ReadError, ReadOptions, Weights, WriteOptions};
 use crate::optimizer::Optimizer;
 use crate::passes::pipeline::Observer;
 use crate::target;
@@ -26,7 +26,8 @@ use crate::target;
 /// What was asked for, once for all models.
 struct Request<'a> {
     optimizer: Optimizer,
-    options: ReadOptions,
+    read: ReadOptions,
+    write: WriteOptions,
     dumps: &'a [Dump],
     /// Something about the output was asked for that a copy of the input would not have.
     is_asked: bool,
@@ -84,7 +85,7 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
         optimizer.check_pass(&dump.pass).map_err(|error| usage("optimize", error_with_hint(&error)))?;
     }
     dump::prepare(&args.dump_after)?;
-    let options = ReadOptions {
+    let read = ReadOptions {
         defaults: match (args.freeze_defaults, args.keep_defaults) {
             (true, _) => Defaults::Frozen,
             (false, true) => Defaults::Overridable,
@@ -93,7 +94,9 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
         functions: if args.keep_functions { Functions::Kept } else { Functions::Inlined },
     };
     let is_asked = !args.input_shape.is_empty() || args.freeze_defaults || args.external_data;
-    Ok(Request { optimizer, options, dumps: &args.dump_after, is_asked })
+    let weights = if args.external_data { Weights::Beside } else { Weights::Inside };
+    let write = WriteOptions { weights, ir_version: IrVersion::Lowest };
+    Ok(Request { optimizer, read, write, dumps: &args.dump_after, is_asked })
 }
 
 fn error_with_hint(error: &Error) -> String {
@@ -104,7 +107,7 @@ fn error_with_hint(error: &Error) -> String {
 fn optimize(job: &Job, request: &Request<'_>, progress: &Progress) -> anyhow::Result<account::Optimized> {
     let source = Source::open(&job.input)?;
     progress.step("read");
-    let model = source.read(&request.options)?;
+    let model = source.read(&request.read)?;
     let opset = model.opset();
     let mut steps = Steps { progress, dumper: Dumper::new(request.dumps, &job.input, &model) };
     let done = request.optimizer.run_observed(model, &mut steps)?;
@@ -115,14 +118,15 @@ fn optimize(job: &Job, request: &Request<'_>, progress: &Progress) -> anyhow::Re
     let fewer = report.after.nodes < report.before.nodes;
     let helps = must || fewer || report.changed() && model.encoded_len().map_err(Error::from)? <= model.file_bytes;
     let delivery = if helps {
-        let written = model.write(&job.output).map_err(Error::from)?;
+        let written = model.write_with(&job.output, &request.write).map_err(Error::from)?;
+        report.opset = written.opset;
         report.after.nodes = written.ops.values().sum();
         report.after.ops = written.ops;
         report.after.file_bytes = written.bytes;
         Delivery::Optimized
     } else {
         report.after = report.before.clone();
-        source.copy(job, &model, &request.options)?;
+        source.copy(job, &model, request)?;
         Delivery::Copied
     };
     Ok(account::Optimized { delivery, report })
@@ -154,7 +158,7 @@ impl Source<'_> {
     }
 
     /// Put the input itself where the output should be. `read` is what was read from it.
-    fn copy(&self, job: &Job, read: &Model, options: &ReadOptions) -> anyhow::Result<()> {
+    fn copy(&self, job: &Job, read: &Model, request: &Request<'_>) -> anyhow::Result<()> {
         let at = || job.output.display().to_string();
         match self {
             Source::Stream(bytes) if jobs::is_stream(&job.output) => io::stdout().write_all(bytes)?,
@@ -165,7 +169,7 @@ impl Source<'_> {
                 let is_whole = file.metadata().is_ok_and(|m| m.len() == read.file_bytes);
                 if !is_whole {
                     // The weights lie in other files, which a copy elsewhere would not find.
-                    self.read(options)?.write(&job.output).map_err(Error::from)?;
+                    self.read(&request.read)?.write_with(&job.output, &request.write).map_err(Error::from)?;
                 } else if jobs::is_stream(&job.output) {
                     io::copy(&mut file, &mut io::stdout().lock())?;
                 } else {

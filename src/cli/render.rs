@@ -65,6 +65,11 @@ pub(super) fn message(error: &anyhow::Error, model: Option<&str>) -> String {
     lines.iter().map(|line| fit(line) + "\n").collect()
 }
 
+/// Lines that each fit a screen.
+pub(super) fn fitted(text: &str) -> String {
+    text.lines().map(|line| fit(line) + "\n").collect()
+}
+
 /// A line that fits a screen: what a file's names hold is shown, not obeyed, and the middle of a long one is left out.
 fn fit(line: &str) -> String {
     let mut shown: Vec<char> = Vec::new();

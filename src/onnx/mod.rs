@@ -1,5 +1,6 @@
 //! The ONNX file format: reading and writing.
 
+mod about;
 mod build;
 mod carried;
 mod emit;
@@ -28,6 +29,7 @@ mod tests;
 mod types;
 mod write;
 
+pub use about::About;
 pub use error::{ExternalFault, Fault, ReadError, TensorFault, WriteError};
 pub use mapped::Files;
 pub use read::{Defaults, Functions, ReadOptions};

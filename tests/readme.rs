@@ -1,0 +1,51 @@
+//! The README lists every pass and rule in the words of its own file.
+//!
+//! `README=write cargo test --test readme` brings it up to date.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use onnx_slim::manual::{self, Kind, Page};
+use onnx_slim::rewrite::Exactness;
+
+const BEGIN: &str = "<!-- begin manual: written by tests/readme.rs -->\n";
+const END: &str = "<!-- end manual -->\n";
+
+#[test]
+fn the_manual_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(&path).expect("the README is there");
+    let (before, rest) = readme.split_once(BEGIN).expect("the README has a place for the manual");
+    let (_, after) = rest.split_once(END).expect("the place for the manual ends");
+    let expected = format!("{before}{BEGIN}\n{}\n{END}{after}", manual());
+    if std::env::var_os("README").is_some_and(|v| v == "write") {
+        fs::write(&path, &expected).expect("the README can be written");
+    } else {
+        assert!(readme == expected, "run README=write cargo test --test readme");
+    }
+}
+
+fn manual() -> String {
+    let (passes, mut rules): (Vec<Page>, Vec<Page>) = manual::pages().into_iter().partition(|p| p.kind == Kind::Pass);
+    rules.sort_by_key(|r| r.name);
+    let mut text = String::from("| pass | |\n| --- | --- |\n");
+    for pass in &passes {
+        let _ = writeln!(text, "| `{}` | {} |", pass.name, cell(pass));
+    }
+    text.push_str("\n| rule | | |\n| --- | --- | --- |\n");
+    for rule in &rules {
+        let exactness = match rule.kind {
+            Kind::Rule(Exactness::Rounding) => "rounding",
+            Kind::Rule(Exactness::Approximate) => "approximate",
+            Kind::Rule(Exactness::Bitwise) | Kind::Pass => "exact",
+        };
+        let _ = writeln!(text, "| `{}` | {} | {exactness} |", rule.name, cell(rule));
+    }
+    text
+}
+
+/// The summary, where a bar does not end the cell.
+fn cell(page: &Page) -> String {
+    page.summary().replace('|', "\\|")
+}
