@@ -121,7 +121,7 @@ enum Target {
 }
 
 /// How [`RESIZE`] reads sizes where the aspect ratio is to be kept.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Aspect {
     Stretch,
     NotLarger,
@@ -166,8 +166,10 @@ impl Target {
     fn keeps(&self, call: &CallView<'_>, axis: usize) -> bool {
         match self {
             Target::Scales(axes, factors) => axes.iter().zip(factors).all(|(&a, &f)| a != axis || f == 1.0),
+            // A factor for all axes moves the points of each, even where its size rounds to what it was.
             Target::Sizes(axes, _) => {
-                !axes.contains(&axis) || self.size(call, axis).as_ref() == call.dims(0).and_then(|x| x.get(axis))
+                let same = || self.size(call, axis).as_ref() == call.dims(0).and_then(|x| x.get(axis));
+                !axes.contains(&axis) || aspect(call) == Some(Aspect::Stretch) && same()
             }
         }
     }
@@ -387,6 +389,10 @@ mod tests {
         let case = Case::new(Resize, "float[n,c,h,w] - float=[1,1,2,2]", &[], 1);
         let expected = Channels::Moved([Some(0), Some(1), None, None].into_iter().collect());
         assert_eq!((RESIZE.channels)(&case.view()), expected);
+        let policy = [("keep_aspect_ratio_policy", "not_smaller".into())];
+        let case = Case::new(Resize, "float[2,4] - - int64=[1,3]", &policy, 1);
+        assert_eq!(case.results(), "float[2,3]");
+        assert_eq!((RESIZE.channels)(&case.view()), Channels::Moved([None, None].into_iter().collect()));
     }
 
     #[test]
