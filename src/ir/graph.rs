@@ -734,18 +734,25 @@ impl Graph {
 
     /// Make everyone who reads `old` read `new`. What `old` knew of its type is kept.
     ///
-    /// A new unnamed value takes `old`'s name, so that names of surviving tensors stay.
+    /// A new unnamed value takes a result's name and what is carried for it, so that names of surviving tensors stay.
     pub fn replace(&mut self, old: ValueId, new: ValueId) {
         if old == new {
             return;
         }
-        let (name, ty) = (self.value(old).name.clone(), self.value(old).ty.clone());
-        let value = self.value_mut(new);
-        value.ty.refine(&ty);
-        if value.name.is_empty() {
+        let ty = self.value(old).ty.clone();
+        let is_result = |v: &Value| matches!(v.origin, Origin::Node(..));
+        let named = is_result(self.value(old)) && self.value(new).name.is_empty();
+        if named {
+            let name = std::mem::take(&mut self.value_mut(old).name);
+            let carried = std::mem::take(&mut self.value_mut(old).carried);
+            let value = self.value_mut(new);
             value.name = name;
-            self.value_mut(old).name = "".into();
+            // A constant carries what is said of a tensor, a result what is said of a value.
+            if is_result(value) && value.carried.is_empty() {
+                value.carried = carried;
+            }
         }
+        self.value_mut(new).ty.refine(&ty);
         while let Some(&user) = self.value(old).uses.last() {
             self.replace_use(user, new);
         }

@@ -64,8 +64,8 @@ fn check_wiring(graph: &Graph, defects: &mut Vec<Defect>) {
             let Some(value) = value else { continue };
             if !graph.has_value(value) {
                 found(node_at(graph, node), "an operand has been removed");
-            } else if !graph.value(value).users().contains(&User::Node(node, slot))
-                && graph.value(value).users().len() < 64
+            } else if graph.value(value).users().len() < 64
+                && !graph.value(value).users().contains(&User::Node(node, slot))
             {
                 found(node_at(graph, node), "an operand does not know its user");
             }
