@@ -1,7 +1,7 @@
 //! Ops that run other graphs: branches and loops.
 //!
-//! A row tells of results what the bodies' outputs tell. What the bodies' inputs are is told by [`body_inputs`]; that
-//! facts about carried values survive every iteration is seen to by [`crate::passes::infer_shapes`].
+//! A row tells of results what the bodies' inputs and outputs tell. [`body_inputs`] says how the inputs come about;
+//! whoever sets their types makes sure that these hold in every iteration.
 
 use crate::ir::DType;
 use crate::ir::{Attr, Int, Key, Node, ScopeId, Shape, Type, ValueId};
@@ -166,13 +166,22 @@ fn repeat(call: &mut Infer<'_>) -> Outcome {
             let Some(&input) = graph.scope(inside).inputs().get(slot + 2) else { continue };
             outward(graph, scope, &graph.value(input).ty, &open)
         } else {
-            let Some(Type::Tensor { dtype, shape }) = shown_type(call, inside, slot + 1) else { continue };
-            // What a loop without iterations leaves has no element; runtimes differ in its symbolic sizes.
-            let told = |d: &Int| !speaks_of_inside(graph, scope, d) && (runs || d.known().is_some());
-            let dims = shape.dims().map(|dims| {
+            let Some(output) = graph.scope(inside).outputs().get(slot + 1) else { continue };
+            let Type::Tensor { dtype, shape } = &graph.value(output.value()).ty else { continue };
+            // What a loop without iterations leaves has no element. Its other sizes are no run's: runtimes take what
+            // the body declares, even the rank.
+            let declared = output.declared.shape().dims();
+            let told = |axis: usize, d: &Int| match declared {
+                _ if speaks_of_inside(graph, scope, d) => false,
+                _ if runs => true,
+                Some(declared) => d.known().is_some() && declared.get(axis) == Some(d),
+                None => false,
+            };
+            let dims = shape.dims().filter(|dims| runs || declared.is_some_and(|d| d.len() == dims.len()));
+            let dims = dims.map(|dims| {
                 let length = trips.clone().filter(|n| !speaks_of_inside(graph, scope, n)).unwrap_or_else(|| open(0));
                 let sizes = dims.iter().enumerate();
-                let sizes = sizes.map(|(axis, d)| if told(d) { d.clone() } else { open(axis + 1) });
+                let sizes = sizes.map(|(axis, d)| if told(axis, d) { d.clone() } else { open(axis + 1) });
                 std::iter::once(length).chain(sizes).collect()
             });
             Type::Tensor { dtype: *dtype, shape: Shape(dims) }
@@ -297,5 +306,62 @@ fn runs_macs(call: &CallView<'_>, depth: usize) -> Option<Int> {
         },
         // How long a sequence is, no type tells.
         _ => inside("body").filter(|cost| *cost == zero),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{Graph, OpKind, Tensor};
+    use crate::ops::{infer_node, is_deterministic};
+
+    /// A `Loop` of `trips` iterations whose body multiplies a carried `[2,3]` by a `[3,3]` weight; the product's node.
+    fn repeated_product(trips: i64) -> (Graph, crate::ir::NodeId, crate::ir::NodeId) {
+        let mut g = Graph::default();
+        let float = |dims: &[usize]| Type::tensor(DType::F32, Shape::known(dims));
+        let x = g.add_input(ScopeId::MAIN, "x", float(&[2, 3]));
+        let w = g.add_input(ScopeId::MAIN, "w", float(&[3, 3]));
+        let trips = g.add_constant(ScopeId::MAIN, "", Tensor::scalar(trips));
+        let node = g.add_node(ScopeId::MAIN, OpKind::Loop, &[Some(trips), None, Some(x)], 1, 0);
+        let inside = g.add_body(node, "body");
+        g.set_attr(node, "body", Attr::Graph(inside));
+        g.add_input(inside, "i", Type::tensor(DType::I64, Shape::known(&[])));
+        let go = g.add_input(inside, "go", Type::tensor(DType::Bool, Shape::known(&[])));
+        let carried = g.add_input(inside, "a", float(&[2, 3]));
+        let product = g.add_node(inside, OpKind::MatMul, &[Some(carried), Some(w)], 1, 0);
+        infer_node(&mut g, product);
+        g.add_output(inside, "go", go, Type::Unknown);
+        let shown = g.result(product, 0).unwrap();
+        g.add_output(inside, "b", shown, Type::Unknown);
+        (g, node, product)
+    }
+
+    #[test]
+    fn a_loop_costs_its_body_times_its_trips() {
+        let (g, node, _) = repeated_product(5);
+        let call = CallView::new(&g, node);
+        assert_eq!(trips(&call), Some(Int::from(5)));
+        assert_eq!((LOOP.macs)(&call), Some(Int::from(5 * 2 * 3 * 3)));
+        let (g, node, _) = repeated_product(-1);
+        assert_eq!(trips(&CallView::new(&g, node)), Some(Int::from(0)));
+    }
+
+    #[test]
+    fn a_condition_that_the_body_computes_leaves_trips_open() {
+        let (mut g, node, _) = repeated_product(5);
+        let inside = body(g.node(node), "body").unwrap();
+        let go = g.scope(inside).inputs()[1];
+        let not = g.add_node(inside, OpKind::Not, &[Some(go)], 1, 1);
+        let stop = g.result(not, 0).unwrap();
+        g.set_output(inside, 0, stop);
+        assert_eq!(trips(&CallView::new(&g, node)), None);
+    }
+
+    #[test]
+    fn a_loop_is_as_deterministic_as_what_it_runs() {
+        let (mut g, node, product) = repeated_product(5);
+        assert!(is_deterministic(&g, node));
+        g.node_mut(product).op = OpKind::RandomNormalLike;
+        assert!(!is_deterministic(&g, node));
     }
 }

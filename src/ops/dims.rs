@@ -180,6 +180,35 @@ mod tests {
     }
 
     #[test]
+    fn slices_by_symbolic_bounds_agree_with_known_ones() {
+        let (n, m) = (n("n"), n("m"));
+        let bounds = [0, 1, -1, 2, -2, i64::MAX].map(Int::from);
+        let bounds: Vec<Int> = bounds
+            .into_iter()
+            .chain([n.clone(), m.clone(), &n - 1, &n - 2, &m - 1, &n + &m, &n * 2, &n - &m])
+            .collect();
+        let mut told = 0;
+        for dim in [n.clone(), &n + 2, &n * 2, &n + &m, m.clone()] {
+            for (start, end) in bounds.iter().flat_map(|s| bounds.iter().map(move |e| (s, e))) {
+                for step in [1, 2, -1] {
+                    let Some(length) = slice_len(&dim, start, end, step) else { continue };
+                    told += 1;
+                    for sizes in (0..4).flat_map(|a| (0..4).map(move |b| (a, b))) {
+                        let with = |a: &Atom| match a {
+                            Atom::Named(name) => Some(Int::from(if **name == *"n" { sizes.0 } else { sizes.1 })),
+                            _ => None,
+                        };
+                        let at = |i: &Int| i.substitute(&with).unwrap();
+                        let counted = slice_len(&at(&dim), &at(start), &at(end), step).unwrap();
+                        assert_eq!(at(&length), counted, "{length} = {dim}[{start}:{end}:{step}] at {sizes:?}");
+                    }
+                }
+            }
+        }
+        assert!(told > 300, "{told}");
+    }
+
+    #[test]
     fn slices_by_a_size_are_simple() {
         let d = n("d");
         assert_eq!(slice_len(&d, &Int::from(0), &d, 1), Some(d.clone()));
