@@ -311,16 +311,41 @@ impl Type {
                     (None, _) => *shape = s.clone(),
                     (Some(mine), Some(theirs)) if mine.len() == theirs.len() && mine != theirs => {
                         // A number says more than an expression, an expression more than "the size of that axis".
-                        *shape = Shape::of(
-                            mine.iter()
-                                .zip(theirs.iter())
-                                .map(|(m, t)| if m.vagueness() <= t.vagueness() { m.clone() } else { t.clone() }),
-                        );
+                        // What a size is computed from says as much as the name that a file gives it.
+                        let says_less = |m: &Int, t: &Int| m.vagueness() > t.vagueness().max(2) || t.known().is_some();
+                        let sizes = mine.iter().zip(theirs.iter());
+                        *shape = Shape::of(sizes.map(|(m, t)| {
+                            let other = m.known().is_none() && says_less(m, t);
+                            if other { t.clone() } else { m.clone() }
+                        }));
                     }
                     _ => {}
                 }
             }
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refining_fills_what_is_open() {
+        let shape = |dims: &[Int]| Type::tensor(DType::F32, Shape::of(dims.iter().cloned()));
+        let (n, measured) = (Int::named("n"), Int::measured(0, 0));
+        for (mine, theirs, both) in [
+            (measured.clone(), n.clone(), n.clone()),
+            (measured.clone(), Int::measured(1, 0), measured.clone()),
+            (n.clone(), measured.clone(), n.clone()),
+            (&n * 2, Int::named("output_height"), &n * 2),
+            (&n * 2, Int::from(8), Int::from(8)),
+            (Int::from(8), n.clone(), Int::from(8)),
+        ] {
+            let mut ty = shape(std::slice::from_ref(&mine));
+            ty.refine(&shape(std::slice::from_ref(&theirs)));
+            assert_eq!(ty, shape(&[both]), "{mine} with {theirs}");
         }
     }
 }
