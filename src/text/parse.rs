@@ -76,13 +76,12 @@ pub(super) struct Parser<'t> {
     pub(super) fillable: usize,
 }
 
-/// What stands between `<` and `>` after a graph's outputs, and the inputs' defaults.
-#[derive(Default)]
-struct Declared {
-    initializers: Vec<TensorProto>,
-    sparse: Vec<SparseTensorProto>,
-    /// Without data, each with the place where it stands.
-    values: Vec<(usize, ValueInfoProto)>,
+/// What stands between `<` and `>` after a graph's outputs, and the inputs' defaults, in order.
+enum Declared {
+    Weight(Box<TensorProto>),
+    Sparse(Box<SparseTensorProto>),
+    /// Without data, and the place where it stands.
+    Value(usize, Box<ValueInfoProto>),
 }
 
 impl<'t> Parser<'t> {
@@ -247,12 +246,12 @@ impl<'t> Parser<'t> {
     pub(super) fn graph_named(&mut self, name: String) -> Parsed<GraphProto> {
         self.nested(|p| {
             let mut graph = GraphProto { name: Some(name), ..GraphProto::default() };
-            let mut declared = Declared::default();
+            let mut declared = Vec::new();
             p.mark('(')?;
             p.list(')', |p| {
                 let (at, value) = (p.at, p.value("an input")?);
                 if p.is('=') {
-                    p.initializer(at, &value, &mut declared)?;
+                    declared.push(p.initializer(at, &value)?);
                 }
                 graph.input.push(value);
                 Ok(())
@@ -263,12 +262,8 @@ impl<'t> Parser<'t> {
             if p.eat('<')? {
                 p.list('>', |p| {
                     let (at, value) = (p.at, p.value("a weight or a value with its type")?);
-                    if p.is('=') {
-                        p.initializer(at, &value, &mut declared)
-                    } else {
-                        declared.values.push((at, value));
-                        Ok(())
-                    }
+                    declared.push(if p.is('=') { p.initializer(at, &value)? } else { Declared::Value(at, Box::new(value)) });
+                    Ok(())
                 })?;
             }
             graph.node = p.nodes()?;
@@ -285,32 +280,31 @@ impl<'t> Parser<'t> {
     }
 
     /// `= data` after the value that is declared at byte `at`.
-    fn initializer(&mut self, at: usize, value: &ValueInfoProto, declared: &mut Declared) -> Parsed<()> {
+    fn initializer(&mut self, at: usize, value: &ValueInfoProto) -> Parsed<Declared> {
         self.mark('=')?;
         let Some(ty) = &value.r#type else { return self.error_at(at, "a weight needs a type before its name") };
         if let Some(type_proto::Value::SparseTensorType(ty)) = &ty.value {
-            declared.sparse.push(self.sparse_data(at, ty, Some(value.name().into()))?);
-        } else {
-            declared.initializers.push(self.tensor_data(at, ty, value.name())?);
+            return self.sparse_data(at, ty, Some(value.name().into())).map(|t| Declared::Sparse(Box::new(t)));
         }
-        Ok(())
+        self.tensor_data(at, ty, value.name()).map(|t| Declared::Weight(Box::new(t)))
     }
 
     /// Tell weights without data from types of results, and fill the weights.
-    fn settle(&mut self, graph: &mut GraphProto, declared: Declared) -> Parsed<()> {
+    fn settle(&mut self, graph: &mut GraphProto, declared: Vec<Declared>) -> Parsed<()> {
         let mut made: FxHashSet<&str> = graph.input.iter().map(ValueInfoProto::name).collect();
         made.extend(graph.node.iter().flat_map(|n| n.output.iter().map(String::as_str)));
         let mut read: FxHashSet<&str> = graph.output.iter().map(ValueInfoProto::name).collect();
         collect_reads(&graph.node, &mut read);
-        graph.initializer = declared.initializers;
-        graph.sparse_initializer = declared.sparse;
-        for (at, value) in declared.values {
-            if made.contains(value.name()) || !read.contains(value.name()) {
-                graph.value_info.push(value);
-                continue;
+        for item in declared {
+            match item {
+                Declared::Weight(tensor) => graph.initializer.push(*tensor),
+                Declared::Sparse(tensor) => graph.sparse_initializer.push(*tensor),
+                Declared::Value(at, value) if read.contains(value.name()) && !made.contains(value.name()) => {
+                    let ty = value.r#type.clone().unwrap_or_default();
+                    graph.initializer.push(self.filled(at, &ty, value.name())?);
+                }
+                Declared::Value(_, value) => graph.value_info.push(*value),
             }
-            let ty = value.r#type.clone().unwrap_or_default();
-            graph.initializer.push(self.filled(at, &ty, value.name())?);
         }
         Ok(())
     }

@@ -1,0 +1,36 @@
+//! Each fixture in `fixtures/passes/<pass>` shows what that pass makes of it, and the result computes the same.
+
+mod support;
+
+use onnx_slim::passes::{Context, infer_shapes, pipeline};
+use onnx_slim::rewrite::Fuel;
+use onnx_slim::text;
+
+use support::{Case, assert_sound, report};
+
+#[test]
+fn fixtures() {
+    let pipeline = pipeline::standard();
+    insta::glob!("../fixtures/passes", "*/*.onnxtxt", |path| {
+        let mut case = Case::read(path);
+        let pass = pipeline.passes().find(|p| p.name() == case.subject);
+        let pass = pass.unwrap_or_else(|| panic!("{}: no pass has this name", case.subject));
+
+        infer_shapes(&mut case.model.graph);
+        let fuel = Fuel::unlimited();
+        let cx =
+            Context { opset: case.model.opset(), fuel: &fuel, enabled: &|_| true, growth: GROWTH, engine: None };
+        let step = pass.run(&mut case.model.graph, &cx).expect("the pass has no defect");
+        case.model.graph.remove_dead();
+        assert_sound(&case.model);
+
+        infer_shapes(&mut case.model.graph);
+        let again = pass.run(&mut case.model.graph.clone(), &cx).expect("the pass has no defect");
+        assert!(again.applied.is_empty(), "{} is not done when it is done", path.display());
+
+        case.snapshot("passes", &format!("{}---\n{}", text::print(&case.model), report(&step)));
+    });
+}
+
+/// Bytes that folding may add: fixtures are small files.
+const GROWTH: usize = 0;

@@ -1,0 +1,32 @@
+//! Each fixture in `fixtures/rules/<rule>` shows what that rule makes of it, or why it leaves it alone, and the result
+//! computes the same.
+
+mod support;
+
+use onnx_slim::passes::infer_shapes;
+use onnx_slim::rewrite::{Fuel, Settings, apply};
+use onnx_slim::{rules, text};
+
+use support::{Case, assert_sound, report};
+
+#[test]
+fn fixtures() {
+    let rules = rules::all();
+    insta::glob!("../fixtures/rules", "*/*.onnxtxt", |path| {
+        let mut case = Case::read(path);
+        let entry = rules.iter().find(|e| e.rule.name() == case.subject);
+        let rule = &entry.unwrap_or_else(|| panic!("{}: no rule has this name", case.subject)).rule;
+
+        infer_shapes(&mut case.model.graph);
+        let fuel = Fuel::unlimited();
+        let settings = Settings { opset: case.model.opset(), fuel: &fuel };
+        let step = apply(&mut case.model.graph, &[rule], settings).expect("one rule settles");
+        case.model.graph.remove_dead();
+        assert_sound(&case.model);
+
+        let again = apply(&mut case.model.graph.clone(), &[rule], settings).expect("one rule settles");
+        assert!(again.applied.is_empty(), "{} is not done when it is done", path.display());
+
+        case.snapshot("rules", &format!("{}---\n{}", text::print(&case.model), report(&step)));
+    });
+}
