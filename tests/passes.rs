@@ -3,7 +3,7 @@
 mod support;
 
 use onnx_slim::passes::{Context, infer_shapes, pipeline};
-use onnx_slim::rewrite::Fuel;
+use onnx_slim::rewrite::{Fuel, Growth};
 use onnx_slim::text;
 
 use support::{Case, assert_sound, report};
@@ -18,8 +18,10 @@ fn fixtures() {
 
         infer_shapes(&mut case.model.graph);
         let fuel = Fuel::unlimited();
+        let growth = Growth::of(GROWTH);
+        growth.measure(&case.model.graph);
         let cx =
-            Context { opset: case.model.opset(), fuel: &fuel, enabled: &|_| true, growth: GROWTH, engine: None };
+            Context { opset: case.model.opset(), fuel: &fuel, enabled: &|_| true, growth: &growth, engine: None };
         let step = pass.run(&mut case.model.graph, &cx).expect("the pass has no defect");
         case.model.graph.remove_dead();
         assert_sound(&case.model);

@@ -4,7 +4,7 @@
 mod support;
 
 use onnx_slim::passes::infer_shapes;
-use onnx_slim::rewrite::{Fuel, Settings, apply};
+use onnx_slim::rewrite::{Fuel, Growth, Settings, apply};
 use onnx_slim::{rules, text};
 
 use support::{Case, assert_sound, report};
@@ -19,7 +19,9 @@ fn fixtures() {
 
         infer_shapes(&mut case.model.graph);
         let fuel = Fuel::unlimited();
-        let settings = Settings { opset: case.model.opset(), fuel: &fuel };
+        let growth = Growth::of(GROWTH);
+        growth.measure(&case.model.graph);
+        let settings = Settings { opset: case.model.opset(), fuel: &fuel, growth: &growth };
         let step = apply(&mut case.model.graph, &[rule], settings).expect("one rule settles");
         case.model.graph.remove_dead();
         assert_sound(&case.model);
@@ -30,3 +32,6 @@ fn fixtures() {
         case.snapshot("rules", &format!("{}---\n{}", text::print(&case.model), report(&step)));
     });
 }
+
+/// Bytes that new constants may add.
+const GROWTH: usize = 1024;

@@ -29,7 +29,7 @@ impl Growth {
     }
 
     /// Look at what the graph takes now. The first look sets the limit.
-    pub(crate) fn measure(&self, graph: &Graph) {
+    pub fn measure(&self, graph: &Graph) {
         let constants = graph.values().filter_map(|v| graph.constant(v)).map(Tensor::stored_bytes).sum::<usize>();
         let now = constants + NODE_BYTES * graph.node_count();
         let limit = self.limit.get().unwrap_or(now + self.extra);
