@@ -17,6 +17,7 @@ fn fixtures() {
         let pass = pass.unwrap_or_else(|| panic!("{}: no pass has this name", case.subject));
 
         infer_shapes(&mut case.model.graph);
+        let before = case.model.clone();
         let fuel = Fuel::unlimited();
         let growth = Growth::of(GROWTH);
         growth.measure(&case.model.graph);

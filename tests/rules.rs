@@ -18,6 +18,7 @@ fn fixtures() {
         let rule = &entry.unwrap_or_else(|| panic!("{}: no rule has this name", case.subject)).rule;
 
         infer_shapes(&mut case.model.graph);
+        let before = case.model.clone();
         let fuel = Fuel::unlimited();
         let growth = Growth::of(GROWTH);
         growth.measure(&case.model.graph);

@@ -1,13 +1,14 @@
 //! A weight that is declared without data has elements made from its name, the same everywhere.
 //!
 //! Floats lie evenly in [-0.25, 0.25), those of a name containing `var` or `scale` in [0.5, 1.5), so that a variance
-//! has a root and a quantization scale a sense. Integers are small.
+//! has a root and a quantization scale a sense. Integers are small. A name that begins with `zeros` or `ones` says what
+//! all elements are.
 
 use bytes::Bytes;
 use half::{bf16, f16};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::ir::DType;
+use crate::ir::{DType, Tensor};
 use crate::onnx::proto::TensorProto;
 
 /// What all weights without data of one text may take together.
@@ -24,6 +25,13 @@ pub(super) fn tensor(name: &str, dtype: DType, dims: &[usize]) -> TensorProto {
     let count = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(0);
     let mut random = Random(xxh3_64(name.as_bytes()));
     let positive = name.contains("var") || name.contains("scale");
+    let uniform = [("zeros", 0.0), ("ones", 1.0)].into_iter().find(|(prefix, _)| name.starts_with(prefix));
+    if let Some((_, number)) = uniform
+        && let Some(data) = repeated(dtype, number, count)
+    {
+        tensor.raw_data = Some(data.into());
+        return tensor;
+    }
     if dtype == DType::String {
         tensor.string_data = (0..count).map(|_| Bytes::from(format!("s{}", random.next() >> 61))).collect();
         return tensor;
@@ -59,6 +67,17 @@ pub(super) fn tensor(name: &str, dtype: DType, dims: &[usize]) -> TensorProto {
     }
     tensor.raw_data = Some(data.into());
     tensor
+}
+
+/// `count` packed elements that are all `number`; `None` for types that do not hold it.
+fn repeated(dtype: DType, number: f64, count: usize) -> Option<Vec<u8>> {
+    let one = match dtype {
+        dtype if dtype.is_integer() || dtype == DType::Bool => {
+            (number as i64).to_le_bytes()[..dtype.bits().div_ceil(8)].to_vec()
+        }
+        dtype => Tensor::rounded(dtype, &[1], &[number]).ok()?.bytes()?.to_vec(),
+    };
+    Tensor::splat(dtype, &[count], &one).ok()?.bytes().map(|bytes| bytes.to_vec())
 }
 
 /// One draw as a float: exact in float32, so the same on every machine.
@@ -122,6 +141,15 @@ mod tests {
         assert!(floats("w").iter().all(|f| (-0.25..0.25).contains(f)));
         assert!(floats("w").iter().any(|&f| f < -0.2) && floats("w").iter().any(|&f| f > 0.2));
         assert!(floats("bn_var").iter().all(|f| (0.5..1.5).contains(f)));
+    }
+
+    #[test]
+    fn zeros_and_ones_are_what_their_names_say() {
+        let all = |name: &str, dtype| tensor(name, dtype, &[3]).raw_data.unwrap_or_default().to_vec();
+        assert_eq!(all("zeros_f", DType::F32), [0; 12]);
+        assert_eq!(all("ones", DType::I16), [1, 0, 1, 0, 1, 0]);
+        assert_eq!(all("ones", DType::I4), [0x11, 0x01]);
+        assert_eq!(all("ones", DType::F16), [0, 0x3c, 0, 0x3c, 0, 0x3c]);
     }
 
     #[test]
