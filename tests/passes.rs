@@ -6,13 +6,12 @@ use onnx_slim::passes::{Context, infer_shapes, pipeline};
 use onnx_slim::rewrite::{Fuel, Growth};
 use onnx_slim::text;
 
-use support::{Case, assert_sound, report};
+use support::{assert_sound, each, proof, report};
 
 #[test]
 fn fixtures() {
     let pipeline = pipeline::standard();
-    insta::glob!("../fixtures/passes", "*/*.onnxtxt", |path| {
-        let mut case = Case::read(path);
+    each("passes", |mut case| {
         let pass = pipeline.passes().find(|p| p.name() == case.subject);
         let pass = pass.unwrap_or_else(|| panic!("{}: no pass has this name", case.subject));
 
@@ -29,8 +28,11 @@ fn fixtures() {
 
         infer_shapes(&mut case.model.graph);
         let again = pass.run(&mut case.model.graph.clone(), &cx).expect("the pass has no defect");
-        assert!(again.applied.is_empty(), "{} is not done when it is done", path.display());
+        assert!(again.applied.is_empty(), "it is not done when it is done");
 
+        if step.changed() {
+            proof::compare(&before, &case.model, step.exactness);
+        }
         case.snapshot("passes", &format!("{}---\n{}", text::print(&case.model), report(&step)));
     });
 }

@@ -7,13 +7,12 @@ use onnx_slim::passes::infer_shapes;
 use onnx_slim::rewrite::{Fuel, Growth, Settings, apply};
 use onnx_slim::{rules, text};
 
-use support::{Case, assert_sound, report};
+use support::{assert_sound, each, proof, report};
 
 #[test]
 fn fixtures() {
     let rules = rules::all();
-    insta::glob!("../fixtures/rules", "*/*.onnxtxt", |path| {
-        let mut case = Case::read(path);
+    each("rules", |mut case| {
         let entry = rules.iter().find(|e| e.rule.name() == case.subject);
         let rule = &entry.unwrap_or_else(|| panic!("{}: no rule has this name", case.subject)).rule;
 
@@ -28,8 +27,11 @@ fn fixtures() {
         assert_sound(&case.model);
 
         let again = apply(&mut case.model.graph.clone(), &[rule], settings).expect("one rule settles");
-        assert!(again.applied.is_empty(), "{} is not done when it is done", path.display());
+        assert!(again.applied.is_empty(), "it is not done when it is done");
 
+        if step.changed() {
+            proof::compare(&before, &case.model, step.exactness);
+        }
         case.snapshot("rules", &format!("{}---\n{}", text::print(&case.model), report(&step)));
     });
 }

@@ -202,10 +202,9 @@ fn from_end(bound: &Int, size: &Int, slot: usize) -> Option<i64> {
     match bound.checked_sub(size)?.known()? {
         // The end of the axis, as an end; a start there selects nothing and cannot be said by a negative number.
         0 if slot == 2 => Some(i64::from(i32::MAX)),
-        n if n < 0 => {
-            // `size + n` below zero clamps to zero either way: a negative bound counts from the end and clamps too.
-            Some(n)
-        }
+        // `size − 3` is −1 where the size is 2, and then counts from the end itself. The sizes that make `size − 1` or
+        // `size − 2` negative are so small that either way ends at 0.
+        n @ (-2 | -1) => Some(n),
         _ => None,
     }
 }

@@ -1,11 +1,40 @@
 //! What the tests over text fixtures share: reading a case, saying what a step did, naming snapshots after fixtures.
 
-use std::path::Path;
+mod interpreter;
+pub mod proof;
+
+use std::path::{Path, PathBuf};
 
 use onnx_slim::ir::verify;
 use onnx_slim::model::Model;
 use onnx_slim::report::Step;
 use onnx_slim::text;
+
+/// Do `check` for every fixture in `fixtures/<group>`; then fail with the names of those that failed.
+pub fn each(group: &str, check: impl Fn(Case)) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(group);
+    let entries = |folder: &Path| -> Vec<PathBuf> {
+        let mut paths: Vec<PathBuf> =
+            folder.read_dir().expect("the folder is there").map(|e| e.expect("a readable folder").path()).collect();
+        paths.sort();
+        paths
+    };
+    let only = std::env::var("FIXTURE").unwrap_or_default();
+    let mut failed = Vec::new();
+    for folder in entries(&root) {
+        for path in entries(&folder) {
+            let name = path.strip_prefix(&root).expect("within the root").display().to_string();
+            if !name.contains(&only) {
+                continue;
+            }
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(Case::read(&path))));
+            if done.is_err() {
+                failed.push(name);
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{} fixtures failed:\n{}", failed.len(), failed.join("\n"));
+}
 
 /// One fixture: a model and what it is there to show.
 pub struct Case {
@@ -22,6 +51,7 @@ pub struct Case {
 impl Case {
     /// Read a fixture. Fails the test where it is not a well-formed model, or claims nothing.
     pub fn read(path: &Path) -> Case {
+        assert!(path.extension().is_some_and(|e| e == "onnxtxt"), "{} is no fixture", path.display());
         let part = |p: Option<&std::ffi::OsStr>| p.and_then(|s| s.to_str()).expect("fixture names are text").to_string();
         let source = std::fs::read_to_string(path).expect("a fixture can be read");
         let claim = source.lines().next().and_then(|line| line.strip_prefix("# ")).unwrap_or_default();
