@@ -152,6 +152,9 @@ fn check_inner_results(graph: &Graph, found: &Match<'_>, rule: &Rule) -> Result<
     }
     let root = found.root().id();
     for &node in found.nodes().iter().filter(|&&n| n != root) {
+        if graph.node(node).scope() != graph.node(root).scope() {
+            return Err(Skip::Unsuitable("an inner result is computed outside of the body that reads it"));
+        }
         for &value in graph.results(node).iter().flatten() {
             for user in graph.value(value).users() {
                 match user {
@@ -198,7 +201,7 @@ fn commit(
     queue: &mut Queue,
 ) -> Result<(), Refused> {
     let (scope, order) = (graph.node(root).scope(), graph.node(root).order());
-    let dying = dying_bytes(graph, touched);
+    let dying = dying_bytes(graph, root, &replacement);
     let mut made = Made { scope, order, calls: Vec::new(), nodes: Vec::new(), constants: Vec::new() };
     let mut pairs = Vec::new();
     for (slot, expr) in replacement.0 {
@@ -254,16 +257,42 @@ fn commit(
     Ok(())
 }
 
-/// Bytes of the file that go with `nodes`: their own, and those of constants that only they read.
-fn dying_bytes(graph: &Graph, nodes: &[NodeId]) -> usize {
-    let mut constants: Vec<ValueId> = nodes.iter().flat_map(|&n| graph.operands(n).flatten()).collect();
+/// Bytes of the file that go when `replacement` takes the place of `root`: those of the nodes that nobody reads then, and
+/// of the constants that only these read.
+fn dying_bytes(graph: &Graph, root: NodeId, replacement: &Replacement) -> usize {
+    let mut kept = Vec::new();
+    for (_, expr) in &replacement.0 {
+        expr.each_value(&mut |value| kept.push(value));
+    }
+    let mut dead = vec![root];
+    let only_dead = |dead: &[NodeId], value: ValueId| {
+        !kept.contains(&value)
+            && graph.value(value).users().iter().all(|u| matches!(u, User::Node(n, _) if dead.contains(n)))
+    };
+    let mut constants: Vec<ValueId> = Vec::new();
+    let mut next = 0;
+    while let Some(&node) = dead.get(next) {
+        next += 1;
+        for value in graph.operands(node).flatten() {
+            match graph.producer(value) {
+                None => constants.push(value),
+                Some((maker, _)) => {
+                    let dies = graph.results(maker).iter().flatten().all(|&v| only_dead(&dead, v));
+                    if dies && dead.len() < MOST_DYING && !dead.contains(&maker) {
+                        dead.push(maker);
+                    }
+                }
+            }
+        }
+    }
     constants.sort_unstable();
     constants.dedup();
-    let only_here =
-        |v: &ValueId| graph.value(*v).users().iter().all(|u| matches!(u, User::Node(n, _) if nodes.contains(n)));
-    let tensors = constants.into_iter().filter(only_here).filter_map(|v| graph.constant(v));
-    tensors.map(Tensor::stored_bytes).sum::<usize>() + NODE_BYTES * nodes.len()
+    let tensors = constants.into_iter().filter(|&v| only_dead(&dead, v)).filter_map(|v| graph.constant(v));
+    tensors.map(Tensor::stored_bytes).sum::<usize>() + NODE_BYTES * dead.len()
 }
+
+/// How many dying nodes are counted for one replacement.
+const MOST_DYING: usize = 64;
 
 /// Whether a value of type `new` can take the place of one of type `old`: nothing known of the two contradicts.
 fn may_stand_for(new: &Type, old: &Type) -> bool {

@@ -53,6 +53,15 @@ impl Expr {
         }
     }
 
+    /// Tell `found` of each value of the graph that the expression reads.
+    pub(super) fn each_value(&self, found: &mut impl FnMut(ValueId)) {
+        match self {
+            Expr::Value(value) => found(*value),
+            Expr::Call(call, _) => call.operands.iter().for_each(|operand| operand.each_value(found)),
+            Expr::Constant(_) | Expr::Absent => {}
+        }
+    }
+
     /// Copy every attribute of `node`, its name and its documentation.
     #[must_use]
     pub fn like(self, call: CallView<'_>) -> Expr {

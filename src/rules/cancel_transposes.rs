@@ -5,12 +5,11 @@
 //! Declines where a result on the way is also read elsewhere, and where a constant of more than 64 KB is.
 
 use crate::ir::OpKind::Transpose;
-use crate::ir::Tensor;
 use crate::ops::CallView;
 use crate::rewrite::{Exactness, Expr, Rule, Skip, applies, call, require};
 use crate::rules::support::axes::{composed, permutation, spelled};
 use crate::rules::support::elementwise::carrier;
-use crate::rules::support::layout::transposed;
+use crate::rules::support::layout::{outermost, transposed};
 use crate::rules::support::numbers::SMALL;
 use crate::rules::support::readers::only_read_by;
 
@@ -55,18 +54,12 @@ pub fn rule() -> Rule {
                 } else if let Some(constant) = call.constant(slot).filter(|t| t.len() != 1) {
                     let own = call.operand(slot).is_some_and(|v| only_read_by(graph, v, call.id()));
                     require(own || constant.stored_bytes() <= SMALL, "a constant is shared with another node")?;
-                    *operand = beside(constant, &second).ok_or(Skip::NotThis)?.into();
+                    let turned = outermost(constant, second.len()).and_then(|t| transposed(&t, &second));
+                    *operand = turned.ok_or(Skip::NotThis)?.into();
                 }
             }
             x = call.node().op.emit(operands).like(call);
         }
         Ok(x)
     })
-}
-
-/// A constant beside a value whose axes are put in the order of `perm`.
-fn beside(constant: &Tensor, perm: &[usize]) -> Option<Tensor> {
-    let missing = perm.len().checked_sub(constant.rank())?;
-    let dims: Vec<usize> = std::iter::repeat_n(1, missing).chain(constant.dims().iter().copied()).collect();
-    transposed(&constant.reshaped(&dims).ok()?, perm)
 }

@@ -1,14 +1,15 @@
-//! `Expand`, a `Tile` that repeats axes of size 1, and `ConstantOfShape` are not needed where an operand is broadcast
-//! anyway and the others have the result's shape: `Expand(x, shape) + y` is `x + y`. The slope of a `PRelu` never needs
-//! one.
+//! `Expand`, a `Tile` that repeats axes of size 1, and a computed value whose elements are all one number
+//! (`ConstantOfShape` and what is cut from it) are not needed where an operand is broadcast anyway and the others have
+//! the result's shape: `Expand(x, shape) + y` is `x + y`. The slope of a `PRelu` never needs one.
 //!
 //! Declines where only the expanded operand may have some size of the result.
 
-use crate::ir::OpKind::{ConstantOfShape, Expand, PRelu, Tile};
-use crate::ir::{Attr, Int, Shape, Tensor, ValueId};
+use crate::ir::OpKind::{Expand, PRelu, Tile};
+use crate::ir::{Int, ValueId};
 use crate::ops::CallView;
 use crate::rewrite::{Exactness, Expr, Rule, Skip, any_of, require};
 use crate::rules::support::broadcast::{BROADCASTING, cover};
+use crate::rules::support::uniform;
 
 pub fn rule() -> Rule {
     let pattern = any_of(BROADCASTING).or(PRelu.any());
@@ -56,14 +57,6 @@ fn narrower(near: &CallView<'_>, value: ValueId) -> Option<(Expr, Vec<Int>)> {
                 dims.len() == repeats.len() && dims.iter().zip(&repeats).all(|(d, &n)| n == 1 || d.known() == Some(1));
             broadcasts.then(|| Some((call.operand(0)?.into(), dims.to_vec())))?
         }
-        ConstantOfShape => {
-            let element = match call.node().attr("value") {
-                None => Tensor::f32s(&[], &[0.0]).ok()?,
-                Some(Attr::Tensor(t)) => t.reshaped(&[]).ok()?,
-                Some(_) => return None,
-            };
-            Some((element.into(), Shape::known(&[]).dims()?.to_vec()))
-        }
-        _ => None,
+        _ => Some((uniform::element(near.graph(), value)?.into(), Vec::new())),
     }
 }

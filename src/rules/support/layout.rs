@@ -38,6 +38,19 @@ pub fn transposed(tensor: &Tensor, perm: &[usize]) -> Option<Tensor> {
     Tensor::raw(tensor.dtype(), &turned, out.into()).ok()
 }
 
+/// `tensor` with axes of size 1 before its own, `rank` axes in all.
+pub fn outermost(tensor: &Tensor, rank: usize) -> Option<Tensor> {
+    let missing = rank.checked_sub(tensor.rank())?;
+    let dims: Vec<usize> = std::iter::repeat_n(1, missing).chain(tensor.dims().iter().copied()).collect();
+    tensor.reshaped(&dims).ok()
+}
+
+/// `tensor` without the axes of size 1 before the first larger one.
+pub fn innermost(tensor: &Tensor) -> Tensor {
+    let ones = tensor.dims().iter().take_while(|&&d| d == 1).count();
+    tensor.reshaped(&tensor.dims()[ones..]).unwrap_or_else(|_| tensor.clone())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

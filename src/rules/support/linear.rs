@@ -9,6 +9,7 @@ use crate::ir::{Key, Tensor, ValueId};
 use crate::ops::CallView;
 use crate::rewrite::{Expr, Match, Skip, applies, require};
 use crate::rules::support::numbers::{self, SMALL, is_finite, is_foldable_float};
+use crate::rules::support::readers::only_read_by;
 
 /// The operators that [`Linear`] reads.
 pub const LINEAR: &[OpKind] = &[Conv, ConvTranspose, Gemm, MatMul, BatchNormalization, InstanceNormalization];
@@ -289,7 +290,7 @@ impl<'g> Linear<'g> {
 
     /// Replacing a large weight that somebody else reads would store it twice.
     fn may_replace_weight(&self, m: &Match<'_>) -> Result<(), Skip> {
-        let own = self.call.operand(1).is_some_and(|w| m.owns_value(w));
+        let own = self.call.operand(1).is_some_and(|w| only_read_by(m.graph(), w, self.call.id()));
         require(own || self.weight.stored_bytes() <= SMALL, "the weight is shared with another node")
     }
 }

@@ -12,4 +12,5 @@ pub(super) mod parts;
 pub(super) mod readers;
 pub(super) mod reductions;
 pub(super) mod slices;
+pub(super) mod uniform;
 pub(super) mod views;

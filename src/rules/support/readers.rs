@@ -3,9 +3,11 @@
 use crate::ir::{Graph, NodeId, User, ValueId};
 use crate::rewrite::Match;
 
-/// Whether `node` is the only reader of `value` (through however many of its operands).
+/// Whether `node` is the only reader of `value` (through however many of its operands), in the body where it is made.
 pub fn only_read_by(graph: &Graph, value: ValueId, node: NodeId) -> bool {
-    graph.value(value).users().iter().all(|user| matches!(user, User::Node(n, _) if *n == node))
+    let scope = graph.node(node).scope();
+    let here = graph.producer(value).is_none_or(|(maker, _)| graph.node(maker).scope() == scope);
+    here && graph.value(value).users().iter().all(|user| matches!(user, User::Node(n, _) if *n == node))
 }
 
 /// Whether nobody reads any result of the root beyond the first.

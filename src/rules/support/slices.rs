@@ -70,11 +70,12 @@ impl Cut {
     }
 
     /// The first element and the number of elements along an axis of `size`.
-    fn within(self, size: i64) -> (i64, i64) {
+    pub fn within(self, size: i64) -> (i64, i64) {
         let place = |p: i64| if p < 0 { p.saturating_add(size) } else { p }.clamp(0, size);
         let (start, end) = (place(self.start), place(self.end));
-        let span = (end - start).max(0);
-        (start, span / self.step + i64::from(span % self.step != 0))
+        // Going backward is nobody's question here.
+        let (span, step) = ((end - start).max(0), self.step.max(1));
+        (start, span / step + i64::from(span % step != 0))
     }
 }
 
