@@ -12,10 +12,12 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use crate::census;
 use crate::error::{Error, Guilty, similar};
+use crate::exec::{Executor, Plan, Reference, Verdict};
 #[cfg(feature = "tract")]
 use crate::exec::{fold_with_engine, tract::Tract};
 use crate::interface::{self, Interface, Size};
@@ -23,7 +25,7 @@ use crate::ir::Graph;
 use crate::model::Model;
 use crate::passes::pipeline::{self, Observer, Silent};
 use crate::passes::{Context, Engine, Fault, InferShapes, Pass, Pipeline, infer_declared};
-use crate::proof::{self, Judge, Proof, Verdict};
+use crate::proof::{self, Proof, Reason};
 use crate::report::{Report, Step};
 use crate::rewrite::{Exactness, Fuel, Growth, Rule, apply};
 use crate::target::Profile;
@@ -35,8 +37,14 @@ pub struct Optimizer {
     shapes: Vec<(String, Vec<Size>)>,
     without: BTreeSet<String>,
     only: BTreeSet<String>,
-    judge: Option<Box<dyn Judge>>,
-    budget: Duration,
+    check: Result<Check, Reason>,
+}
+
+/// How results are compared with their originals.
+#[derive(Clone)]
+struct Check {
+    engine: Arc<dyn Executor>,
+    plan: Plan,
 }
 
 /// An optimized model, and an account of how it came about.
@@ -57,8 +65,7 @@ impl Optimizer {
             shapes: Vec::new(),
             without: BTreeSet::new(),
             only: BTreeSet::new(),
-            judge: None,
-            budget: proof::BUDGET,
+            check: default_check(),
         }
     }
 
@@ -90,24 +97,19 @@ impl Optimizer {
         self
     }
 
-    /// Have `judge` compare each result with its original.
+    /// Have original and result run in `engine` as `plan` says, and compared.
+    ///
+    /// Without a word about it, the embedded engine does that for [`proof::BUDGET`].
     #[must_use]
-    pub fn checked_by(mut self, judge: impl Judge + 'static) -> Optimizer {
-        self.judge = Some(Box::new(judge));
+    pub fn checked(mut self, engine: Arc<dyn Executor>, plan: Plan) -> Optimizer {
+        self.check = Ok(Check { engine, plan });
         self
     }
 
     /// Do not run original and result to compare them.
     #[must_use]
     pub fn unchecked(mut self) -> Optimizer {
-        self.judge = None;
-        self
-    }
-
-    /// Stop comparing after about this long, and looking for an edit at fault after as long again.
-    #[must_use]
-    pub fn check_budget(mut self, budget: Duration) -> Optimizer {
-        self.budget = budget;
+        self.check = Err(Reason::NotAsked);
         self
     }
 
@@ -137,8 +139,9 @@ impl Optimizer {
         model.ops.clear();
         interface::fix_shapes(&mut model.graph, &self.shapes)?;
         infer_declared(&mut model.graph);
-        let original = self.judge.is_some().then(|| model.clone());
-        model.set_opset(self.target.opset_for(model.opset()));
+        let original = self.check.as_ref().map(|check| (check, model.clone())).map_err(|why| *why);
+        let opset = model.opset();
+        model.set_opset(self.target.opset_for(opset));
         report.opset = model.opset();
         let fuel = Fuel::unlimited();
         let mut watch = Watch { inner: observer, macs_before: None };
@@ -147,10 +150,14 @@ impl Optimizer {
         report.after = census::take(&model);
         report.interface = Interface::of(&model.graph);
         report.exactness = exactness(&report.steps);
-        if let (Some(judge), Some(original)) = (&self.judge, original) {
-            observer.started("check");
-            report.proof = Some(self.prove(&**judge, &original, &model, &enabled, &fuel, &report.steps)?);
-        }
+        report.proof = match original {
+            Err(why) => Proof::Without(why),
+            Ok(_) if !report.changed() && report.opset == opset => Proof::Without(Reason::Unchanged),
+            Ok((check, original)) => {
+                observer.started("check");
+                Proof::Run(self.prove(check, &original, &model, &enabled, &fuel, report.exactness)?)
+            }
+        };
         report.notes = std::mem::take(&mut model.notes);
         Ok(Outcome { model, report })
     }
@@ -177,28 +184,41 @@ impl Optimizer {
     /// Compare `result` with `original`; name the edit at fault where they differ.
     fn prove(
         &self,
-        judge: &dyn Judge,
+        check: &Check,
         original: &Model,
         result: &Model,
         enabled: &BTreeSet<&str>,
         fuel: &Fuel,
-        steps: &[Step],
-    ) -> Result<Proof, Error> {
-        let start = Instant::now();
-        if !steps.iter().any(Step::changed) && original.opset() == result.opset() {
-            return Ok(Proof { verdict: Verdict::Unchanged, seconds: 0.0 });
+        exactness: Exactness,
+    ) -> Result<Verdict, Error> {
+        let engine = &*check.engine;
+        let reference = match Reference::run(original, engine, &check.plan) {
+            Ok(reference) => reference,
+            Err(reason) => return Ok(Verdict::NotRun { reason }),
+        };
+        let verdict = reference.compare(result, exactness, engine);
+        if verdict.is_different() {
+            let until = Instant::now() + check.plan.budget;
+            let differs = |result: &Model, exactness| {
+                let verdict = reference.compare(result, exactness, engine);
+                // Where the engine cannot run what is between, nothing is known of it.
+                (!matches!(verdict, Verdict::NotRun { .. })).then(|| verdict.is_different())
+            };
+            let guilty = self.find_guilty(original, enabled, fuel.spent(), until, &differs);
+            return Err(Error::Different { guilty, differences: proof::differences(&verdict) });
         }
-        let verdict = judge.judge(original, result, exactness(steps), start + self.budget);
-        if let Verdict::Different { differences, .. } = verdict {
-            let guilty = self.find_guilty(judge, original, enabled, fuel.spent());
-            return Err(Error::Different { guilty, differences });
-        }
-        Ok(Proof { verdict, seconds: start.elapsed().as_secs_f64() })
+        Ok(verdict)
     }
 
-    /// The first of `total` edits with which the result differs, if it is found within the budget of a proof.
-    fn find_guilty(&self, judge: &dyn Judge, original: &Model, enabled: &BTreeSet<&str>, total: u64) -> Option<Guilty> {
-        let until = Instant::now() + self.budget;
+    /// The first of `total` edits with which the result differs, if it is found in time.
+    fn find_guilty(
+        &self,
+        original: &Model,
+        enabled: &BTreeSet<&str>,
+        total: u64,
+        until: Instant,
+        differs: &dyn Fn(&Model, Exactness) -> Option<bool>,
+    ) -> Option<Guilty> {
         let with = |edits: u64| {
             let (mut model, fuel) = (original.clone(), Fuel::new(edits));
             model.set_opset(self.target.opset_for(model.opset()));
@@ -210,11 +230,7 @@ impl Optimizer {
                 return None;
             }
             let (model, steps, _) = with(edits)?;
-            match judge.judge(original, &model, exactness(&steps), until) {
-                Verdict::Different { .. } => Some(true),
-                Verdict::Equal { .. } | Verdict::Unchanged => Some(false),
-                Verdict::Unknown { .. } => None,
-            }
+            differs(&model, exactness(&steps))
         })?;
         let (_, steps, fuel) = with(first)?;
         let last = fuel.last();
@@ -270,6 +286,14 @@ impl Optimizer {
         enabled.retain(|name| !self.without.contains(*name));
         Ok(enabled)
     }
+}
+
+/// The embedded engine, where one is built in.
+fn default_check() -> Result<Check, Reason> {
+    #[cfg(feature = "tract")]
+    return Ok(Check { engine: Arc::new(Tract), plan: Plan { budget: proof::BUDGET, ..Plan::default() } });
+    #[cfg(not(feature = "tract"))]
+    Err(Reason::NoEngine)
 }
 
 /// The loosest exactness among what fired.
@@ -333,8 +357,11 @@ impl Observer for Watch<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::ir::{DType, OpKind, ScopeId, Shape, Type};
+    use crate::exec::{Cannot, Session};
+    use crate::ir::{DType, OpKind, ScopeId, Shape, Tensor, Type};
     use crate::rewrite::var;
     use crate::target;
 
@@ -352,19 +379,31 @@ mod tests {
         model
     }
 
-    /// Takes models for different that hold different numbers of an operator.
+    /// "Runs" a model by counting its nodes of one operator.
     struct Counts(OpKind);
 
-    impl Judge for Counts {
-        fn judge(&self, original: &Model, result: &Model, _: Exactness, _: Instant) -> Verdict {
-            let count = |m: &Model| m.graph.nodes().filter(|&n| m.graph.node(n).op == self.0).count();
-            let engine = String::from("counting");
-            if count(original) == count(result) {
-                Verdict::Equal { engine, runs: 1, worst: 0.0, missing: Vec::new() }
-            } else {
-                Verdict::Different { engine, differences: vec!["a count".into()] }
-            }
+    struct Count(i64);
+
+    impl Executor for Counts {
+        fn name(&self) -> &'static str {
+            "counts"
         }
+
+        fn load(&self, model: &Model) -> Result<Box<dyn Session>, Cannot> {
+            let count = model.graph.nodes().filter(|&n| model.graph.node(n).op == self.0).count();
+            Ok(Box::new(Count(i64::try_from(count).unwrap())))
+        }
+    }
+
+    impl Session for Count {
+        fn run(&mut self, _: &[(String, Tensor)]) -> Result<Vec<Tensor>, Cannot> {
+            Ok(vec![Tensor::scalar(self.0)])
+        }
+    }
+
+    fn counting(rules: Vec<Rule>, budget: Duration) -> Optimizer {
+        let plan = Plan { budget, ..Plan::default() };
+        Optimizer::for_target(&target::ONNX).with_rules(rules).checked(Arc::new(Counts(OpKind::Erf)), plan)
     }
 
     /// A rule that is wrong: it drops every `Erf`.
@@ -376,7 +415,7 @@ mod tests {
     #[test]
     fn the_edit_at_fault_is_named() {
         let model = chain(&[OpKind::Identity, OpKind::Cosh, OpKind::Erf, OpKind::Identity, OpKind::Erf]);
-        let optimizer = Optimizer::for_target(&target::ONNX).with_rules(wrong()).checked_by(Counts(OpKind::Erf));
+        let optimizer = counting(wrong(), Duration::from_secs(60));
         let Err(Error::Different { guilty: Some(guilty), .. }) = optimizer.run(model) else {
             panic!("it is different")
         };
@@ -385,19 +424,18 @@ mod tests {
 
     #[test]
     fn without_time_the_difference_is_still_one() {
-        let optimizer = Optimizer::for_target(&target::ONNX).with_rules(wrong()).checked_by(Counts(OpKind::Erf));
-        let result = optimizer.check_budget(Duration::ZERO).run(chain(&[OpKind::Erf, OpKind::Erf, OpKind::Cosh]));
+        let result = counting(wrong(), Duration::ZERO).run(chain(&[OpKind::Erf, OpKind::Erf, OpKind::Cosh]));
         assert!(matches!(result, Err(Error::Different { guilty: None, .. })));
     }
 
     #[test]
     fn a_result_that_is_right_is_proved() {
-        let optimizer = Optimizer::for_target(&target::ONNX).checked_by(Counts(OpKind::Erf));
+        let optimizer = counting(Vec::new(), Duration::from_secs(60));
         let done = optimizer.run(chain(&[OpKind::Identity, OpKind::Erf])).unwrap();
-        assert!(matches!(done.report.proof, Some(Proof { verdict: Verdict::Equal { .. }, .. })));
+        assert!(matches!(done.report.proof, Proof::Run(Verdict::Same(_))));
         assert_eq!(done.model.graph.node_count(), 1);
         let done = optimizer.run(chain(&[OpKind::Erf])).unwrap();
-        assert!(matches!(done.report.proof, Some(Proof { verdict: Verdict::Unchanged, .. })));
+        assert!(matches!(done.report.proof, Proof::Without(Reason::Unchanged)));
     }
 
     #[test]

@@ -2,83 +2,98 @@
 //! differ, the first edit at fault is found by making fewer and fewer of them.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::model::Model;
-use crate::rewrite::Exactness;
+use crate::exec::{Account, Verdict};
 
-/// Runs two models and compares what they compute.
-pub trait Judge: Send + Sync {
-    /// Compare `result` with `original`, whose outputs may differ by what `exactness` allows. Start nothing new after
-    /// `until`.
-    fn judge(&self, original: &Model, result: &Model, exactness: Exactness, until: Instant) -> Verdict;
+/// What was found out of a result.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Proof {
+    /// Original and result were run, or could not be.
+    Run(Verdict),
+    /// There was nothing to run.
+    Without(Reason),
 }
 
-/// What comparing two models has shown.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "verdict", rename_all = "lowercase")]
-pub enum Verdict {
-    /// Every output was the same, within what is allowed.
-    Equal {
-        /// What ran the models.
-        engine: String,
-        /// How many sets of inputs were run.
-        runs: usize,
-        /// The largest difference of two elements, as a part of what is allowed; 0 when every bit was the same.
-        worst: f64,
-        /// What was not run, and why.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        missing: Vec<String>,
-    },
-    /// An output was not the same.
-    Different {
-        /// What ran the models.
-        engine: String,
-        /// Where and by how much.
-        differences: Vec<String>,
-    },
-    /// The models could not be compared.
-    Unknown {
-        /// Why not.
-        why: String,
-    },
-    /// There is nothing to compare: no edit was made.
+/// Why nothing was run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "verdict")]
+pub enum Reason {
+    /// No edit was made.
     Unchanged,
+    /// Nobody wanted to know.
+    NotAsked,
+    /// No engine is built in.
+    NoEngine,
 }
 
-/// Verdict and cost.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Proof {
-    /// What has been shown.
-    #[serde(flatten)]
-    pub verdict: Verdict,
-    /// Wall time.
-    pub seconds: f64,
+/// How long comparing may take.
+pub const BUDGET: Duration = Duration::from_secs(20);
+
+impl Default for Proof {
+    fn default() -> Proof {
+        Proof::Without(Reason::NotAsked)
+    }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Verdict::Equal { engine, runs, worst, missing } => {
-                let how = if *worst == 0.0 { "bit for bit" } else { "up to rounding" };
-                let sets = if *runs == 1 { "one set".into() } else { format!("{runs} sets") };
-                write!(f, "equal {how} on {sets} of inputs ({engine})")?;
-                if !missing.is_empty() {
-                    write!(f, "; not run: {}", missing.join("; "))?;
-                }
-                Ok(())
-            }
-            Verdict::Different { engine, .. } => write!(f, "different ({engine})"),
-            Verdict::Unknown { why } => write!(f, "not checked: {why}"),
-            Verdict::Unchanged => f.write_str("nothing was changed"),
+            Proof::Run(verdict) => f.write_str(&summary(verdict)),
+            Proof::Without(Reason::Unchanged) => f.write_str("nothing was changed"),
+            Proof::Without(Reason::NotAsked) => f.write_str("not checked"),
+            Proof::Without(Reason::NoEngine) => f.write_str("not checked: no engine is built in"),
         }
     }
 }
 
-/// How long a proof may take.
-pub const BUDGET: Duration = Duration::from_secs(20);
+/// A verdict in one line.
+pub fn summary(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Same(account) => {
+            let exact = account.outputs.iter().all(|d| d.differing == 0);
+            let how = if exact { "equal bit for bit" } else { "equal up to rounding" };
+            let mut line = format!("{how} in {}", runs(account));
+            if !account.notes.is_empty() {
+                line.push_str("; ");
+                line.push_str(&account.notes.join("; "));
+            }
+            line
+        }
+        Verdict::Different(account) => format!("different in {}", runs(account)),
+        Verdict::Fails { reason, .. } => format!("the result does not run: {reason}"),
+        Verdict::NotRun { reason } => format!("not checked: {reason}"),
+    }
+}
+
+fn runs(account: &Account) -> String {
+    let runs = match account.runs.len() {
+        1 => "1 run".to_string(),
+        n => format!("{n} runs"),
+    };
+    format!("{runs} of {}", account.engine)
+}
+
+/// Where two models differ and by how much, a line each. Empty for models that do not, as far as is known.
+pub fn differences(verdict: &Verdict) -> Vec<String> {
+    let fails = match verdict {
+        Verdict::Same(_) | Verdict::NotRun { .. } => return Vec::new(),
+        Verdict::Different(_) => None,
+        Verdict::Fails { reason, .. } => Some(format!("the original runs, the result does not: {reason}")),
+    };
+    let outputs = verdict.account().into_iter().flat_map(|a| &a.outputs).filter(|d| !d.within);
+    let outputs = outputs.map(|d| {
+        let what = d.reason.as_deref().unwrap_or("it differs");
+        match d.differing {
+            0 | 1 => format!("output \"{}\": {what}", d.output),
+            n => format!("output \"{}\": {what}; {n} of {} elements differ", d.output, d.elements),
+        }
+    });
+    fails.into_iter().chain(outputs).collect()
+}
 
 /// The number of the first of `total` edits with which results differ; `differs` makes that many edits and compares,
 /// and gives up with `None`.
@@ -98,6 +113,7 @@ pub fn first_guilty(total: u64, mut differs: impl FnMut(u64) -> Option<bool>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::compare::Difference;
 
     #[test]
     fn the_first_edit_at_fault_is_found_in_few_tries() {
@@ -118,8 +134,26 @@ mod tests {
 
     #[test]
     fn a_verdict_is_one_line() {
-        let equal = |runs, worst| Verdict::Equal { engine: "tract".into(), runs, worst, missing: Vec::new() };
-        assert_eq!(equal(1, 0.0).to_string(), "equal bit for bit on one set of inputs (tract)");
-        assert_eq!(equal(2, 0.1).to_string(), "equal up to rounding on 2 sets of inputs (tract)");
+        let difference = |differing, within| Difference {
+            output: "y".into(),
+            within,
+            max_abs: 1.0,
+            max_share: 1.0,
+            differing,
+            elements: 9,
+            reason: (!within).then(|| "element 3 is 2, not 1".into()),
+        };
+        let account = |differing, within| Account {
+            engine: "tract".into(),
+            runs: vec!["one".into(), "two".into()],
+            outputs: vec![difference(differing, within)],
+            ..Account::default()
+        };
+        assert_eq!(summary(&Verdict::Same(account(0, true))), "equal bit for bit in 2 runs of tract");
+        assert_eq!(summary(&Verdict::Same(account(1, true))), "equal up to rounding in 2 runs of tract");
+        assert_eq!(
+            differences(&Verdict::Different(account(5, false))),
+            ["output \"y\": element 3 is 2, not 1; 5 of 9 elements differ"]
+        );
     }
 }

@@ -69,7 +69,7 @@ pub struct Census {
 }
 
 /// What a run did to a model.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
     /// The target, as `--target` calls it.
     pub target: String,
@@ -86,8 +86,8 @@ pub struct Report {
     /// Its inputs and outputs.
     #[serde(flatten)]
     pub interface: Interface,
-    /// Whether the result computes what the original does; none when that was not asked.
-    pub proof: Option<Proof>,
+    /// Whether the result computes what the original does.
+    pub proof: Proof,
     /// What else there is to say, of the file or of the target.
     pub notes: Vec<String>,
 }

@@ -307,3 +307,27 @@ fn no_colours_are_sent_down_a_pipe() {
         assert!(!output.stdout.contains(&0x1b) && !output.stderr.contains(&0x1b), "{}", shown(&output));
     }
 }
+
+#[test]
+fn check_tells_equal_from_different() {
+    let folder = folder_with(&["resnet_block.onnx", "transformer_block.onnx"]);
+    run(&folder, &["optimize", "resnet_block.onnx", "-o", "slim.onnx"]);
+    let same = run(&folder, &["check", "resnet_block.onnx", "slim.onnx"]);
+    assert_eq!(shown(&same), "exit 0\n--- stdout\nequal up to rounding in 2 runs of tract\n");
+    let other = run(&folder, &["check", "resnet_block.onnx", "transformer_block.onnx"]);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(text(&other.stdout).starts_with("input \"image\" is only in the first model\n"), "{}", shown(&other));
+    let json = run(&folder, &["check", "resnet_block.onnx", "slim.onnx", "--json"]);
+    let found: serde_json::Value = serde_json::from_slice(&json.stdout).expect("it is JSON");
+    assert_eq!((&found["same"], &found["engines"][0]["verdict"]), (&true.into(), &"same".into()));
+}
+
+#[test]
+fn what_the_check_found_is_said() {
+    let folder = folder_with(&["resnet_block.onnx", "custom_ops.onnx"]);
+    let said = |arguments: &[&str]| text(&run(&folder, &[&["optimize"], arguments].concat()).stderr).to_string();
+    assert!(said(&["resnet_block.onnx"]).ends_with("equal up to rounding in 2 runs of tract\n"));
+    assert!(said(&["custom_ops.onnx"]).contains("not checked: tract cannot run acme.Sharpen \"sharpen\""));
+    assert!(said(&["resnet_block.onnx", "--no-check"]).ends_with("not checked\n"));
+    assert!(said(&["resnet_block.onnx", "--check-data", "none.npz"]).starts_with("error: none.npz: "));
+}

@@ -168,9 +168,7 @@ fn comparison(before: &Census, after: &Census) -> String {
 }
 
 fn notes(text: &mut String, report: &Report) {
-    if let Some(proof) = &report.proof {
-        let _ = writeln!(text, "  {}, {}", proof.verdict, render::seconds(proof.seconds));
-    }
+    let _ = writeln!(text, "  {}", report.proof);
     for note in &report.notes {
         let _ = writeln!(text, "note: {note}");
     }

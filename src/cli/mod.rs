@@ -2,7 +2,9 @@
 
 mod account;
 mod args;
+mod check;
 mod dump;
+mod engine;
 mod explain;
 mod guard;
 mod inspect;
@@ -76,7 +78,7 @@ fn clap_says(error: &clap::Error) -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<End> {
     match cli.verb {
         Verb::Optimize(args) => optimize::run(&args, cli.noise),
-        Verb::Check(_) => Err(usage("check", "no engine is built in")),
+        Verb::Check(args) => check::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Completions(args) => {

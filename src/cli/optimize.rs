@@ -14,7 +14,7 @@ use crate::cli::args::{self, Dump, Format, Noise};
 use crate::cli::dump::{self, Dumper};
 use crate::cli::jobs::{self, Job};
 use crate::cli::progress::Progress;
-use crate::cli::{End, guard, usage};
+use crate::cli::{End, engine, guard, usage};
 use crate::error::Error;
 use crate::ir::Graph;
 use crate::model::Model;
@@ -79,6 +79,11 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     for name in &args.only {
         optimizer = optimizer.only(name);
     }
+    optimizer = match args.no_check {
+        true => optimizer.unchecked(),
+        false => optimizer
+            .checked(engine::executor(args.engine)?, engine::plan(args.check_data.as_deref(), args.check_budget)?),
+    };
     // A slip in a rule's name is the command line's fault, not a model's.
     optimizer.check_names().map_err(|error| usage("optimize", error_with_hint(&error)))?;
     for dump in &args.dump_after {

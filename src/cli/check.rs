@@ -1,0 +1,87 @@
+//! `check`: whether two models compute the same.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::cli::{End, args, engine, render};
+use crate::error::Error;
+use crate::exec::{Plan, Verdict, compare};
+use crate::interface::Interface;
+use crate::ir::ScopeId;
+use crate::model::Model;
+use crate::passes::infer_declared;
+use crate::proof;
+use crate::rewrite::Exactness;
+
+/// What is printed.
+#[derive(Serialize)]
+struct Comparison {
+    original: String,
+    other: String,
+    /// Whether some engine ran both, and none found a difference.
+    same: bool,
+    /// How names and order of inputs and outputs differ.
+    interface: Vec<String>,
+    /// What each engine found.
+    engines: Vec<Verdict>,
+}
+
+pub(super) fn run(args: &args::Check) -> anyhow::Result<End> {
+    let mut plan = engine::plan(args.data.as_deref(), args.budget)?;
+    let engines = args.engine.iter().map(|&e| engine::executor(e)).collect::<anyhow::Result<Vec<_>>>()?;
+    let (original, other) = (read(args, 0)?, read(args, 1)?);
+    fix_sizes(&mut plan, &original, &other);
+    let interface = Interface::of(&original.graph).differences(&Interface::of(&other.graph));
+    // Nothing is known of how the second was made of the first; rounding is what they may differ by.
+    let verdicts: Vec<Verdict> =
+        engines.iter().map(|engine| compare(&original, &other, Exactness::Rounding, &**engine, &plan)).collect();
+    let same =
+        interface.is_empty() && verdicts.iter().any(Verdict::is_same) && !verdicts.iter().any(Verdict::is_different);
+    let (original, other) = (args.original.display().to_string(), args.other.display().to_string());
+    let found = Comparison { original, other, same, interface, engines: verdicts };
+    let text = if args.json { serde_json::to_string_pretty(&found)? + "\n" } else { for_people(&found) };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(if same { End::Done } else { End::Failed })
+}
+
+fn read(args: &args::Check, which: usize) -> Result<Model, Error> {
+    let path = if which == 0 { &args.original } else { &args.other };
+    let mut model = Model::read(path)?;
+    infer_declared(&mut model.graph);
+    Ok(model)
+}
+
+/// Where one of the models fixes a size that the other leaves open, that is the size to compare them with.
+fn fix_sizes(plan: &mut Plan, original: &Model, other: &Model) {
+    let inputs = |model: &Model| {
+        let values = model.graph.scope(ScopeId::MAIN).inputs().iter().map(|&i| model.graph.value(i).clone());
+        values.collect::<Vec<_>>()
+    };
+    let others = inputs(other);
+    for mine in inputs(original) {
+        let Some(theirs) = others.iter().find(|v| v.name == mine.name) else { continue };
+        let (Some(mine), Some(theirs)) = (mine.ty.shape().dims(), theirs.ty.shape().dims()) else { continue };
+        for (mine, theirs) in mine.iter().zip(theirs) {
+            let size = theirs.known().and_then(|n| usize::try_from(n).ok());
+            if let (Some(atom), Some(size)) = (mine.as_atom(), size) {
+                plan.sizes.insert(atom.to_string(), size);
+            }
+        }
+    }
+}
+
+fn for_people(found: &Comparison) -> String {
+    let mut text = String::new();
+    for line in &found.interface {
+        let _ = writeln!(text, "{line}");
+    }
+    for verdict in &found.engines {
+        let _ = writeln!(text, "{}", proof::summary(verdict));
+        for line in proof::differences(verdict) {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+    render::fitted(&text)
+}

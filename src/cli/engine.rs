@@ -1,0 +1,25 @@
+//! Engines and plans as the command line names them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cli::args::Engine;
+use crate::exec::{Data, Executor, Plan};
+
+/// The engine, if it is built in and can be found.
+pub(super) fn executor(engine: Engine) -> anyhow::Result<Arc<dyn Executor>> {
+    match engine {
+        #[cfg(feature = "tract")]
+        Engine::Tract => Ok(Arc::new(crate::exec::tract::Tract)),
+        #[cfg(not(feature = "tract"))]
+        Engine::Tract => Err(anyhow::anyhow!("tract is not built in: build with --features tract")),
+        Engine::Ort => Err(anyhow::anyhow!("onnxruntime is not built in: build with --features ort")),
+    }
+}
+
+/// What to run: inputs from `data`, or made up ones.
+pub(super) fn plan(data: Option<&Path>, budget: Duration) -> anyhow::Result<Plan> {
+    let data = data.map(Data::open).transpose()?;
+    Ok(Plan { data, budget, ..Plan::default() })
+}
