@@ -26,6 +26,11 @@ pub trait Session: Send {
     /// # Errors
     /// When the engine cannot run the model on these inputs.
     fn run(&mut self, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>, Cannot>;
+
+    /// What a reader should know of the way in which the runs so far were made.
+    fn remark(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Why an engine does not answer.

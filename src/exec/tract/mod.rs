@@ -2,21 +2,26 @@
 //!
 //! A model goes to tract as an ONNX message without its large weights, which follow as tensors. Declared types of
 //! results are withheld: tract trusts them, and files get them wrong. Plans are made for concrete input sizes and kept
-//! per combination of them.
+//! per combination of them. A model that tract does not take as a whole is run [node by node](by_node).
+
+mod adapt;
+mod by_node;
+mod tensors;
 
 use std::sync::Arc;
 
 use prost::Message;
 use rustc_hash::FxHashMap;
 use tract_onnx::Onnx;
-use tract_onnx::prelude::{DatumType, Framework, InferenceFact, InferenceModel, IntoArcTensor, IntoRunnable, TValue};
+use tract_onnx::prelude::{Framework, InferenceFact, InferenceModel, IntoArcTensor, IntoRunnable, TValue};
 use tract_onnx::tract_core::ops::konst::Const;
-use tract_onnx::tract_hir::prelude::tract_ndarray::ArrayD;
-use tract_onnx::tract_hir::prelude::{InferenceModelExt, IntoTensor, Tensor as TractTensor, TypedSimplePlan};
+use tract_onnx::tract_hir::prelude::{InferenceModelExt, TypedSimplePlan};
 
+use self::by_node::ByNode;
+use self::tensors::{datum_type, from_tract, to_tract};
 use crate::exec::detach::{Detached, detach};
 use crate::exec::executor::{At, Cannot, Executor, Session, contained};
-use crate::ir::{DType, Tensor};
+use crate::ir::{DType, Graph, NodeId, Tensor};
 use crate::model::Model;
 
 const NAME: &str = "tract";
@@ -32,35 +37,96 @@ impl Executor for Tract {
 
     fn load(&self, model: &Model) -> Result<Box<dyn Session>, Cannot> {
         contained(NAME, || {
-            let onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
-            check_operators(&onnx, model)?;
-            let Detached { model, weights, defaults } = detach(model);
-            let bytes = model.to_bytes().map_err(|e| Cannot::new(NAME, e.to_string()))?;
-            let proto = tract_onnx::pb::ModelProto::decode(&*bytes).map_err(|e| Cannot::new(NAME, e.to_string()))?;
-            drop(bytes);
-            let mut parsed = onnx.model_for_proto_model(&proto).map_err(|e| refusal(&e))?;
-            attach(&mut parsed, weights)?;
-            let inputs = parsed.inputs.iter().map(|o| parsed.node(o.node).name.clone()).collect();
-            Ok(Box::new(Loaded { parsed, inputs, defaults, plans: FxHashMap::default() }) as Box<dyn Session>)
+            let mut model = model.clone();
+            adapt::adapt(&mut model.graph);
+            match whole(&model) {
+                Ok(loaded) => {
+                    Ok(Box::new(Either { whole: Some(loaded), model, by_node: None, remark: None }) as Box<dyn Session>)
+                }
+                Err(refused) => {
+                    let by_node = ByNode::new(&model)?;
+                    Ok(Box::new(Either { whole: None, model, by_node: Some(by_node), remark: Some(remark(&refused)) })
+                        as Box<dyn Session>)
+                }
+            }
         })
     }
+}
+
+fn remark(refused: &Cannot) -> String {
+    format!("run node by node: {refused}")
+}
+
+/// The model in tract as a whole.
+fn whole(model: &Model) -> Result<Loaded, Cannot> {
+    let onnx = onnx();
+    if let Some(id) = model.graph.nodes().find(|&id| !knows(&onnx, &model.graph, id)) {
+        return Err(Cannot::new(NAME, "it has no such operator").at(At::of(&model.graph, id)));
+    }
+    let Detached { model, weights, defaults } = detach(model);
+    let bytes = model.to_bytes().map_err(|e| Cannot::new(NAME, e.to_string()))?;
+    let proto = tract_onnx::pb::ModelProto::decode(&*bytes).map_err(|e| Cannot::new(NAME, e.to_string()))?;
+    drop(bytes);
+    let mut parsed = onnx.model_for_proto_model(&proto).map_err(|e| refusal(&e))?;
+    attach(&mut parsed, weights)?;
+    let inputs = parsed.inputs.iter().map(|o| parsed.node(o.node).name.clone()).collect();
+    Ok(Loaded { parsed, inputs, defaults, plans: FxHashMap::default() })
+}
+
+fn onnx() -> Onnx {
+    tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true)
+}
+
+/// The model as a whole as long as that works, then node by node.
+struct Either {
+    whole: Option<Loaded>,
+    model: Model,
+    by_node: Option<ByNode>,
+    remark: Option<String>,
+}
+
+impl Session for Either {
+    fn run(&mut self, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>, Cannot> {
+        let Some(whole) = &mut self.whole else {
+            let by_node = self.by_node.as_ref().ok_or_else(|| Cannot::new(NAME, "nothing is loaded"))?;
+            return contained(NAME, || by_node.run(inputs));
+        };
+        let given = in_order(&whole.inputs, inputs, &whole.defaults)?;
+        let refused = match contained(NAME, || whole.run(&given)) {
+            Ok(outputs) => return Ok(outputs),
+            Err(refused) => refused,
+        };
+        // What tract cannot plan ahead, it may still run one step at a time.
+        let Ok(by_node) = ByNode::new(&self.model) else { return Err(refused) };
+        let outputs = contained(NAME, || by_node.run(inputs))?;
+        (self.whole, self.by_node, self.remark) = (None, Some(by_node), Some(remark(&refused)));
+        Ok(outputs)
+    }
+
+    fn remark(&self) -> Option<&str> {
+        self.remark.as_deref()
+    }
+}
+
+/// The tensors for `names`, in that order.
+fn in_order(
+    names: &[String],
+    inputs: &[(String, Tensor)],
+    defaults: &[(String, Tensor)],
+) -> Result<Vec<Tensor>, Cannot> {
+    let find = |name: &str| inputs.iter().chain(defaults).find(|(n, _)| n == name).map(|(_, t)| t.clone());
+    let missing = |name: &str| Cannot::new(NAME, format!("there is no tensor for input \"{name}\""));
+    names.iter().map(|name| find(name).ok_or_else(|| missing(name))).collect()
 }
 
 fn refusal(error: &tract_onnx::prelude::TractError) -> Cannot {
     Cannot::new(NAME, format!("{error:#}"))
 }
 
-/// tract looks operators up by name alone: what it does not know, and what only shares a name, is found here.
-fn check_operators(onnx: &Onnx, model: &Model) -> Result<(), Cannot> {
-    let graph = &model.graph;
-    for id in graph.nodes() {
-        let node = graph.node(id);
-        let is_known = matches!(node.domain(), "" | "com.microsoft");
-        if !is_known || !onnx.op_register.0.contains_key(node.op_name()) {
-            return Err(Cannot::new(NAME, "it has no such operator").at(At::of(graph, id)));
-        }
-    }
-    Ok(())
+/// Whether tract has the operator. It looks operators up by name alone; what only shares a name is found here.
+fn knows(onnx: &Onnx, graph: &Graph, id: NodeId) -> bool {
+    let node = graph.node(id);
+    matches!(node.domain(), "" | "com.microsoft") && onnx.op_register.0.contains_key(node.op_name())
 }
 
 /// Put the weights in the place of the inputs that stand for them.
@@ -93,24 +159,8 @@ struct Loaded {
     plans: FxHashMap<Signature, Arc<TypedSimplePlan>>,
 }
 
-impl Session for Loaded {
-    fn run(&mut self, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>, Cannot> {
-        let find =
-            |name: &str, among: &[(String, Tensor)]| among.iter().find(|(n, _)| n == name).map(|(_, t)| t.clone());
-        let given: Vec<Tensor> = self
-            .inputs
-            .iter()
-            .map(|name| {
-                let tensor = find(name, inputs).or_else(|| find(name, &self.defaults));
-                tensor.ok_or_else(|| Cannot::new(NAME, format!("there is no tensor for input \"{name}\"")))
-            })
-            .collect::<Result<_, _>>()?;
-        contained(NAME, || self.run_in_order(&given))
-    }
-}
-
 impl Loaded {
-    fn run_in_order(&mut self, given: &[Tensor]) -> Result<Vec<Tensor>, Cannot> {
+    fn run(&mut self, given: &[Tensor]) -> Result<Vec<Tensor>, Cannot> {
         let signature: Signature = given.iter().map(|t| (t.dtype(), t.dims().to_vec())).collect();
         let plan = match self.plans.get(&signature) {
             Some(plan) => Arc::clone(plan),
@@ -133,89 +183,6 @@ impl Loaded {
         }
         model.into_optimized().and_then(IntoRunnable::into_runnable).map_err(|e| refusal(&e))
     }
-}
-
-fn datum_type(dtype: DType) -> Result<DatumType, Cannot> {
-    Ok(match dtype {
-        DType::F32 => DatumType::F32,
-        DType::F64 => DatumType::F64,
-        DType::F16 => DatumType::F16,
-        DType::I8 => DatumType::I8,
-        DType::I16 => DatumType::I16,
-        DType::I32 => DatumType::I32,
-        DType::I64 => DatumType::I64,
-        DType::U8 => DatumType::U8,
-        DType::U16 => DatumType::U16,
-        DType::U32 => DatumType::U32,
-        DType::U64 => DatumType::U64,
-        DType::Bool => DatumType::Bool,
-        DType::String => DatumType::String,
-        DType::C64
-        | DType::C128
-        | DType::BF16
-        | DType::F8E4M3FN
-        | DType::F8E4M3FNUZ
-        | DType::F8E5M2
-        | DType::F8E5M2FNUZ
-        | DType::F8E8M0
-        | DType::F4E2M1
-        | DType::U4
-        | DType::I4
-        | DType::U2
-        | DType::I2 => return Err(Cannot::new(NAME, format!("it has no type {dtype}"))),
-    })
-}
-
-fn to_tract(t: &Tensor) -> Result<TractTensor, Cannot> {
-    let dtype = datum_type(t.dtype())?;
-    if let Some(strings) = t.as_strings() {
-        let strings = strings.iter().map(|s| String::from_utf8(s.to_vec())).collect::<Result<Vec<_>, _>>();
-        let strings = strings.map_err(|_| Cannot::new(NAME, "a string is not UTF-8"))?;
-        let array = ArrayD::from_shape_vec(t.dims(), strings).map_err(|e| Cannot::new(NAME, e.to_string()))?;
-        return Ok(array.into_tensor());
-    }
-    let bytes = t.bytes().ok_or_else(|| Cannot::new(NAME, "a tensor has no elements to hand over"))?;
-    let mut made = TractTensor::zero_dt(dtype, t.dims()).map_err(|e| refusal(&e))?;
-    let target = made.as_bytes_mut();
-    if target.len() != bytes.len() {
-        return Err(Cannot::new(NAME, format!("{t} takes {} bytes there", target.len())));
-    }
-    match t.dtype() {
-        // Any other byte would not be a boolean there.
-        DType::Bool => target.iter_mut().zip(&bytes).for_each(|(to, from)| *to = u8::from(*from != 0)),
-        _ => target.copy_from_slice(&bytes),
-    }
-    Ok(made)
-}
-
-fn from_tract(value: &TractTensor) -> Result<Tensor, Cannot> {
-    let made = |e: crate::ir::TensorError| Cannot::new(NAME, e.to_string());
-    let dtype = match value.datum_type() {
-        DatumType::F32 => DType::F32,
-        DatumType::F64 => DType::F64,
-        DatumType::F16 => DType::F16,
-        DatumType::I8 | DatumType::QI8(_) => DType::I8,
-        DatumType::I16 => DType::I16,
-        DatumType::I32 | DatumType::QI32(_) => DType::I32,
-        DatumType::I64 => DType::I64,
-        DatumType::U8 | DatumType::QU8(_) => DType::U8,
-        DatumType::U16 => DType::U16,
-        DatumType::U32 => DType::U32,
-        DatumType::U64 => DType::U64,
-        DatumType::Bool => DType::Bool,
-        DatumType::String => {
-            let strings = value.to_plain_array_view::<String>().map_err(|e| refusal(&e))?;
-            let strings = strings.iter().map(|s| s.clone().into_bytes().into()).collect();
-            return Tensor::strings(value.shape(), strings).map_err(made);
-        }
-        // How tract holds shapes.
-        DatumType::TDim => {
-            let numbers = value.cast_to::<i64>().map_err(|e| refusal(&e))?;
-            return from_tract(&numbers);
-        }
-        other @ DatumType::Blob => return Err(Cannot::new(NAME, format!("a result of type {other:?}"))),
-    };
-    Tensor::raw(dtype, value.shape(), value.as_bytes().to_vec().into()).map_err(made)
 }
 
 #[cfg(test)]
@@ -295,14 +262,6 @@ mod tests {
         .err()
         .unwrap();
         assert_eq!(cannot.to_string(), "tract cannot run my.Relu \"odd\": it has no such operator");
-        let cannot = load(
-            r#"<ir_version: 8, opset_import: ["" : 17]>
-            g (bfloat16[2] x) => (bfloat16[2] y)
-            { y = Relu(x) }"#,
-        )
-        .err()
-        .unwrap();
-        assert!(cannot.reason.contains("Bfloat16"), "{cannot}");
     }
 
     #[test]
