@@ -249,7 +249,7 @@ impl Inliner<'_> {
             output: node.output.iter().map(rename).collect(),
             name: match node.name() {
                 "" => node.name.clone(),
-                name => Some(format!("{prefix}/{name}")),
+                name => Some(self.names.fresh(prefix, name)),
             },
             attribute: Vec::with_capacity(node.attribute.len()),
             ..node.clone_without_operands()

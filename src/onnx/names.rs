@@ -47,13 +47,12 @@ impl Names {
         }
     }
 
-    /// `prefix/name`, numbered when it is taken.
+    /// `name` if it is free, else `prefix/name`, numbered when that is taken too.
     pub(super) fn fresh(&mut self, prefix: &str, name: &str) -> String {
-        let plain = format!("{prefix}/{name}");
-        let mut candidate = plain.clone();
-        let mut n = 1u32;
+        let mut candidate = name.to_string();
+        let mut n = 0u32;
         while !self.0.insert(candidate.as_str().into()) {
-            candidate = format!("{plain}_{n}");
+            candidate = if n == 0 { format!("{prefix}/{name}") } else { format!("{prefix}/{name}_{n}") };
             n += 1;
         }
         candidate

@@ -330,3 +330,80 @@ fn functions_that_would_explode_are_kept() {
     assert_eq!(model.graph.node_count(), 1);
     assert_eq!(written(&model).functions.len(), 40);
 }
+
+#[test]
+fn constants_that_are_not_looked_into_stay_initializers() {
+    let mut g = graph(&["x"], vec![node("Abs", &["x"], &["y"]), node("Thing", &["s", "f"], &["z"])], &["y", "z"]);
+    g.node[1].domain = Some("my.domain".into());
+    g.sparse_initializer = vec![super::proto::SparseTensorProto {
+        values: Some(tensor("s", &[1], &[1.0])),
+        indices: Some(TensorProto { data_type: Some(7), int64_data: vec![3], dims: vec![1], ..TensorProto::default() }),
+        dims: vec![5],
+    }];
+    let six_bits = TensorProto {
+        data_type: Some(27),
+        dims: vec![4],
+        raw_data: Some(vec![1, 2, 3].into()),
+        ..tensor("f", &[], &[])
+    };
+    g.initializer = vec![six_bits];
+    let mut proto = model_of(13, g);
+    proto.opset_import.push(OperatorSetIdProto { domain: Some("my.domain".into()), version: Some(1) });
+    assert_eq!(written(&read(&proto)), proto);
+}
+
+#[test]
+fn quantization_annotations_live_as_long_as_their_tensor() {
+    let mut g = graph(&["x"], vec![node("Abs", &["x"], &["a"]), node("Neg", &["a"], &["y"])], &["y"]);
+    g.initializer = vec![tensor("scale", &[1], &[0.5])];
+    g.quantization_annotation = vec![super::proto::TensorAnnotation {
+        tensor_name: Some("a".into()),
+        quant_parameter_tensor_names: vec![entry("SCALE_TENSOR", "scale")],
+    }];
+    let proto = model_of(13, g);
+    let mut model = read(&proto);
+    model.graph.remove_dead();
+    assert_eq!(written(&model), proto, "the scale is read by the annotation alone");
+    let x = model.graph.scope(ScopeId::MAIN).inputs()[0];
+    model.graph.set_output(ScopeId::MAIN, 0, x);
+    model.graph.remove_dead();
+    let g = written(&model).graph.unwrap();
+    assert!(g.quantization_annotation.is_empty() && g.initializer.is_empty());
+}
+
+#[test]
+fn training_and_devices_are_carried() {
+    let mut call = node("Abs", &["x"], &["y"]);
+    call.device_configurations = vec![super::proto::NodeDeviceConfigurationProto {
+        configuration_id: Some("two".into()),
+        pipeline_stage: Some(1),
+        ..Default::default()
+    }];
+    let mut proto = model_of(23, graph(&["x"], vec![call], &["y"]));
+    proto.configuration = vec![super::proto::DeviceConfigurationProto {
+        name: Some("two".into()),
+        num_devices: Some(2),
+        device: vec!["a".into(), "b".into()],
+    }];
+    proto.training_info = vec![super::proto::TrainingInfoProto {
+        algorithm: Some(graph(&[], vec![node("Neg", &["w"], &["g"])], &["g"])),
+        ..Default::default()
+    }];
+    assert_eq!(written(&read(&proto)), proto);
+}
+
+#[test]
+fn numbers_stay_numbers_where_that_is_shorter() {
+    let mut reshape = node("Reshape", &["x", "s"], &["y"]);
+    reshape.name = Some("r".into());
+    let mut g = graph(&["x"], vec![reshape], &["y"]);
+    g.initializer = vec![TensorProto {
+        data_type: Some(7),
+        dims: vec![2],
+        int64_data: vec![1, 2],
+        name: Some("s".into()),
+        ..TensorProto::default()
+    }];
+    let proto = model_of(13, g);
+    assert_eq!(written(&read(&proto)), proto);
+}

@@ -75,6 +75,13 @@ fn broadcast(graph: &mut Graph, id: NodeId) -> Result<(), Verbatim> {
             let dims: Vec<usize> = Shape::of(aligned).sizes().ok_or(Verbatim)?;
             reshape(graph, id, &dims)?;
         }
+    } else {
+        let call = CallView::new(graph, id);
+        if let (Some(a), Some(b)) = (call.dims(0), call.dims(1))
+            && surely_differ(a, b)
+        {
+            return Err(Verbatim);
+        }
     }
     graph.remove_attr(id, "broadcast");
     graph.remove_attr(id, "axis");
