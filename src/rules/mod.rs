@@ -62,6 +62,7 @@ rules! {
     merge_expands,
     merge_transposes,
     cancel_transposes,
+    unflatten_transpose,
     merge_views,
     cancel_views,
     merge_slices,
@@ -94,5 +95,6 @@ rules! {
     unflatten_matmul,
     // What was not taken up by one.
     merge_scales,
+    merge_matmul_scales,
     merge_shifts,
 }
