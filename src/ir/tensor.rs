@@ -101,7 +101,7 @@ impl Tensor {
     /// # Errors
     /// When the number of elements overflows, or `element` is not one element of `dtype`.
     pub fn splat(dtype: DType, dims: &[usize], element: &[u8]) -> Result<Tensor, TensorError> {
-        count(dims).and_then(|n| n.checked_mul(16)).ok_or_else(|| TensorError::TooLarge(dims.into()))?;
+        count(dims).and_then(|n| n.checked_mul(128)).ok_or_else(|| TensorError::TooLarge(dims.into()))?;
         if dtype == DType::String {
             return Err(TensorError::Kind(dtype));
         }

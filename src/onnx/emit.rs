@@ -200,6 +200,9 @@ impl Emitter<'_> {
             return Ok(());
         }
         let name = self.labels.of(value);
+        if tensor.as_strings().is_none() && tensor.bytes().is_none() {
+            return Err(WriteError::TooOften(format!("constant \"{name}\", {tensor},")));
+        }
         let mut made = self.tensor(tensor, name);
         if !v.carried.is_empty() {
             let rest: TensorProto = decode(&v.carried, || format!("initializer \"{name}\""))?;

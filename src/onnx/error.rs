@@ -256,6 +256,9 @@ pub enum WriteError {
         /// Each node and why.
         nodes: Vec<String>,
     },
+    /// A tensor of one repeated element that is too large to be spelled out, in an opset without `ConstantOfShape`.
+    #[error("{0} repeats one element too often to be written in this opset")]
+    TooOften(String),
     /// Bytes that a pass carried do not decode any more.
     #[error("what is carried for {0} is damaged")]
     Carried(String),
