@@ -20,8 +20,7 @@ fn fixtures() {
         let fuel = Fuel::unlimited();
         let growth = Growth::of(GROWTH);
         growth.measure(&case.model.graph);
-        let cx =
-            Context { opset: case.model.opset(), fuel: &fuel, enabled: &|_| true, growth: &growth, engine: None };
+        let cx = Context { opset: case.model.opset(), fuel: &fuel, enabled: &|_| true, growth: &growth, engine: None };
         let step = pass.run(&mut case.model.graph, &cx).expect("the pass has no defect");
         case.model.graph.remove_dead();
         assert_sound(&case.model);

@@ -10,6 +10,8 @@ mod detach;
 pub mod exact;
 mod executor;
 mod one_call;
+#[cfg(feature = "ort")]
+pub mod ort;
 mod proof;
 mod sample;
 #[cfg(feature = "tract")]

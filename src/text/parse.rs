@@ -262,7 +262,11 @@ impl<'t> Parser<'t> {
             if p.eat('<')? {
                 p.list('>', |p| {
                     let (at, value) = (p.at, p.value("a weight or a value with its type")?);
-                    declared.push(if p.is('=') { p.initializer(at, &value)? } else { Declared::Value(at, Box::new(value)) });
+                    declared.push(if p.is('=') {
+                        p.initializer(at, &value)?
+                    } else {
+                        Declared::Value(at, Box::new(value))
+                    });
                     Ok(())
                 })?;
             }

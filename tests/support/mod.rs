@@ -52,7 +52,8 @@ impl Case {
     /// Read a fixture. Fails the test where it is not a well-formed model, or claims nothing.
     pub fn read(path: &Path) -> Case {
         assert!(path.extension().is_some_and(|e| e == "onnxtxt"), "{} is no fixture", path.display());
-        let part = |p: Option<&std::ffi::OsStr>| p.and_then(|s| s.to_str()).expect("fixture names are text").to_string();
+        let part =
+            |p: Option<&std::ffi::OsStr>| p.and_then(|s| s.to_str()).expect("fixture names are text").to_string();
         let source = std::fs::read_to_string(path).expect("a fixture can be read");
         let claim = source.lines().next().and_then(|line| line.strip_prefix("# ")).unwrap_or_default();
         assert!(claim.ends_with('.'), "{}: the first line is a comment that says the claim", path.display());
@@ -88,8 +89,9 @@ pub fn assert_sound(model: &Model) {
 /// What a step did and declined, a line each.
 pub fn report(step: &Step) -> String {
     let applied = step.applied.iter().map(|(what, times)| format!("{what} applied {times}\n"));
-    let declined = step.declined.iter().flat_map(|(rule, reasons)| {
-        reasons.iter().map(move |(why, times)| format!("{rule} skipped {times}: {why}\n"))
-    });
+    let declined = step
+        .declined
+        .iter()
+        .flat_map(|(rule, reasons)| reasons.iter().map(move |(why, times)| format!("{rule} skipped {times}: {why}\n")));
     applied.chain(declined).collect()
 }
