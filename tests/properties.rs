@@ -14,16 +14,18 @@ mod interpret;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::time::Instant;
 
-use onnx_slim::error::Error;
 use onnx_slim::exec::compare::{Tolerance, difference};
+use onnx_slim::exec::{fold_with_engine, tract::Tract};
 use onnx_slim::interface::Interface;
 use onnx_slim::ir::{Graph, OpKind, ScopeId, Tensor, verify};
 use onnx_slim::model::Model;
 use onnx_slim::optimizer::Optimizer;
-use onnx_slim::proof::{Judge, Verdict};
-use onnx_slim::rewrite::{Exactness, Rule, var};
+use onnx_slim::passes::pipeline::{self, Silent};
+use onnx_slim::passes::{Context, Pipeline, infer_declared};
+use onnx_slim::proof::first_guilty;
+use onnx_slim::report::Step;
+use onnx_slim::rewrite::{Exactness, Fuel, Growth, Rule, var};
 use onnx_slim::{target, text};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
@@ -57,16 +59,17 @@ fn a_wrong_rule_is_found_and_named() {
         let pattern = OpKind::Abs.of(x).or(OpKind::Relu.of(x));
         Rule::new("wrong", Exactness::Bitwise, pattern, move |m| Ok(m[x])).even_if_shared()
     };
+    let passes = Optimizer::for_target(&target::ONNX).with_rules(vec![wrong()]);
+    let passes = passes.pipeline();
     let found = for_graphs(CASES, |Grown { model, feeds }| {
-        let judge = Interpreter { feeds: feeds.clone() };
-        let optimizer = Optimizer::for_target(&target::ONNX).only("wrong").with_rules(vec![wrong()]).checked_by(judge);
-        match optimizer.run(model.clone()) {
-            Err(Error::Different { guilty: Some(guilty), .. }) => Err(TestCaseError::fail(guilty.rule)),
-            _ => Ok(()),
+        let (result, steps, fuel) = optimize(passes, model, u64::MAX).map_err(TestCaseError::fail)?;
+        match same(model, &result, feeds, exactness(&steps)) {
+            Err(_) => Err(TestCaseError::fail(guilty(passes, model, feeds, fuel.spent()))),
+            Ok(()) => Ok(()),
         }
     });
     let found = found.expect_err("a wrong rule has changed nothing that is computed").to_string();
-    assert!(found.contains("wrong"), "{found}");
+    assert!(found.contains("wrong at"), "{found}");
 }
 
 /// Have `property` hold for `cases` graphs, the same ones each time. `PROPERTY_SEED` and `PROPERTY_CASES` ask for
@@ -104,49 +107,44 @@ fn holds(grown: &Grown, seen: &mut Seen) -> Result<(), TestCaseError> {
     let again = reread(model).map_err(|why| fail(format!("the original is not read again: {why}")))?;
     prop_assert_eq!(&text::print(&again), &original, "the original is another when it is read again");
 
-    let optimizer = Optimizer::for_target(&target::ONNX).checked_by(Interpreter { feeds: feeds.clone() });
-    let once = match optimizer.run(model.clone()) {
-        Ok(outcome) => outcome,
-        Err(error) => return Err(fail(format!("{error}: {}", error.details().join("; ")))),
-    };
+    let passes = pipeline::standard();
+    let (once, steps, fuel) = optimize(&passes, model, u64::MAX).map_err(|why| fail(why))?;
     for node in model.graph.nodes() {
         *seen.ops.entry(model.graph.node(node).op.name()).or_default() += 1;
     }
-    for (edit, times) in once.report.steps.iter().flat_map(|s| &s.applied) {
+    for (edit, times) in steps.iter().flat_map(|s| &s.applied) {
         *seen.edits.entry(edit.clone()).or_default() += times;
     }
     let fired = || {
-        let applied = once.report.steps.iter().flat_map(|s| s.applied.keys()).cloned().collect::<Vec<_>>();
+        let applied = steps.iter().flat_map(|s| s.applied.keys()).cloned().collect::<Vec<_>>();
         applied.join(", ")
     };
-    let result = text::print(&once.model);
+    let result = text::print(&once);
     let fail = |what: String| fail(format!("{what}\nby {}:\n{result}", fired()));
 
-    if let Some(proof) = &once.report.proof
-        && let Verdict::Unknown { why } = &proof.verdict
-    {
-        return Err(fail(format!("not compared: {why}")));
+    if let Err(why) = same(model, &once, feeds, exactness(&steps)) {
+        let guilty = guilty(&passes, model, feeds, fuel.spent());
+        return Err(fail(format!("{why}; the first difference comes from {guilty}")));
     }
-    let malformed = verify(&once.model.graph);
+    let malformed = verify(&once.graph);
     if !malformed.is_empty() {
         return Err(fail(format!("malformed: {malformed:?}")));
     }
-    let kept = Interface::of(&once.model.graph);
-    if let Some(why) = interface_change(&model.graph, &once.model.graph) {
+    let kept = Interface::of(&once.graph);
+    if let Some(why) = interface_change(&model.graph, &once.graph) {
         return Err(fail(format!("the interface has changed: {why}; {kept:?}")));
     }
-    let written = reread(&once.model).map_err(|why| fail(format!("not read again: {why}")))?;
+    let written = reread(&once).map_err(|why| fail(format!("not read again: {why}")))?;
     let reread = text::print(&written);
     if reread != result {
         return Err(fail(format!("another when it is read again:\n{reread}\nfrom")));
     }
-    if let Err(why) = same(model, &written, feeds, once.report.exactness) {
+    if let Err(why) = same(model, &written, feeds, exactness(&steps)) {
         return Err(fail(format!("what is read again differs: {why}")));
     }
 
-    let twice = Optimizer::for_target(&target::ONNX).run(once.model.clone());
-    let twice = twice.map_err(|e| fail(format!("the second time: {e}")))?;
-    let second = text::print(&twice.model);
+    let (twice, ..) = optimize(&passes, &once, u64::MAX).map_err(|why| fail(format!("the second time: {why}")))?;
+    let second = text::print(&twice);
     if second != result {
         return Err(fail(format!("not settled, the second time comes to\n{second}\nfrom")));
     }
@@ -170,19 +168,34 @@ fn interface_change(before: &Graph, after: &Graph) -> Option<String> {
     (before != after).then(|| format!("{before:?} became {after:?}"))
 }
 
-/// Compares by interpreting both.
-struct Interpreter {
-    feeds: Vec<Feed>,
+/// What `passes` make of `model` with this many edits.
+fn optimize(passes: &Pipeline, model: &Model, edits: u64) -> Result<(Model, Vec<Step>, Fuel), String> {
+    let mut model = model.clone();
+    infer_declared(&mut model.graph);
+    let fuel = Fuel::new(edits);
+    let cx = Context {
+        opset: model.opset(),
+        fuel: &fuel,
+        enabled: &|_| true,
+        growth: &Growth::of(4096),
+        engine: Some(&|call, operands, limit| fold_with_engine(&Tract, call, operands, limit).ok()),
+    };
+    let steps = passes.run(&mut model.graph, &cx, &mut Silent).map_err(|e| e.to_string())?;
+    Ok((model, steps, fuel))
 }
 
-impl Judge for Interpreter {
-    fn judge(&self, original: &Model, result: &Model, exactness: Exactness, _: Instant) -> Verdict {
-        let engine = "the interpreter".to_string();
-        match same(original, result, &self.feeds, exactness) {
-            Ok(()) => Verdict::Equal { engine, runs: self.feeds.len(), worst: 0.0, missing: Vec::new() },
-            Err(why) => Verdict::Different { engine, differences: vec![why] },
-        }
-    }
+fn exactness(steps: &[Step]) -> Exactness {
+    steps.iter().map(|s| s.exactness).max().unwrap_or_default()
+}
+
+/// The first of `total` edits that makes a difference.
+fn guilty(passes: &Pipeline, model: &Model, feeds: &[Feed], total: u64) -> String {
+    let first = first_guilty(total, |edits| {
+        let (result, steps, _) = optimize(passes, model, edits).ok()?;
+        Some(same(model, &result, feeds, exactness(&steps)).is_err())
+    });
+    let last = first.and_then(|edits| optimize(passes, model, edits).ok()).map(|(_, _, fuel)| fuel.last());
+    last.unwrap_or_else(|| "no single edit".into())
 }
 
 /// Whether both compute the same outputs, within what `exactness` allows.
