@@ -84,7 +84,9 @@ pub fn apply(graph: &mut Graph, rules: &[&Rule], settings: Settings<'_>) -> Resu
                     match commit(graph, node, &touched, replacement, settings, rule.name(), &mut queue) {
                         Ok(()) => {}
                         Err(Refused::OtherType) => {
-                            debug_assert!(false, "{} changed the type of {}", rule.name(), graph.label(node));
+                            let why =
+                                Skip::Unsuitable("the model contradicts itself: the result would be of another type");
+                            declined.insert((node, rule.name()), why);
                             continue;
                         }
                         Err(Refused::Larger) => {

@@ -44,13 +44,13 @@ fn weights_are_spelled_out_or_summed_up() {
     insta::assert_snapshot!(text, @r#"
     <ir_version: 10, opset_import: ["": 21]>
     g (float[4,4] x, float16 h, float[2] d = {1, -0.5}) => (float[4,4] y, float16 z)
-    < float[4] b = {1e-9, -0, inf, 3.25}
+    < float[4,4] w                           # 16 elements, sum 0.14195, |max| 0.22374
+    , float[4] b = {1e-9, -0, inf, 3.25}
     , float16 half = {14336}                 # 0.5
     , int64[5] p = {0, 1, -2, 3, 4}
     , string[1] s = {"a\"b\\"}
     , int4[3] n = {-8, 7, 1}
     , bool[2] t = {1, 0}
-    , float[4,4] w                           # 16 elements, sum 0.14195, |max| 0.22374
     >
     {
       m = Add(x, w)                            # float[4,4]
@@ -164,10 +164,10 @@ fn functions_are_inlined_or_kept() {
     insta::assert_snapshot!(again(source), @r#"
     <ir_version: 10, opset_import: ["": 21, "f": 1]>
     g (float[2] x) => (float[2] y)
-    < float "Scale/k" = {3}
+    < float k = {3}
     >
     {
-      y = Mul(x, "Scale/k")                    # float[2]
+      y = Mul(x, k)                            # float[2]
     }
     "#);
     let options = crate::onnx::ReadOptions { functions: crate::onnx::Functions::Kept, ..Default::default() };
