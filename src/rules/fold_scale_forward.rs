@@ -3,11 +3,12 @@
 //! `W·(k·x) + b` is `(W·k)·x + b`, where k has one element or one per input channel. (What a `Conv` pads with is 0 on
 //! either side.)
 //!
-//! Declines where a weight of more than 64 KB is also read elsewhere and would be stored twice, and where a folded
-//! weight would overflow its type.
+//! Declines where k may make `k·x` larger than `x`, where a weight of more than 64 KB is also read elsewhere and would
+//! be stored twice, and where a folded weight would overflow its type.
 
 use crate::ir::OpKind::{Conv, Div, Gemm, MatMul, Mul};
-use crate::rewrite::{Exactness, Rule, Skip, any_of, call, constant, var};
+use crate::rewrite::{Exactness, Rule, Skip, any_of, call, constant, require, var};
+use crate::rules::support::broadcast::absorbs_constant;
 use crate::rules::support::linear::{Affine, Linear};
 
 pub fn rule() -> Rule {
@@ -16,6 +17,7 @@ pub fn rule() -> Rule {
     let pattern = any_of(&[Conv, Gemm, MatMul]).on(product).bind(linear);
     Rule::new("fold-scale-forward", Exactness::Rounding, pattern, move |m| {
         let linear = Linear::read(m.call(linear))?;
+        require(absorbs_constant(m.shape(x), &m[k]), "the constant may broadcast x to a larger shape")?;
         let k = linear.per_input_channel(&m[k]).ok_or(Skip::NotThis)?;
         linear.before(m, m[x], &Affine::of_product(m.call(scaled), k)?)
     })

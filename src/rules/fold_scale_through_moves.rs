@@ -4,14 +4,15 @@
 //! `k·Tᵖ(x·W + b)` is `Tᵖ(x·(W·k′) + k′·b)`, where k′ is k with its axes where they come from. Through a `Reshape`,
 //! `Flatten`, `Squeeze` or `Unsqueeze` only one number moves.
 //!
-//! Declines where a result on the way is also read elsewhere, where a weight of more than 64 KB is and would be stored
-//! twice, and where a folded weight would overflow its type.
+//! Declines where k may make `k·x` larger than `x`, where a result on the way is also read elsewhere, where a weight of
+//! more than 64 KB is and would be stored twice, and where a folded weight would overflow its type.
 
 use crate::ir::OpKind::{Add, Div, Mul, Transpose};
 use crate::ir::{Tensor, ValueId};
 use crate::ops::CallView;
-use crate::rewrite::{Exactness, Expr, Match, Rule, Skip, applies, constant, var};
+use crate::rewrite::{Exactness, Expr, Match, Rule, Skip, applies, constant, require, var};
 use crate::rules::support::axes::permutation;
+use crate::rules::support::broadcast::keeps_shape;
 use crate::rules::support::layout::{innermost, outermost, transposed};
 use crate::rules::support::linear::{Affine, LINEAR, Linear};
 use crate::rules::support::numbers::{combine, is_foldable_float};
@@ -27,6 +28,7 @@ pub fn rule() -> Rule {
     Rule::new("fold-scale-through-moves", Exactness::Rounding, pattern, move |m| {
         let root = m.root();
         applies(is_foldable_float(m[k].dtype()))?;
+        require(keeps_shape(m, x, &m[k]), "the constant may broadcast x to a larger shape")?;
         // An operator that takes the factor up directly is the business of fold-scale.
         let near = producer(m, m[x])?;
         applies(!LINEAR.contains(&near.node().op))?;

@@ -3,10 +3,11 @@
 //!
 //! `W·(x + s) + b` is `W·x + (b + W·s)`, where s has one element or one per input channel.
 //!
-//! Declines where a `Conv` pads (its padding is 0, not s).
+//! Declines where a `Conv` pads (its padding is 0, not s), and where s may make `x + s` larger than `x`.
 
 use crate::ir::OpKind::{Add, Conv, Gemm, MatMul, Sub};
-use crate::rewrite::{Exactness, Rule, Skip, any_of, call, constant, var};
+use crate::rewrite::{Exactness, Rule, Skip, any_of, call, constant, require, var};
+use crate::rules::support::broadcast::absorbs_constant;
 use crate::rules::support::linear::{Affine, Linear};
 
 pub fn rule() -> Rule {
@@ -15,6 +16,7 @@ pub fn rule() -> Rule {
     let pattern = any_of(&[Conv, Gemm, MatMul]).on(sum).bind(linear);
     Rule::new("fold-shift-forward", Exactness::Rounding, pattern, move |m| {
         let linear = Linear::read(m.call(linear))?;
+        require(absorbs_constant(m.shape(x), &m[s]), "the constant may broadcast x to a larger shape")?;
         let shift = linear.per_input_channel(&m[s]).ok_or(Skip::NotThis)?;
         linear.before(m, m[x], &Affine::of_sum(m.call(shifted), m.value_of(s), shift)?)
     })
