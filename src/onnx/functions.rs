@@ -9,11 +9,11 @@ use std::collections::hash_map::Entry;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::compatible;
 use super::error::Fault;
 use super::names::{self, Names};
 use super::proto::attribute_proto::AttributeType;
 use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto};
-use crate::ops::schema;
 
 /// Inlining stops before the model has more nodes than this.
 pub(super) const MAX_NODES: usize = 2_000_000;
@@ -344,16 +344,13 @@ fn adopt_opsets(imports: &mut Vec<OperatorSetIdProto>, function: &FunctionProto)
     Ok(())
 }
 
-/// The first operator of `domain` that is not one and the same in both versions.
-fn changed_operator(nodes: &[NodeProto], domain: &str, (a, b): (i64, i64)) -> Option<String> {
-    let version = |v: i64| u32::try_from(v).unwrap_or(0);
+/// The first operator of `domain` that means something else in version `to` than in version `from`.
+fn changed_operator(nodes: &[NodeProto], domain: &str, (from, to): (i64, i64)) -> Option<String> {
+    let [old, new] = [from, to].map(|v| u32::try_from(v).unwrap_or(0));
     nodes.iter().find_map(|node| {
-        let same = names::domain(node.domain()) != domain || {
-            let [a, b] = [a, b].map(|v| schema::lookup(domain, node.op_type(), version(v)).map(|s| s.since));
-            a.is_some() && a == b
-        };
+        let same = names::domain(node.domain()) != domain || compatible::keeps_meaning(node, old, new);
         if same {
-            bodies(node).find_map(|body| changed_operator(&body.node, domain, (a, b)))
+            bodies(node).find_map(|body| changed_operator(&body.node, domain, (from, to)))
         } else {
             Some(node.op_type().to_string())
         }

@@ -3,6 +3,7 @@
 mod about;
 mod build;
 mod carried;
+mod compatible;
 mod emit;
 mod error;
 mod external;
