@@ -331,6 +331,21 @@ impl Int {
         }
     }
 
+    /// Whether this is computed from sizes alone, not from numbers that a run reads.
+    pub fn is_of_sizes(&self) -> bool {
+        fn atom(a: &Atom) -> bool {
+            match a {
+                Atom::Named(_) | Atom::Measured { .. } => true,
+                Atom::Element { .. } | Atom::Opaque(_) => false,
+                Atom::FloorDiv(p) | Atom::Min(p) | Atom::Max(p) => p.0.is_of_sizes() && p.1.is_of_sizes(),
+            }
+        }
+        match &self.0 {
+            Repr::Known(_) => true,
+            Repr::Sum(terms) => terms.iter().flat_map(|(m, _)| m).all(atom),
+        }
+    }
+
     /// The most atoms that one term multiplies: 0 for a number, 1 for a sum of multiples of dimensions.
     pub fn degree(&self) -> usize {
         match &self.0 {

@@ -180,14 +180,15 @@ fn integral(x: f64) -> Option<Int> {
 /// Whether a tensor of `dtype` holds exactly this integer, so that arithmetic which should give it does.
 ///
 /// Integers must not wrap and floats must not round. Of symbolic ones it is taken for granted that sizes stay within
-/// int32, and within 2²⁴ where a size along one axis passes through float32 arithmetic; narrower types and products of
-/// sizes in float32 are not followed.
+/// int32, and within 2²⁴ where a size along one axis passes through float32 arithmetic; and that arithmetic on other
+/// numbers stays within int64. Narrower types and products of sizes in float32 are not followed.
 pub(super) fn fits(dtype: DType, n: &Int) -> bool {
     let Some(known) = n.known() else {
         return match dtype {
-            DType::I64 | DType::I32 | DType::F64 => true,
+            DType::I64 => true,
+            DType::I32 | DType::F64 => n.is_of_sizes(),
             DType::U64 | DType::U32 => n.surely_non_negative(),
-            DType::F32 => n.degree() <= 1,
+            DType::F32 => n.is_of_sizes() && n.degree() <= 1,
             _ => false,
         };
     };

@@ -364,6 +364,7 @@ mod tests {
         assert_eq!(infer(Sub, "uint32=1 uint32=2", &[]), "uint32[]");
         assert_eq!(infer(Add, "uint8:h uint8=2", &[]), "uint8[]");
         assert_eq!(infer(Pow, "float=3 float=2", &[]), "float[]");
+        assert_eq!(infer(Add, "int32[] int32=1", &[]), "int32[]");
     }
 
     #[test]
