@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use crate::census;
 use crate::error::{Error, Guilty, similar};
-use crate::exec::{Executor, Plan, Reference, Verdict};
+use crate::exec::{Executor, Plan, Verdict};
 #[cfg(feature = "tract")]
 use crate::exec::{fold_with_engine, tract::Tract};
 use crate::interface::{self, Interface, Size};
@@ -25,7 +25,7 @@ use crate::ir::Graph;
 use crate::model::Model;
 use crate::passes::pipeline::{self, Observer, Silent};
 use crate::passes::{Context, Engine, Fault, InferShapes, Pass, Pipeline, infer_declared};
-use crate::proof::{self, Proof, Reason};
+use crate::proof::{self, Proof, Reason, Referee};
 use crate::report::{Report, Step};
 use crate::rewrite::{Exactness, Fuel, Growth, Rule, apply};
 use crate::target::Profile;
@@ -191,16 +191,12 @@ impl Optimizer {
         fuel: &Fuel,
         exactness: Exactness,
     ) -> Result<Verdict, Error> {
-        let engine = &*check.engine;
-        let reference = match Reference::run(original, engine, &check.plan) {
-            Ok(reference) => reference,
-            Err(reason) => return Ok(Verdict::NotRun { reason }),
-        };
-        let verdict = reference.compare(result, exactness, engine);
+        let referee = Referee::new(original.clone(), check.engine.clone(), check.plan.clone());
+        let verdict = referee.compare(result.clone(), exactness);
         if verdict.is_different() {
             let until = Instant::now() + check.plan.budget;
-            let differs = |result: &Model, exactness| {
-                let verdict = reference.compare(result, exactness, engine);
+            let differs = |result: Model, exactness| {
+                let verdict = referee.compare(result, exactness);
                 // Where the engine cannot run what is between, nothing is known of it.
                 (!matches!(verdict, Verdict::NotRun { .. })).then(|| verdict.is_different())
             };
@@ -217,7 +213,7 @@ impl Optimizer {
         enabled: &BTreeSet<&str>,
         total: u64,
         until: Instant,
-        differs: &dyn Fn(&Model, Exactness) -> Option<bool>,
+        differs: &dyn Fn(Model, Exactness) -> Option<bool>,
     ) -> Option<Guilty> {
         let with = |edits: u64| {
             let (mut model, fuel) = (original.clone(), Fuel::new(edits));
@@ -230,7 +226,7 @@ impl Optimizer {
                 return None;
             }
             let (model, steps, _) = with(edits)?;
-            differs(&model, exactness(&steps))
+            differs(model, exactness(&steps))
         })?;
         let (_, steps, fuel) = with(first)?;
         let last = fuel.last();

@@ -2,11 +2,16 @@
 //! differ, the first edit at fault is found by making fewer and fewer of them.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::exec::{Account, Verdict};
+use crate::exec::{Account, Executor, Plan, Reference, Verdict};
+use crate::model::Model;
+use crate::rewrite::Exactness;
 
 /// What was found out of a result.
 #[derive(Clone, Debug, Serialize)]
@@ -95,6 +100,55 @@ pub fn differences(verdict: &Verdict) -> Vec<String> {
     fails.into_iter().chain(outputs).collect()
 }
 
+/// Runs models in a thread of its own, so that an engine that does not come back holds up nobody.
+pub struct Referee {
+    results: Sender<(Model, Exactness)>,
+    verdicts: Receiver<Verdict>,
+    patience: Duration,
+}
+
+impl Referee {
+    /// Compares results with `original`, which is run once.
+    pub fn new(original: Model, engine: Arc<dyn Executor>, plan: Plan) -> Referee {
+        // The budget bounds when runs start; the last may take a while.
+        let patience = plan.budget.saturating_mul(2).max(Duration::from_secs(1));
+        let (results, inbox) = mpsc::channel::<(Model, Exactness)>();
+        let (outbox, verdicts) = mpsc::channel();
+        let work = move || {
+            let reference = Reference::run(&original, &*engine, &plan);
+            for (result, exactness) in inbox {
+                let verdict = match &reference {
+                    Ok(reference) => reference.compare(&result, exactness, &*engine),
+                    Err(reason) => Verdict::NotRun { reason: reason.clone() },
+                };
+                if outbox.send(verdict).is_err() {
+                    // Nobody waits any more.
+                    break;
+                }
+            }
+        };
+        // Where no thread can be had, its channels close, and no verdict comes.
+        drop(thread::Builder::new().name("check".into()).spawn(work));
+        Referee { results, verdicts, patience }
+    }
+
+    /// Compare `result`, whose outputs may differ by what `exactness` allows.
+    pub fn compare(&self, result: Model, exactness: Exactness) -> Verdict {
+        let gone = || Verdict::NotRun { reason: "the engine stopped without an answer".into() };
+        if self.results.send((result, exactness)).is_err() {
+            return gone();
+        }
+        match self.verdicts.recv_timeout(self.patience) {
+            Ok(verdict) => verdict,
+            Err(RecvTimeoutError::Timeout) => {
+                let reason = format!("the engine did not come back within {:.0} s", self.patience.as_secs_f64());
+                Verdict::NotRun { reason }
+            }
+            Err(RecvTimeoutError::Disconnected) => gone(),
+        }
+    }
+}
+
 /// The number of the first of `total` edits with which results differ; `differs` makes that many edits and compares,
 /// and gives up with `None`.
 ///
@@ -114,6 +168,7 @@ pub fn first_guilty(total: u64, mut differs: impl FnMut(u64) -> Option<bool>) ->
 mod tests {
     use super::*;
     use crate::exec::compare::Difference;
+    use crate::exec::{Cannot, Session};
 
     #[test]
     fn the_first_edit_at_fault_is_found_in_few_tries() {
@@ -130,6 +185,29 @@ mod tests {
         }
         assert_eq!(first_guilty(0, |_| Some(true)), None);
         assert_eq!(first_guilty(9, |_| None), None);
+    }
+
+    /// An engine that never answers.
+    struct Stuck;
+
+    impl Executor for Stuck {
+        fn name(&self) -> &'static str {
+            "stuck"
+        }
+
+        fn load(&self, _: &Model) -> Result<Box<dyn Session>, Cannot> {
+            loop {
+                thread::park();
+            }
+        }
+    }
+
+    #[test]
+    fn an_engine_that_does_not_come_back_is_left_behind() {
+        let plan = Plan { budget: Duration::ZERO, ..Plan::default() };
+        let referee = Referee::new(Model::default(), Arc::new(Stuck), plan);
+        let verdict = referee.compare(Model::default(), Exactness::Bitwise);
+        assert_eq!(summary(&verdict), "not checked: the engine did not come back within 1 s");
     }
 
     #[test]

@@ -2,17 +2,18 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::cli::{End, args, engine, render};
 use crate::error::Error;
-use crate::exec::{Plan, Verdict, compare};
+use crate::exec::{Executor, Plan, Verdict};
 use crate::interface::Interface;
 use crate::ir::ScopeId;
 use crate::model::Model;
 use crate::passes::infer_declared;
-use crate::proof;
+use crate::proof::{self, Referee};
 use crate::rewrite::Exactness;
 
 /// What is printed.
@@ -35,8 +36,10 @@ pub(super) fn run(args: &args::Check) -> anyhow::Result<End> {
     fix_sizes(&mut plan, &original, &other);
     let interface = Interface::of(&original.graph).differences(&Interface::of(&other.graph));
     // Nothing is known of how the second was made of the first; rounding is what they may differ by.
-    let verdicts: Vec<Verdict> =
-        engines.iter().map(|engine| compare(&original, &other, Exactness::Rounding, &**engine, &plan)).collect();
+    let verdict = |engine: Arc<dyn Executor>| {
+        Referee::new(original.clone(), engine, plan.clone()).compare(other.clone(), Exactness::Rounding)
+    };
+    let verdicts: Vec<Verdict> = engines.into_iter().map(verdict).collect();
     let same =
         interface.is_empty() && verdicts.iter().any(Verdict::is_same) && !verdicts.iter().any(Verdict::is_different);
     let (original, other) = (args.original.display().to_string(), args.other.display().to_string());

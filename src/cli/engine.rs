@@ -4,6 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "ort")]
+use anyhow::Context as _;
+
 use crate::cli::args::Engine;
 use crate::exec::{Data, Executor, Plan};
 
@@ -14,8 +17,22 @@ pub(super) fn executor(engine: Engine) -> anyhow::Result<Arc<dyn Executor>> {
         Engine::Tract => Ok(Arc::new(crate::exec::tract::Tract)),
         #[cfg(not(feature = "tract"))]
         Engine::Tract => Err(anyhow::anyhow!("tract is not built in: build with --features tract")),
+        #[cfg(feature = "ort")]
+        Engine::Ort => onnxruntime(),
+        #[cfg(not(feature = "ort"))]
         Engine::Ort => Err(anyhow::anyhow!("onnxruntime is not built in: build with --features ort")),
     }
+}
+
+/// onnxruntime from the library that the environment names.
+#[cfg(feature = "ort")]
+fn onnxruntime() -> anyhow::Result<Arc<dyn Executor>> {
+    use crate::exec::ort::{Level, Ort};
+    let Some(library) = std::env::var_os("ORT_DYLIB_PATH") else {
+        return Err(anyhow::anyhow!("ORT_DYLIB_PATH does not name an onnxruntime library"));
+    };
+    let ort = Ort::load(&library, Level::AsWritten).with_context(|| library.display().to_string())?;
+    Ok(Arc::new(ort))
 }
 
 /// What to run: inputs from `data`, or made up ones.
