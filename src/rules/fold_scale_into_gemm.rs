@@ -1,7 +1,7 @@
 //! `Mul` or `Div` of a `Gemm` by one number is the `Gemm` with other `alpha` and `beta`, where its weight is not known.
 
-use crate::ir::Key;
 use crate::ir::OpKind::{Div, Gemm, Mul};
+use crate::ir::{DType, Key};
 use crate::rewrite::{Exactness, Rule, Skip, applies, call, constant, require};
 
 const ALPHA: Key<f32> = Key::new("alpha", 1.0);
@@ -12,7 +12,8 @@ pub fn rule() -> Rule {
     let pattern = Mul.of((Gemm.any().bind(gemm), k)).or(Div.of((Gemm.any().bind(gemm), k)));
     Rule::new("fold-scale-into-gemm", Exactness::Rounding, pattern, move |m| {
         let gemm = m.call(gemm);
-        applies(gemm.constant(1).is_none() && m[k].rank() <= 2)?;
+        // The attributes have the precision of float.
+        applies(gemm.constant(1).is_none() && m[k].rank() <= 2 && m[k].dtype() != DType::F64)?;
         let k = m[k].item().ok_or(Skip::NotThis)?;
         let scaled = |x: f32| {
             let x = f64::from(x);

@@ -1,9 +1,10 @@
 //! Two reductions of a kind in a row, both keeping their axes or both not, are one over the axes of both.
 //!
-//! `ReduceL1`, `ReduceL2`, `ReduceLogSumExp`, `ReduceMax`, `ReduceMean`, `ReduceMin`, `ReduceProd` and `ReduceSum`.
+//! `ReduceL1`, `ReduceMax`, `ReduceMin`, `ReduceProd` and `ReduceSum`; for floats also `ReduceL2`, `ReduceLogSumExp` and
+//! `ReduceMean`, which round integers in between.
 
-use crate::ir::OpKind;
 use crate::ir::OpKind::{ReduceL1, ReduceL2, ReduceLogSumExp, ReduceMax, ReduceMean, ReduceMin, ReduceProd, ReduceSum};
+use crate::ir::{DType, OpKind};
 use crate::rewrite::{Exactness, Rule, Skip, any_of, applies, call};
 use crate::rules::support::axes;
 use crate::rules::support::reductions::{KEEPDIMS, reduced};
@@ -17,6 +18,8 @@ pub fn rule() -> Rule {
     Rule::new("merge-reduces", Exactness::Rounding, pattern, move |m| {
         let (inner, outer) = (m.call(inner), m.call(outer));
         applies(inner.node().op == outer.node().op)?;
+        let rounds = matches!(outer.node().op, ReduceL2 | ReduceLogSumExp | ReduceMean);
+        applies(!rounds || inner.dtype(0).is_some_and(DType::is_float))?;
         let keeps = KEEPDIMS.of(inner.node());
         applies(keeps == KEEPDIMS.of(outer.node()))?;
         let (mut all, second) = (reduced(&inner).ok_or(Skip::NotThis)?, reduced(&outer).ok_or(Skip::NotThis)?);

@@ -7,6 +7,7 @@ use crate::ir::OpKind::Slice;
 use crate::ir::{Tensor, User};
 use crate::ops::CallView;
 use crate::rewrite::{Exactness, Rule, Skip, applies, call};
+use crate::rules::support::readers::MOST_READERS;
 use crate::rules::support::slices::{Cut, cuts};
 
 pub fn rule() -> Rule {
@@ -24,7 +25,8 @@ pub fn rule() -> Rule {
             }
             User::Node(..) | User::Output(..) => false,
         };
-        if !m.graph().value(between).users().iter().all(merges) {
+        let users = m.graph().value(between).users();
+        if users.len() > MOST_READERS || !users.iter().all(merges) {
             return Err(Skip::InnerResultShared);
         }
         let column = |f: fn(&Cut) -> i64| Tensor::vector(&merged.iter().map(f).collect::<Vec<_>>()).into();

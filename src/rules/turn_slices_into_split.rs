@@ -7,6 +7,7 @@ use crate::ir::{Attr, Tensor, User};
 use crate::ops::CallView;
 use crate::rewrite::{Exactness, Expr, Rule, Skip, applies, call};
 use crate::rules::support::parts;
+use crate::rules::support::readers::MOST_READERS;
 use crate::rules::support::slices::cuts;
 
 pub fn rule() -> Rule {
@@ -16,6 +17,7 @@ pub fn rule() -> Rule {
         let x = slice.operand(0).ok_or(Skip::NotThis)?;
         let (axis, start, end) = part(&slice).ok_or(Skip::NotThis)?;
         applies(start < end)?;
+        applies(graph.value(x).users().len() <= MOST_READERS)?;
         let mut taken = Vec::new();
         for user in graph.value(x).users() {
             let &User::Node(node, 0) = user else { continue };

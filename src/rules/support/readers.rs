@@ -3,6 +3,9 @@
 use crate::ir::{Graph, NodeId, User, ValueId};
 use crate::rewrite::Match;
 
+/// How many readers of one value a rule looks at. With more, each of them looking at all others would take too long.
+pub const MOST_READERS: usize = 256;
+
 /// Whether `node` is the only reader of `value` (through however many of its operands), in the body where it is made.
 pub fn only_read_by(graph: &Graph, value: ValueId, node: NodeId) -> bool {
     let scope = graph.node(node).scope();

@@ -4,6 +4,7 @@ use crate::ir::{Graph, Int, OpKind, Tensor, User, ValueId};
 use crate::ops::CallView;
 use crate::ops::target::target_of;
 use crate::rules::support::axes::permutation;
+use crate::rules::support::readers::MOST_READERS;
 
 /// The operators that may be views: ask [`is_view`].
 pub const VIEWS: &[OpKind] = &[OpKind::Flatten, OpKind::Reshape, OpKind::Squeeze, OpKind::Transpose, OpKind::Unsqueeze];
@@ -28,10 +29,12 @@ pub fn view_of(graph: &Graph, value: ValueId) -> Option<CallView<'_>> {
 
 /// Whether nobody but views reads `value`.
 pub fn only_viewed(graph: &Graph, value: ValueId) -> bool {
-    graph.value(value).users().iter().all(|user| match *user {
-        User::Node(node, slot) => slot == 0 && is_view(&CallView::new(graph, node)),
-        User::Output(..) => false,
-    })
+    let users = graph.value(value).users();
+    users.len() <= MOST_READERS
+        && users.iter().all(|user| match *user {
+            User::Node(node, slot) => slot == 0 && is_view(&CallView::new(graph, node)),
+            User::Output(..) => false,
+        })
 }
 
 /// The second operand of a `Reshape` from `from` to `to`; `None` where more than one size depends on the run.
