@@ -2,6 +2,8 @@
 //!
 //!     cargo run --example optimize -- model.onnx slim.onnx
 
+#![expect(clippy::print_stdout, reason = "an example says what it did")]
+
 use std::error::Error;
 
 use onnx_slim::model::Model;

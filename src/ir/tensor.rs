@@ -392,7 +392,7 @@ fn repeat(dtype: DType, element: &[u8], n: usize) -> Vec<u8> {
     let per = 8 / bits;
     let full = (0..per).fold(0u8, |b, i| b | (element[0] << (i * bits)));
     let mut out = vec![full; n / per];
-    if n % per != 0 {
+    if !n.is_multiple_of(per) {
         out.push((0..n % per).fold(0u8, |b, i| b | (element[0] << (i * bits))));
     }
     out

@@ -47,11 +47,11 @@ pub(super) fn inline(model: &mut ModelProto) -> Result<Vec<String>, Fault> {
     let mut plans: Vec<Plan> = planner.plans.into_iter().flatten().collect();
     let mut kept = Vec::new();
     for (function, plan) in functions.iter().zip(&mut plans) {
-        if plan.inlined {
-            if let Err(why) = adopt_opsets(&mut model.opset_import, function) {
-                plan.inlined = false;
-                kept.push(format!("function {} is kept: {why}", display(&id_of_function(function))));
-            }
+        if plan.inlined
+            && let Err(why) = adopt_opsets(&mut model.opset_import, function)
+        {
+            plan.inlined = false;
+            kept.push(format!("function {} is kept: {why}", display(&id_of_function(function))));
         }
     }
 

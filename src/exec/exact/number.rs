@@ -156,11 +156,7 @@ macro_rules! integers {
             }
             fn power(self, exponent: u32) -> Option<$t> { self.checked_pow(exponent) }
             fn to_i128(self) -> i128 { self.into() }
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a cast between integers keeps the low bits, as ONNX asks"
-            )]
+            // a cast between integers keeps the low bits, as ONNX asks
             fn wrapped(i: i128) -> $t { i as $t }
         }
     )* };
@@ -215,7 +211,7 @@ macro_rules! floats {
             fn ceil(self) -> $t { $narrow($wide::from(self).ceil()) }
             fn floor(self) -> $t { $narrow($wide::from(self).floor()) }
             fn round(self) -> $t { $narrow($wide::from(self).round_ties_even()) }
-            #[expect(clippy::cast_possible_truncation, reason = "the operands came from this type")]
+            // The operands came from this type.
             fn range_count(start: f64, limit: f64, delta: f64) -> f64 {
                 f64::from(((limit as $wide - start as $wide) / delta as $wide).ceil().max(0.0))
             }

@@ -223,7 +223,6 @@ pub(super) fn dequantize(args: &Args<'_>) -> Result<Folded, Unable> {
     let result = per_float!(to, P => {
         let factors = reals::<f32>(args, scale)?;
         // The difference of an integer of at most 16 bits and its zero point is exact in float32.
-        #[expect(clippy::cast_precision_loss, reason = "zero points have at most 16 bits")]
         let real = |w: Wide, s: usize| match w {
             Wide::Int(i) => f32::nearest(Wide::Int(i - i128::from(zero_points[s])).to_f64()) * factors[s],
             Wide::Float(f) => (f as f32) * factors[s],

@@ -37,13 +37,12 @@ pub(super) fn upgrade(graph: &mut Graph, id: NodeId, opset: u32) -> Result<(), V
                 }
             }
         }
-        OpKind::LpPool | OpKind::GlobalLpPool if opset < 2 => match graph.node(id).attr("p") {
-            Some(Attr::Float(p)) => {
+        OpKind::LpPool | OpKind::GlobalLpPool if opset < 2 => {
+            if let Some(Attr::Float(p)) = graph.node(id).attr("p") {
                 let order = [1i64, 2].into_iter().find(|&n| *p == if n == 1 { 1.0 } else { 2.0 }).ok_or(Verbatim)?;
                 graph.set_attr(id, "p", order.into());
             }
-            _ => {}
-        },
+        }
         _ => {}
     }
     if opset < 6 {

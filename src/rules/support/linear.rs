@@ -53,7 +53,7 @@ impl Affine {
     /// k = scale / √(variance + ε).
     pub fn of_batchnorm(norm: CallView<'_>) -> Result<Affine, Skip> {
         require(!TRAINING_MODE.of(norm.node()), "the normalization is in training mode")?;
-        let parameter = |slot| Some(norm.constant(slot)?.reals()?);
+        let parameter = |slot| norm.constant(slot)?.reals();
         let parameters = || Some([parameter(1)?, parameter(2)?, parameter(3)?, parameter(4)?]);
         let [scale, shift, mean, variance] = parameters().ok_or(Skip::NotThis)?;
         let n = scale.len();

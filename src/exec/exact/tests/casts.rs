@@ -20,7 +20,7 @@ fn floats_become_integers_only_within_range() {
     assert!(matches!(cast(&x, DType::U8), Err(Unable::Undefined(_))));
     assert!(matches!(cast(&x, DType::I8), Err(Unable::Undefined(_))));
     assert!(matches!(cast(&tensor(&[], &[f64::NAN]), DType::I64), Err(Unable::Undefined(_))));
-    assert_eq!(cast(&tensor(&[], &[-9.223_372_036_854_775_808e18f64]), DType::I64).unwrap().integer(), Some(i64::MIN));
+    assert_eq!(cast(&tensor(&[], &[i64::MIN as f64]), DType::I64).unwrap().integer(), Some(i64::MIN));
 }
 
 #[test]
@@ -78,9 +78,9 @@ fn float8_saturates_unless_told_not_to() {
 
 #[test]
 fn strings_are_literals() {
-    let words = strings(&[4], &["3.14", "-INF", "NaN", "1E8"]);
+    let words = strings(&[4], &["2.5", "-INF", "NaN", "1E8"]);
     let y = cast(&words, DType::F32).unwrap().reals().unwrap();
-    assert!(y[0] == f64::from(3.14f32) && y[1] == f64::NEG_INFINITY && y[2].is_nan() && y[3] == 1e8);
+    assert!(y[0] == 2.5 && y[1] == f64::NEG_INFINITY && y[2].is_nan() && y[3] == 1e8);
     assert_eq!(cast(&strings(&[2], &["-7", "12"]), DType::I8).unwrap().integers().unwrap(), [-7, 12]);
     assert!(matches!(cast(&strings(&[], &["2.7"]), DType::I32), Err(Unable::Undefined(_))));
     assert!(matches!(cast(&strings(&[], &["hello"]), DType::F32), Err(Unable::Undefined(_))));
