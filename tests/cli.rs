@@ -60,7 +60,7 @@ fn without_times(line: &str) -> String {
             && words[i].parse::<f64>().is_ok()
     };
     let mut kept: Vec<&str> = Vec::new();
-    for i in 0..words.len() {
+    for (i, word) in words.iter().enumerate() {
         if is_time(i) {
             // Padding before a figure depends on its length.
             while kept.last() == Some(&"") {
@@ -68,7 +68,7 @@ fn without_times(line: &str) -> String {
             }
             kept.push("#");
         } else {
-            kept.push(words[i]);
+            kept.push(word);
         }
     }
     kept.join(" ")

@@ -46,8 +46,8 @@ fn what_is_optimized_computes_the_same() {
         panic!("{failure}");
     }
     let seen = seen.into_inner();
-    println!("{} calls: {:?}", seen.ops.values().sum::<usize>(), seen.ops);
-    println!("{} edits: {:?}", seen.edits.values().sum::<usize>(), seen.edits);
+    eprintln!("{} calls: {:?}", seen.ops.values().sum::<usize>(), seen.ops);
+    eprintln!("{} edits: {:?}", seen.edits.values().sum::<usize>(), seen.edits);
     // Graphs that nothing applies to would pass too.
     assert!(seen.ops.len() > 40 && seen.edits.len() > 35, "little has been tried");
 }
@@ -108,7 +108,7 @@ fn holds(grown: &Grown, seen: &mut Seen) -> Result<(), TestCaseError> {
     prop_assert_eq!(&text::print(&again), &original, "the original is another when it is read again");
 
     let passes = pipeline::standard();
-    let (once, steps, fuel) = optimize(&passes, model, u64::MAX).map_err(|why| fail(why))?;
+    let (once, steps, fuel) = optimize(&passes, model, u64::MAX).map_err(&fail)?;
     for node in model.graph.nodes() {
         *seen.ops.entry(model.graph.node(node).op.name()).or_default() += 1;
     }

@@ -1,6 +1,6 @@
 //! What the ONNX specification says of every operator and version: operands, attributes with defaults, types.
 //!
-//! The rows are in [`table`], generated from the onnx package by `proto/schema.py`.
+//! The rows are in `table`, generated from the onnx package by `proto/schema.py`.
 
 #[rustfmt::skip]
 mod table;

@@ -58,7 +58,7 @@ mod tests {
         let joined = [&b * 4, s.clone(), Int::from(64)];
         assert_eq!(groups(&dims("b 4 s 64"), &joined), Some(vec![0..2, 2..3, 3..4]));
         assert_eq!(groups(&dims("b 4 64 s"), &joined), None);
-        assert_eq!(groups(&dims("2 3 1"), &dims("6")), Some(Vec::from([0..3])));
+        assert_eq!(groups(&dims("2 3 1"), &dims("6")), Some(std::iter::once(0..3).collect()));
         assert_eq!(groups(&dims("6"), &dims("2 3")), None);
         assert_eq!(groups(&dims("6"), &dims("6 1")), Some(vec![0..1, 1..1]));
         assert_eq!(groups(&[], &[]), Some(vec![]));

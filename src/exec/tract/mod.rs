@@ -2,7 +2,7 @@
 //!
 //! A model goes to tract as an ONNX message without its large weights, which follow as tensors. Declared types of
 //! results are withheld: tract trusts them, and files get them wrong. Plans are made for concrete input sizes and kept
-//! per combination of them. A model that tract does not take as a whole is run [node by node](by_node).
+//! per combination of them. A model that tract does not take as a whole is run node by node.
 
 mod adapt;
 mod by_node;
