@@ -2,6 +2,8 @@
 //!
 //!     cargo run --example custom_rule -- model.onnx out.onnx
 
+#![expect(clippy::print_stdout, reason = "an example says what it did")]
+
 use std::error::Error;
 
 use onnx_slim::ir::OpKind::Add;
