@@ -69,7 +69,9 @@ pub fn summary(verdict: &Verdict) -> String {
             line
         }
         Verdict::Different(account) => format!("different in {}", runs(account)),
-        Verdict::Fails { reason, .. } => format!("the result does not run: {reason}"),
+        Verdict::Fails { reason, .. } => {
+            format!("not checked: the engine runs the original and not the result: {reason}")
+        }
         Verdict::NotRun { reason } => format!("not checked: {reason}"),
     }
 }
