@@ -1,5 +1,6 @@
 //! `optimize`: models in, smaller models out.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -21,6 +22,7 @@ use crate::model::Model;
 use crate::onnx::{self, Defaults, Functions, IrVersion, ReadError, ReadOptions, Weights, WriteOptions};
 use crate::optimizer::Optimizer;
 use crate::passes::pipeline::Observer;
+use crate::report::Report;
 use crate::target;
 
 /// What was asked for, once for all models.
@@ -120,8 +122,7 @@ fn optimize(job: &Job, request: &Request<'_>, progress: &Progress) -> anyhow::Re
     let (model, mut report) = (done.model, done.report);
     progress.step("write");
     let must = request.is_asked || opset != model.opset();
-    let fewer = report.after.nodes < report.before.nodes;
-    let helps = must || fewer || report.changed() && model.encoded_len().map_err(Error::from)? <= model.file_bytes;
+    let helps = must || report.changed() && is_better(&model, &report)?;
     let delivery = if helps {
         let written = model.write_with(&job.output, &request.write).map_err(Error::from)?;
         report.opset = written.opset;
@@ -135,6 +136,15 @@ fn optimize(job: &Job, request: &Request<'_>, progress: &Progress) -> anyhow::Re
         Delivery::Copied
     };
     Ok(account::Optimized { delivery, report })
+}
+
+/// Whether the file would be no larger, or have a node less that computes something.
+fn is_better(model: &Model, report: &Report) -> anyhow::Result<bool> {
+    let computing = |ops: &BTreeMap<String, usize>| -> usize {
+        ops.iter().filter(|(op, _)| *op != "Constant").map(|(_, count)| count).sum()
+    };
+    let (bytes, ops) = model.foretell().map_err(Error::from)?;
+    Ok(bytes <= model.file_bytes || computing(&ops) < computing(&report.before.ops))
 }
 
 /// Where a model comes from.

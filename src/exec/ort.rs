@@ -85,7 +85,7 @@ impl Executor for Ort {
             let mut builder = builder.with_optimization_level(level).map_err(refusal)?;
             // It does not take the newest IR versions, and needs them for nothing that it runs.
             let options = WriteOptions { ir_version: IrVersion::Lowest, ..WriteOptions::default() };
-            let session = if model.encoded_len().map_err(refusal)? < MAX_MESSAGE {
+            let session = if model.foretell().map_err(refusal)?.0 < MAX_MESSAGE {
                 let bytes = model.to_bytes_with(&options).map_err(refusal)?;
                 builder.commit_from_memory(&bytes).map_err(refusal)?
             } else {

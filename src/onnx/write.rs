@@ -152,12 +152,14 @@ impl Model {
         Ok(self.message(options)?.encode_to_vec())
     }
 
-    /// Bytes of the file that [`Model::write`] makes.
+    /// What [`Model::write`] would make: bytes of the file, and its nodes by operator.
     ///
     /// # Errors
     /// As [`Model::to_bytes`].
-    pub fn encoded_len(&self) -> Result<u64, WriteError> {
-        Ok(self.proto()?.encoded_len() as u64)
+    pub fn foretell(&self) -> Result<(u64, BTreeMap<String, usize>), WriteError> {
+        let proto = self.proto()?;
+        let ops = proto.graph.as_ref().map(tally::ops).unwrap_or_default();
+        Ok((proto.encoded_len() as u64, ops))
     }
 
     pub(crate) fn proto(&self) -> Result<ModelProto, WriteError> {

@@ -48,7 +48,7 @@ SABOTEURS = [
     ("misreads its arguments", "sys.exit(2)", "error"),
     ("panics", "sys.exit(101)", "died"),
     ("crashes", "os.kill(os.getpid(), signal.SIGSEGV)", "died"),
-    ("adds a comment", "edit(lambda m: setattr(m, 'doc_string', 'optimized ' * 8))", "grew"),
+    ("adds a comment", "edit(lambda m: setattr(m, 'doc_string', 'optimized'))", "grew"),
 ]
 
 # (name, what it does, whether hostile.py accepts it for a file it must refuse)

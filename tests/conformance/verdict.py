@@ -4,7 +4,6 @@ import numpy as np
 import onnx
 
 SMALL_GROWTH = 4096  # what a small file may grow by to have a node less
-NAME_GROWTH = 32  # an operator of a longer name in the place of another
 CATEGORIES = ("pass", "wrong", "invalid", "iface", "error", "died", "grew")
 
 # Operators whose result is drawn at random: only dtype and shape can be compared.
