@@ -146,6 +146,9 @@ pub enum Fault {
     /// Functions within functions beyond reason.
     #[error("function {0} stands at the end of too long a chain of calls")]
     FunctionsTooDeep(String),
+    /// A function whose calls make more nodes than a model can have.
+    #[error("the calls of function {0} make too many nodes")]
+    FunctionsTooLarge(String),
     /// A call with more operands or results than its function has.
     #[error("{at}: function {function} has {inputs} inputs and {outputs} outputs")]
     FunctionArity {

@@ -7,6 +7,7 @@
 
 use std::collections::hash_map::Entry;
 
+use prost::Message;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::compatible;
@@ -18,7 +19,10 @@ use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodePr
 /// Inlining stops before the model has more nodes than this.
 pub(super) const MAX_NODES: usize = 2_000_000;
 
-/// Functions that call functions deeper than this are refused.
+/// Inlining stops before the model's messages have more bytes than this.
+const MAX_BYTES: usize = 1 << 30;
+
+/// Calls and bodies within each other beyond this are refused.
 pub(super) const MAX_DEPTH: usize = 64;
 
 /// What names a function: domain (empty for ai.onnx), name, overload.
@@ -42,7 +46,7 @@ pub(super) fn inline(model: &mut ModelProto) -> Result<Vec<String>, Fault> {
     }
     let mut planner = Planner { functions: &functions, table: &table, plans: vec![None; functions.len()] };
     for at in 0..functions.len() {
-        planner.plan(at, &mut Vec::new())?;
+        planner.plan(at, 0, &mut Vec::new())?;
     }
     let mut plans: Vec<Plan> = planner.plans.into_iter().flatten().collect();
     let mut kept = Vec::new();
@@ -56,15 +60,15 @@ pub(super) fn inline(model: &mut ModelProto) -> Result<Vec<String>, Fault> {
     }
 
     let Some(graph) = &mut model.graph else { return Ok(kept) };
-    let total = expanded_size(&graph.node, &table, &plans, 0);
-    if total > MAX_NODES {
-        kept.push(format!("functions are kept: inlined they are more than {MAX_NODES} nodes"));
+    let total = expanded_size(&graph.node, &table, &plans);
+    if total.nodes > MAX_NODES || total.bytes > MAX_BYTES {
+        kept.push("functions are kept: inlined they are too large".into());
         plans.iter_mut().for_each(|p| p.inlined = false);
     }
     if plans.iter().any(|p| p.inlined) {
         let mut names = Names::default();
         names.note_graph(graph);
-        let mut inliner = Inliner { functions: &functions, table: &table, plans: &plans, names };
+        let mut inliner = Inliner { functions: &functions, table: &table, plans: &plans, names, made: 0 };
         inliner.graph(graph)?;
     }
 
@@ -90,9 +94,27 @@ pub(super) fn inline(model: &mut ModelProto) -> Result<Vec<String>, Fault> {
 #[derive(Clone)]
 struct Plan {
     inlined: bool,
-    /// Nodes after its own calls are inlined, saturating.
-    size: usize,
+    /// What it takes after its own calls are inlined.
+    size: Size,
     depth: usize,
+}
+
+/// How much there is. Sums saturate.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    nodes: usize,
+    bytes: usize,
+}
+
+impl Size {
+    fn of(node: &NodeProto) -> Size {
+        Size { nodes: 1, bytes: node.encoded_len() }
+    }
+
+    fn add(&mut self, other: Size) {
+        self.nodes = self.nodes.saturating_add(other.nodes);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
 }
 
 struct Planner<'a> {
@@ -102,46 +124,51 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn plan(&mut self, at: usize, open: &mut Vec<usize>) -> Result<(usize, usize), Fault> {
-        if let Some(plan) = &self.plans[at] {
-            return Ok((plan.size, plan.depth));
-        }
+    /// Size and depth of function `at`, called `level` calls and bodies below where planning began.
+    fn plan(&mut self, at: usize, level: usize, open: &mut Vec<usize>) -> Result<(Size, usize), Fault> {
         let function = &self.functions[at];
-        if open.contains(&at) {
-            return Err(Fault::RecursiveFunction(display(&id_of_function(function))));
-        }
-        if open.len() >= MAX_DEPTH {
+        let (size, depth) = match &self.plans[at] {
+            Some(plan) => (plan.size, plan.depth),
+            None => {
+                if open.contains(&at) {
+                    return Err(Fault::RecursiveFunction(display(&id_of_function(function))));
+                }
+                open.push(at);
+                let (size, depth) = self.measure(&function.node, level, open)?;
+                open.pop();
+                self.plans[at] = Some(Plan { inlined: true, size, depth });
+                (size, depth)
+            }
+        };
+        if level + depth > MAX_DEPTH {
             return Err(Fault::FunctionsTooDeep(display(&id_of_function(function))));
         }
-        open.push(at);
-        let (mut size, mut depth) = (0usize, 0);
-        self.measure(&function.node, &mut size, &mut depth, open)?;
-        open.pop();
-        self.plans[at] = Some(Plan { inlined: true, size, depth: depth + 1 });
-        Ok((size, depth + 1))
+        Ok((size, depth))
     }
 
-    fn measure(
-        &mut self,
-        nodes: &[NodeProto],
-        size: &mut usize,
-        depth: &mut usize,
-        open: &mut Vec<usize>,
-    ) -> Result<(), Fault> {
+    /// How many nodes, and how many calls and bodies within each other.
+    fn measure(&mut self, nodes: &[NodeProto], level: usize, open: &mut Vec<usize>) -> Result<(Size, usize), Fault> {
+        let (mut size, mut depth) = (Size::default(), 0);
+        if level > MAX_DEPTH {
+            let name = open.last().map(|at| display(&id_of_function(&self.functions[*at])));
+            return Err(Fault::FunctionsTooDeep(name.unwrap_or_default()));
+        }
         for node in nodes {
             match self.table.get(&id_of_call(node)) {
                 Some(&callee) => {
-                    let (inner, levels) = self.plan(callee, open)?;
-                    *size = size.saturating_add(inner);
-                    *depth = (*depth).max(levels);
+                    let (inner, levels) = self.plan(callee, level + 1, open)?;
+                    size.add(inner);
+                    depth = depth.max(levels + 1);
                 }
-                None => *size = size.saturating_add(1),
+                None => size.add(Size::of(node)),
             }
             for body in bodies(node) {
-                self.measure(&body.node, size, depth, open)?;
+                let (inner, levels) = self.measure(&body.node, level + 1, open)?;
+                size.add(inner);
+                depth = depth.max(levels + 1);
             }
         }
-        Ok(())
+        Ok((size, depth))
     }
 }
 
@@ -150,6 +177,8 @@ struct Inliner<'a> {
     table: &'a FxHashMap<Id, usize>,
     plans: &'a [Plan],
     names: Names,
+    /// Nodes made so far. Bodies that are passed as attributes may be used many times, which no plan tells.
+    made: usize,
 }
 
 impl Inliner<'_> {
@@ -220,6 +249,9 @@ impl Inliner<'_> {
         }
         for body in &function.node {
             let node = self.instance(body, &map, &prefix, Some((function, call)));
+            if self.made > MAX_NODES {
+                return Err(Fault::FunctionsTooLarge(display(&id_of_function(function))));
+            }
             self.node(node, out)?;
         }
         for (formal, actual) in copies {
@@ -243,6 +275,7 @@ impl Inliner<'_> {
         prefix: &str,
         binding: Option<(&FunctionProto, &NodeProto)>,
     ) -> NodeProto {
+        self.made += 1;
         let rename = |name: &String| map.get(name.as_str()).unwrap_or(name).clone();
         let mut made = NodeProto {
             input: node.input.iter().map(rename).collect(),
@@ -357,11 +390,15 @@ fn changed_operator(nodes: &[NodeProto], domain: &str, (from, to): (i64, i64)) -
     })
 }
 
-fn expanded_size(nodes: &[NodeProto], table: &FxHashMap<Id, usize>, plans: &[Plan], sum: usize) -> usize {
-    nodes.iter().fold(sum, |sum, node| {
-        let own = table.get(&id_of_call(node)).map_or(1, |at| plans[*at].size);
-        bodies(node).fold(sum.saturating_add(own), |sum, body| expanded_size(&body.node, table, plans, sum))
-    })
+fn expanded_size(nodes: &[NodeProto], table: &FxHashMap<Id, usize>, plans: &[Plan]) -> Size {
+    let mut size = Size::default();
+    for node in nodes {
+        size.add(table.get(&id_of_call(node)).map_or_else(|| Size::of(node), |at| plans[*at].size));
+        for body in bodies(node) {
+            size.add(expanded_size(&body.node, table, plans));
+        }
+    }
+    size
 }
 
 fn calls_in(nodes: &[NodeProto], table: &FxHashMap<Id, usize>, called: &mut FxHashSet<usize>) {

@@ -320,15 +320,15 @@ fn functions_may_not_call_themselves() {
 fn functions_that_would_explode_are_kept() {
     let leaf = function("F0", &["p"], vec![node("Abs", &["p"], &["a"]), node("Neg", &["a"], &["r"])], &["r"]);
     let mut functions = vec![leaf];
-    for level in 1..40 {
+    for level in 1..50 {
         let below = format!("F{}", level - 1);
         let nodes = vec![call(&below, &["p"], &["a"]), call(&below, &["a"], &["r"])];
         functions.push(function(&format!("F{level}"), &["p"], nodes, &["r"]));
     }
-    let g = graph(&["x"], vec![call("F39", &["x"], &["y"])], &["y"]);
+    let g = graph(&["x"], vec![call("F49", &["x"], &["y"])], &["y"]);
     let model = read(&with_functions(13, g, functions));
     assert_eq!(model.graph.node_count(), 1);
-    assert_eq!(written(&model).functions.len(), 40);
+    assert_eq!(written(&model).functions.len(), 50);
 }
 
 #[test]
@@ -406,4 +406,23 @@ fn numbers_stay_numbers_where_that_is_shorter() {
     }];
     let proto = model_of(13, g);
     assert_eq!(written(&read(&proto)), proto);
+}
+
+#[test]
+fn functions_and_bodies_nest_to_a_bound() {
+    let mut functions = Vec::new();
+    for level in 0..10 {
+        let mut inner = node("Abs", &["p"], &["r"]);
+        if level > 0 {
+            inner = call(&format!("F{}", level - 1), &["p"], &["r"]);
+        }
+        for _ in 0..20 {
+            let mut outer = node("If", &["p"], &["r"]);
+            outer.attribute = vec![graph_attr("then_branch", graph(&[], vec![inner], &["r"]))];
+            inner = outer;
+        }
+        functions.push(function(&format!("F{level}"), &["p"], vec![inner], &["r"]));
+    }
+    let g = graph(&["x"], vec![call("F9", &["x"], &["y"])], &["y"]);
+    assert!(matches!(fault(&with_functions(13, g, functions)), Fault::FunctionsTooDeep(_)));
 }
