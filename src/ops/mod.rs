@@ -196,3 +196,9 @@ pub fn optional_result(node: &Node, slot: usize) -> bool {
         None => false,
     }
 }
+
+/// Whether ONNX has this operator with one result or with all of them: a `BatchNormalization` gives both of its running
+/// statistics or neither, which no table of optional results says.
+pub fn side_results_stand_together(op: OpKind) -> bool {
+    op == OpKind::BatchNormalization
+}
