@@ -1,6 +1,7 @@
 //! The proof that a result computes what its original does: both are run on the same inputs and compared. Where they
 //! differ, the first edit at fault is found by making fewer and fewer of them.
 
+use std::cell::LazyCell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -118,10 +119,22 @@ impl Referee {
         let (outbox, verdicts) = mpsc::channel();
         let work = move || {
             let reference = Reference::run(&original, &*engine, &plan);
+            let second = engine.second_opinion();
+            let second = LazyCell::new(|| {
+                let engine = second.as_deref()?;
+                Some((engine, Reference::run(&original, engine, &plan).ok()?))
+            });
             for (result, exactness) in inbox {
                 let verdict = match &reference {
                     Ok(reference) => reference.compare(&result, exactness, &*engine),
                     Err(reason) => Verdict::NotRun { reason: reason.clone() },
+                };
+                let verdict = match verdict {
+                    Verdict::Different(first) => match &*second {
+                        Some((engine, reference)) => outvoted(first, reference.compare(&result, exactness, *engine)),
+                        None => Verdict::Different(first),
+                    },
+                    other => other,
                 };
                 if outbox.send(verdict).is_err() {
                     // Nobody waits any more.
@@ -148,6 +161,17 @@ impl Referee {
             }
             Err(RecvTimeoutError::Disconnected) => gone(),
         }
+    }
+}
+
+/// What to make of a difference that one engine finds, and of what another says of the same runs.
+fn outvoted(first: Account, second: Verdict) -> Verdict {
+    match second {
+        Verdict::Same(mut account) if account.runs == first.runs => {
+            account.notes.push(format!("{} finds a difference, and is not followed", first.engine));
+            Verdict::Same(account)
+        }
+        _ => Verdict::Different(first),
     }
 }
 

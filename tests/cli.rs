@@ -313,10 +313,13 @@ fn check_tells_equal_from_different() {
     let folder = folder_with(&["resnet_block.onnx", "transformer_block.onnx"]);
     run(&folder, &["optimize", "resnet_block.onnx", "-o", "slim.onnx"]);
     let same = run(&folder, &["check", "resnet_block.onnx", "slim.onnx"]);
-    assert_eq!(shown(&same), "exit 0\n--- stdout\nequal up to rounding in 2 runs of tract\n");
+    assert_eq!(
+        shown(&same),
+        "exit 0\n--- stdout\nresnet_block.onnx and slim.onnx\n  equal up to rounding in 2 runs of tract\n"
+    );
     let other = run(&folder, &["check", "resnet_block.onnx", "transformer_block.onnx"]);
     assert_eq!(other.status.code(), Some(1));
-    assert!(text(&other.stdout).starts_with("input \"image\" is only in the first model\n"), "{}", shown(&other));
+    assert!(text(&other.stdout).contains("\n  input \"image\" is only in the first model\n"), "{}", shown(&other));
     let json = run(&folder, &["check", "resnet_block.onnx", "slim.onnx", "--json"]);
     let found: serde_json::Value = serde_json::from_slice(&json.stdout).expect("it is JSON");
     assert_eq!((&found["same"], &found["engines"][0]["verdict"]), (&true.into(), &"same".into()));

@@ -90,7 +90,7 @@ pub(super) struct Optimize {
     #[arg(long, value_name = "NAME:SIZES", value_parser = input_shape)]
     pub input_shape: Vec<(String, Vec<Size>)>,
     /// Do not run original and result to compare them
-    #[arg(long, conflicts_with_all = ["check_data", "check_budget", "engine"])]
+    #[arg(long, conflicts_with_all = ["check_data", "check_budget", "check_memory", "engine"])]
     pub no_check: bool,
     /// Compare on these inputs: arrays under the names of the inputs
     #[arg(long, value_name = "FILE.npz")]
@@ -98,6 +98,9 @@ pub(super) struct Optimize {
     /// Stop comparing after about this many seconds of each model
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
     pub check_budget: Duration,
+    /// Make no run that takes more memory than this
+    #[arg(long, value_name = "GIB", default_value = "4", value_parser = gibibytes)]
+    pub check_memory: u64,
     /// What runs the models
     #[arg(long, value_enum, default_value_t = Engine::default())]
     pub engine: Engine,
@@ -151,6 +154,9 @@ pub(super) struct Check {
     /// Stop after about this many seconds
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub budget: Duration,
+    /// Make no run that takes more memory than this
+    #[arg(long, value_name = "GIB", default_value = "4", value_parser = gibibytes)]
+    pub memory: u64,
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
@@ -236,6 +242,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
     text.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok()).ok_or_else(|| "not a number of seconds".into())
 }
 
+/// Bytes.
+fn gibibytes(text: &str) -> Result<u64, String> {
+    let bytes = text.parse().ok().map(|gib: f64| gib * f64::from(1u32 << 30));
+    // Beyond the largest number, all there are.
+    bytes.filter(|b| *b >= 0.0).map(|b| b as u64).ok_or_else(|| "not a number of GiB".into())
+}
+
 fn dump(text: &str) -> Result<Dump, String> {
     let (pass, to) = match text.split_once('=') {
         Some((_, "")) => return Err("a file or folder is missing after =".into()),
@@ -271,6 +284,15 @@ mod tests {
         assert_eq!(dump("fuse").unwrap(), Dump { pass: "fuse".into(), to: None });
         assert_eq!(dump("fuse=a=b.txt").unwrap(), Dump { pass: "fuse".into(), to: Some("a=b.txt".into()) });
         assert!(dump("fuse=").is_err());
+    }
+
+    #[test]
+    fn memory_is_an_amount() {
+        assert_eq!(gibibytes("0.5"), Ok(1 << 29));
+        assert_eq!(gibibytes("inf"), Ok(u64::MAX));
+        for wrong in ["-1", "nan", "all"] {
+            assert!(gibibytes(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

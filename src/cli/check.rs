@@ -30,7 +30,7 @@ struct Comparison {
 }
 
 pub(super) fn run(args: &args::Check) -> anyhow::Result<End> {
-    let mut plan = engine::plan(args.data.as_deref(), args.budget)?;
+    let mut plan = engine::plan(args.data.as_deref(), args.budget, args.memory)?;
     let engines = args.engine.iter().map(|&e| engine::executor(e)).collect::<anyhow::Result<Vec<_>>>()?;
     let (original, other) = (read(args, 0)?, read(args, 1)?);
     fix_sizes(&mut plan, &original, &other);
@@ -76,14 +76,14 @@ fn fix_sizes(plan: &mut Plan, original: &Model, other: &Model) {
 }
 
 fn for_people(found: &Comparison) -> String {
-    let mut text = String::new();
+    let mut text = format!("{} and {}\n", found.original, found.other);
     for line in &found.interface {
-        let _ = writeln!(text, "{line}");
+        let _ = writeln!(text, "  {line}");
     }
     for verdict in &found.engines {
-        let _ = writeln!(text, "{}", proof::summary(verdict));
+        let _ = writeln!(text, "  {}", proof::summary(verdict));
         for line in proof::differences(verdict) {
-            let _ = writeln!(text, "  {line}");
+            let _ = writeln!(text, "    {line}");
         }
     }
     render::fitted(&text)

@@ -36,7 +36,7 @@ fn onnxruntime() -> anyhow::Result<Arc<dyn Executor>> {
 }
 
 /// What to run: inputs from `data`, or made up ones.
-pub(super) fn plan(data: Option<&Path>, budget: Duration) -> anyhow::Result<Plan> {
+pub(super) fn plan(data: Option<&Path>, budget: Duration, memory: u64) -> anyhow::Result<Plan> {
     let data = data.map(Data::open).transpose()?;
-    Ok(Plan { data, budget, ..Plan::default() })
+    Ok(Plan { data, budget, memory, ..Plan::default() })
 }

@@ -83,8 +83,10 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     }
     optimizer = match args.no_check {
         true => optimizer.unchecked(),
-        false => optimizer
-            .checked(engine::executor(args.engine)?, engine::plan(args.check_data.as_deref(), args.check_budget)?),
+        false => {
+            let plan = engine::plan(args.check_data.as_deref(), args.check_budget, args.check_memory)?;
+            optimizer.checked(engine::executor(args.engine)?, plan)
+        }
     };
     // A slip in a rule's name is the command line's fault, not a model's.
     optimizer.check_names().map_err(|error| usage("optimize", error_with_hint(&error)))?;

@@ -17,6 +17,12 @@ pub trait Executor: Send + Sync {
     /// # Errors
     /// When the engine cannot run the model, whatever the inputs.
     fn load(&self, model: &Model) -> Result<Box<dyn Session>, Cannot>;
+
+    /// Another way to run models, to be asked where this engine finds that two of them differ: engines have defects of
+    /// their own.
+    fn second_opinion(&self) -> Option<Box<dyn Executor>> {
+        None
+    }
 }
 
 /// A model in an engine.
@@ -91,6 +97,12 @@ impl Cannot {
 /// Bytes of stack for an engine. Only what is used takes memory.
 const STACK: usize = 256 << 20;
 
+/// Do `work`; a panic in it is an answer.
+pub(super) fn caught<T>(engine: &'static str, work: impl FnOnce() -> Result<T, Cannot>) -> Result<T, Cannot> {
+    // What a panic leaves half done is dropped with the session that it happened in.
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(panicked(engine, &*panic)))
+}
+
 /// Do `work` where a panic and deep recursion in an engine end nothing else.
 ///
 /// Whether a panic is printed is for the program's hook to decide.
@@ -98,14 +110,11 @@ pub(super) fn contained<T: Send>(
     engine: &'static str,
     work: impl FnOnce() -> Result<T, Cannot> + Send,
 ) -> Result<T, Cannot> {
-    let caught = || panic::catch_unwind(AssertUnwindSafe(work));
+    let work = || caught(engine, work);
     thread::scope(|scope| {
-        let spawned = thread::Builder::new().name(engine.to_string()).stack_size(STACK).spawn_scoped(scope, caught);
+        let spawned = thread::Builder::new().name(engine.to_string()).stack_size(STACK).spawn_scoped(scope, work);
         match spawned {
-            Ok(thread) => match thread.join() {
-                Ok(Ok(result)) => result,
-                Ok(Err(panic)) | Err(panic) => Err(panicked(engine, &*panic)),
-            },
+            Ok(thread) => thread.join().unwrap_or_else(|panic| Err(panicked(engine, &*panic))),
             Err(error) => Err(Cannot::new(engine, error.to_string())),
         }
     })

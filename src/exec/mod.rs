@@ -6,6 +6,7 @@
 
 pub mod compare;
 mod data;
+mod demand;
 mod detach;
 pub mod exact;
 mod executor;

@@ -10,9 +10,10 @@ use serde::Serialize;
 
 use crate::exec::compare::{Difference, Tolerance, difference};
 use crate::exec::data::Data;
-use crate::exec::executor::{At, Executor};
+use crate::exec::demand;
+use crate::exec::executor::{At, Cannot, Executor};
 use crate::exec::sample::{self, Input, Sizes, Spread};
-use crate::ir::{ScopeId, Tensor};
+use crate::ir::{Int, ScopeId, Tensor};
 use crate::model::Model;
 use crate::ops::is_deterministic;
 use crate::rewrite::Exactness;
@@ -30,13 +31,18 @@ pub struct Plan {
     pub feeds: usize,
     /// No run is started when this much time has passed.
     pub budget: Duration,
+    /// No run is started that takes more bytes than this.
+    pub memory: u64,
 }
 
 impl Default for Plan {
     fn default() -> Plan {
-        Plan { seed: 0, sizes: BTreeMap::new(), data: None, feeds: 4, budget: Duration::from_secs(60) }
+        Plan { seed: 0, sizes: BTreeMap::new(), data: None, feeds: 4, budget: Duration::from_secs(60), memory: MEMORY }
     }
 }
+
+/// Bytes that a run may take, unless something else is said.
+pub const MEMORY: u64 = 4 << 30;
 
 /// Bytes that one made-up input may take.
 const MAX_INPUT: usize = 1 << 30;
@@ -116,6 +122,8 @@ pub struct Reference<'a> {
     runs: Vec<(Feed, Vec<Tensor>)>,
     notes: Vec<String>,
     plan: &'a Plan,
+    /// Whether the engine had something to remark on how it ran.
+    remarked: bool,
     seconds: f64,
 }
 
@@ -137,13 +145,15 @@ impl<'a> Reference<'a> {
     pub fn run(original: &'a Model, engine: &dyn Executor, plan: &'a Plan) -> Result<Reference<'a>, String> {
         let start = Instant::now();
         let inputs = sample::inputs(original)?;
-        let mut session = engine.load(original).map_err(|e| e.to_string())?;
+        let loaded = affordable(original, &[], engine, plan).and_then(|()| engine.load(original));
+        let mut session = loaded.map_err(|e| e.to_string())?;
         let mut reference = Reference {
             original,
             outputs: output_names(original),
             runs: Vec::new(),
             notes: Vec::new(),
             plan,
+            remarked: false,
             seconds: 0.0,
         };
         let rounds = rounds(&inputs, plan)?;
@@ -162,7 +172,9 @@ impl<'a> Reference<'a> {
                 if first_refusal.is_some() && start.elapsed() > plan.budget / 2 {
                     break;
                 }
-                match session.run(&feed.tensors) {
+                let outputs =
+                    affordable(original, &feed.tensors, engine, plan).and_then(|()| session.run(&feed.tensors));
+                match outputs.and_then(|outputs| declared(original, engine, outputs)) {
                     Ok(outputs) => {
                         if let Some((label, reason)) = first_refusal.take() {
                             reference.notes.push(format!("the original refuses {label}: {reason}"));
@@ -183,6 +195,7 @@ impl<'a> Reference<'a> {
             }
         }
         reference.notes.extend(session.remark().map(|r| format!("the original is {r}")));
+        reference.remarked = session.remark().is_some();
         reference.seconds = start.elapsed().as_secs_f64();
         if reference.runs.is_empty() {
             return Err(refusal.map_or_else(|| "there are no inputs to run it on".into(), |c| c.to_string()));
@@ -219,7 +232,8 @@ impl<'a> Reference<'a> {
                 return Verdict::Different(account);
             }
         };
-        let mut session = match engine.load(result) {
+        let loaded = affordable(result, &[], engine, self.plan).and_then(|()| engine.load(result));
+        let mut session = match loaded {
             Ok(session) => session,
             Err(cannot) => {
                 return Verdict::NotRun { reason: format!("the original runs; of the result, {cannot}") };
@@ -233,7 +247,9 @@ impl<'a> Reference<'a> {
                 account.notes.push(format!("{index} of {} runs compared: the time is up", self.runs.len()));
                 break;
             }
-            let outputs = match session.run(&feed.tensors) {
+            let outputs =
+                affordable(result, &feed.tensors, engine, self.plan).and_then(|()| session.run(&feed.tensors));
+            let outputs = match outputs {
                 Ok(outputs) => outputs,
                 Err(cannot) => {
                     failure = Some(format!("on {}, {cannot}", feed.label));
@@ -241,6 +257,11 @@ impl<'a> Reference<'a> {
                 }
             };
             account.runs.push(feed.label.clone());
+            // Run in two ways, even equal models round in two ways.
+            let tolerance = match session.remark().is_some() == self.remarked {
+                true => tolerance,
+                false => Tolerance::of(exactness.max(Exactness::Rounding), [&self.original.graph, &result.graph]),
+            };
             for (slot, name) in self.outputs.iter().enumerate() {
                 let (Some(a), Some(b)) = (expected.get(slot), outputs.get(places[slot])) else { continue };
                 let found = difference(name, a, b, tolerance);
@@ -288,6 +309,32 @@ impl<'a> Reference<'a> {
         }
         if missing.is_empty() { Ok(places) } else { Err(missing) }
     }
+}
+
+/// Whether a run has the memory that it takes, as far as that can be told.
+fn affordable(model: &Model, inputs: &[(String, Tensor)], engine: &dyn Executor, plan: &Plan) -> Result<(), Cannot> {
+    let bytes = demand::memory(model, inputs);
+    if bytes <= plan.memory.into() {
+        return Ok(());
+    }
+    let gib = |bytes: u128| bytes as f64 / (1u64 << 30) as f64;
+    let reason = format!("a run takes {:.1} GiB, and {:.1} GiB are allowed", gib(bytes), gib(plan.memory.into()));
+    Err(Cannot::new(engine.name(), reason))
+}
+
+/// The outputs, unless they are not what the model declares: it does not mean to be run on such inputs then, and what
+/// is optimized for its declared outputs need not do the same.
+fn declared(model: &Model, engine: &dyn Executor, outputs: Vec<Tensor>) -> Result<Vec<Tensor>, Cannot> {
+    for (output, tensor) in model.graph.scope(ScopeId::MAIN).outputs().iter().zip(&outputs) {
+        let Some(dims) = output.declared.shape().dims() else { continue };
+        let size = |(dim, &size): (&Int, &usize)| dim.known().is_none_or(|d| usize::try_from(d) == Ok(size));
+        if dims.len() != tensor.rank() || !dims.iter().zip(tensor.dims()).all(size) {
+            let dims: Vec<String> = dims.iter().map(Int::to_string).collect();
+            let declared = format!("output \"{}\" is {tensor}, but declared as [{}]", output.name, dims.join(","));
+            return Err(Cannot::new(engine.name(), declared));
+        }
+    }
+    Ok(outputs)
 }
 
 fn output_names(model: &Model) -> Vec<String> {
@@ -392,6 +439,13 @@ mod tests {
             "g (float[n,4] x) => (float[n,2,2] y) <int64[3] to = {1, 2, 2}> { y = Reshape(x, to) }",
         );
         assert!(matches!(verdict, Verdict::Fails { .. }), "{verdict:?}");
+    }
+
+    #[test]
+    fn inputs_that_contradict_the_declared_outputs_prove_nothing() {
+        let text = "g (float[1] x, int64[1] n) => (float[6] y) { y = Expand(x, n) }";
+        let Verdict::NotRun { reason } = verdict(text, text) else { panic!("run on sizes that are not meant") };
+        assert!(reason.ends_with("but declared as [6]"), "{reason}");
     }
 
     #[test]

@@ -199,6 +199,8 @@ impl Role {
                 Some(dims.iter().map(|d| d.known().unwrap_or(1)).min().unwrap_or(1))
             }
             (OpKind::OneHot, 0) => Some(call.known_ints(1).and_then(|d| d.first().copied()).unwrap_or(1)),
+            // A shift by the width is defined, but not everywhere.
+            (OpKind::BitShift, 1) => Some(8),
             (OpKind::Custom, 0) if call.node().op_name() == "EmbedLayerNormalization" => size(2, 0),
             (OpKind::Custom, 1) if call.node().op_name() == "EmbedLayerNormalization" => size(4, 0),
             _ => None,
@@ -210,6 +212,8 @@ impl Role {
         self.is_size |= matches!(
             (call.node().op, slot),
             (OpKind::Reshape | OpKind::Expand | OpKind::Tile | OpKind::TopK | OpKind::OneHot, 1)
+                // Not a size, but not 0 either.
+                | (OpKind::Div | OpKind::Mod, 1)
                 | (OpKind::Range, _)
                 | (OpKind::ConstantOfShape, 0)
                 | (OpKind::Resize, 3)

@@ -33,7 +33,8 @@ fn drop_unread_results(graph: &mut Graph) -> usize {
     let mut dropped = 0;
     for node in nodes {
         let count = graph.results(node).len();
-        let is_unread = |graph: &Graph, slot| graph.result(node, slot).is_none_or(|v| graph.value(v).users().is_empty());
+        let is_unread =
+            |graph: &Graph, slot| graph.result(node, slot).is_none_or(|v| graph.value(v).users().is_empty());
         if ops::side_results_stand_together(graph.node(node).op) && !(1..count).all(|slot| is_unread(graph, slot)) {
             continue;
         }

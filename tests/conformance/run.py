@@ -32,6 +32,7 @@ import tool
 import verdict
 import workers
 
+EXTRA = os.environ.get("EXTRA", "--no-check").split()
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 VERSIONS = (onnx.__version__, onnxruntime.__version__, 1)
 
@@ -108,7 +109,7 @@ def check(job):
     binary, case, timeout = job
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         optimized = pathlib.Path(folder) / "model.onnx"
-        failure = tool.run(binary, "optimize", case / "model.onnx", "-o", optimized, "--no-check", timeout=timeout).failure
+        failure = tool.run(binary, "optimize", case / "model.onnx", "-o", optimized, *EXTRA, timeout=timeout).failure
         if failure is None and not optimized.exists():
             failure = "error", "exit code 0 and no file written"
         if failure:

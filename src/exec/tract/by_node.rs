@@ -8,11 +8,12 @@ use rustc_hash::FxHashMap;
 use tract_onnx::Onnx;
 
 use super::{Loaded, NAME, in_order, knows, onnx, whole};
+use crate::exec::demand;
 use crate::exec::exact::{self, Unable};
-use crate::exec::executor::{At, Cannot};
+use crate::exec::executor::{At, Cannot, caught};
 use crate::ir::{Attr, DType, Graph, NodeId, OpKind, ScopeId, Tensor, Type, ValueId};
 use crate::model::{Model, OpsetImport};
-use crate::ops::{CallView, is_deterministic, schema};
+use crate::ops::{CallView, infer_node, is_deterministic, schema};
 
 /// Bytes that one tensor may take.
 const LIMIT: usize = 4 << 30;
@@ -23,8 +24,16 @@ const MAX_TURNS: usize = 100_000;
 /// Operands of at most this many elements are constants of a call: they may be sizes.
 const SMALL: usize = 64;
 
+/// What computes a call that both can.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum First {
+    Engine,
+    Kernels,
+}
+
 pub(super) struct ByNode {
     model: Model,
+    first: First,
     inputs: Vec<String>,
     defaults: Vec<(String, Tensor)>,
     schedule: Vec<NodeId>,
@@ -34,7 +43,7 @@ pub(super) struct ByNode {
 
 impl ByNode {
     /// Refuses models with nodes that neither tract nor a kernel computes.
-    pub(super) fn new(model: &Model) -> Result<ByNode, Cannot> {
+    pub(super) fn new(model: &Model, first: First) -> Result<ByNode, Cannot> {
         let graph = &model.graph;
         let onnx = onnx();
         for id in graph.nodes() {
@@ -69,13 +78,13 @@ impl ByNode {
         for (value, i) in last {
             spent[i].push(value);
         }
-        Ok(ByNode { inputs, defaults: defaults.collect(), schedule, spent, model: model.clone() })
+        Ok(ByNode { first, inputs, defaults: defaults.collect(), schedule, spent, model: model.clone() })
     }
 
     pub(super) fn run(&self, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>, Cannot> {
         let graph = &self.model.graph;
         let given = in_order(&self.inputs, inputs, &self.defaults)?;
-        let mut run = Run { graph, onnx: onnx(), values: FxHashMap::default() };
+        let mut run = Run { graph, first: self.first, onnx: onnx(), values: FxHashMap::default() };
         for (&value, tensor) in graph.scope(ScopeId::MAIN).inputs().iter().zip(given) {
             run.values.insert(value, tensor);
         }
@@ -91,6 +100,7 @@ impl ByNode {
 
 struct Run<'a> {
     graph: &'a Graph,
+    first: First,
     onnx: Onnx,
     values: FxHashMap<ValueId, Tensor>,
 }
@@ -184,19 +194,20 @@ impl Run<'_> {
     }
 
     fn call(&self, node: NodeId, operands: &[Option<Tensor>]) -> Result<Vec<Tensor>, Cannot> {
-        let in_engine = if knows(&self.onnx, self.graph, node) {
-            self.alone(node, operands)
-        } else {
-            Err(self.unfit(node, "it has no such operator"))
+        let by_kernel = || exact::evaluate(&CallView::new(self.graph, node), operands, LIMIT).map(|f| f.results);
+        let by_engine = || match knows(&self.onnx, self.graph, node) {
+            true => self.alone(node, operands),
+            false => Err(self.unfit(node, "it has no such operator")),
         };
-        let refused = match in_engine {
-            Ok(results) => return Ok(results),
-            Err(refused) => refused,
-        };
-        match exact::evaluate(&CallView::new(self.graph, node), operands, LIMIT) {
-            Ok(folded) => Ok(folded.results),
-            Err(Unable::NoKernel) => Err(refused),
-            Err(unable) => Err(self.unfit(node, &unable.to_string())),
+        match self.first {
+            // What the specification leaves open, the engine decides.
+            First::Kernels => by_kernel().or_else(|_| by_engine()),
+            First::Engine => by_engine().or_else(|refused| {
+                by_kernel().map_err(|unable| match unable {
+                    Unable::NoKernel => refused,
+                    _ => self.unfit(node, &unable.to_string()),
+                })
+            }),
         }
     }
 
@@ -224,6 +235,10 @@ impl Run<'_> {
         for (name, attr) in call.attrs() {
             graph.set_attr(copy, name.clone(), attr.clone());
         }
+        infer_node(&mut graph, copy);
+        if demand::of_call(&graph, copy) > LIMIT as u128 {
+            return Err(self.unfit(node, "it takes too much memory"));
+        }
         for slot in 0..count {
             let missing = || self.unfit(node, "a result is missing");
             let result = graph.result(copy, slot).ok_or_else(missing)?;
@@ -249,9 +264,11 @@ impl Run<'_> {
 }
 
 fn run_whole(model: &Model, given: &[(String, Tensor)]) -> Result<Vec<Tensor>, Cannot> {
-    let mut loaded: Loaded = whole(model)?;
-    let given = in_order(&loaded.inputs, given, &[])?;
-    loaded.run(&given)
+    caught(NAME, || {
+        let mut loaded: Loaded = whole(model)?;
+        let given = in_order(&loaded.inputs, given, &[])?;
+        loaded.run(&given)
+    })
 }
 
 /// Tensors of one type one after another along a new first axis.

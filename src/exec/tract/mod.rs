@@ -17,7 +17,7 @@ use tract_onnx::prelude::{Framework, InferenceFact, InferenceModel, IntoArcTenso
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_hir::prelude::{InferenceModelExt, TypedSimplePlan};
 
-use self::by_node::ByNode;
+use self::by_node::{ByNode, First};
 use self::tensors::{datum_type, from_tract, to_tract};
 use crate::exec::detach::{Detached, detach};
 use crate::exec::executor::{At, Cannot, Executor, Session, contained};
@@ -44,12 +44,32 @@ impl Executor for Tract {
                     Ok(Box::new(Either { whole: Some(loaded), model, by_node: None, remark: None }) as Box<dyn Session>)
                 }
                 Err(refused) => {
-                    let by_node = ByNode::new(&model)?;
+                    let by_node = ByNode::new(&model, First::Engine)?;
                     Ok(Box::new(Either { whole: None, model, by_node: Some(by_node), remark: Some(remark(&refused)) })
                         as Box<dyn Session>)
                 }
             }
         })
+    }
+
+    fn second_opinion(&self) -> Option<Box<dyn Executor>> {
+        Some(Box::new(Kernels))
+    }
+}
+
+/// Models run node by node, by the exact kernels where there is one and by tract where there is none.
+struct Kernels;
+
+impl Executor for Kernels {
+    fn name(&self) -> &'static str {
+        "exact kernels"
+    }
+
+    fn load(&self, model: &Model) -> Result<Box<dyn Session>, Cannot> {
+        let mut model = model.clone();
+        adapt::adapt(&mut model.graph);
+        let by_node = Some(ByNode::new(&model, First::Kernels)?);
+        Ok(Box::new(Either { whole: None, model, by_node, remark: None }))
     }
 }
 
@@ -97,7 +117,7 @@ impl Session for Either {
             Err(refused) => refused,
         };
         // What tract cannot plan ahead, it may still run one step at a time.
-        let Ok(by_node) = ByNode::new(&self.model) else { return Err(refused) };
+        let Ok(by_node) = ByNode::new(&self.model, First::Engine) else { return Err(refused) };
         let outputs = contained(NAME, || by_node.run(inputs))?;
         (self.whole, self.by_node, self.remark) = (None, Some(by_node), Some(remark(&refused)));
         Ok(outputs)
