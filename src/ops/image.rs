@@ -208,7 +208,7 @@ fn scaled(size: &Int, factor: f32) -> Option<Int> {
     if let Some(n) = size.known().filter(|n| (0..EXACT).contains(n)) {
         // A float32 times an integer below 2²⁴ is exact in float64; implementations multiply in either.
         let (wide, narrow) = ((n as f64 * f64::from(factor)).floor(), (n as f32 * factor).floor());
-        return (wide == f64::from(narrow) && wide < EXACT as f64).then(|| Int::from(wide as i64));
+        return (wide == f64::from(narrow) && wide < 2f64.powi(53)).then(|| Int::from(wide as i64));
     }
     // A factor `odd · 2ᵏ` of a few bits: the product is exact in float32 for any size below 2¹⁸.
     let over = f64::from(factor) * 256.0;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Optimizes every case of the conformance sets and holds the result against the stored outputs.
 
-    run.py --bin PATH [--sets node,simple,...] [--filter TEXT] [--limit N] [--jobs 2] [--json FILE]
+    run.py --bin PATH [--sets node,simple,...] [--filter TEXT] [--limit N] [--jobs 2] [--no-check] [--json FILE]
 
 pass     valid, same interface, same numbers as stored or as the original computes in the same engine
 wrong    runs, other numbers, shapes or types
@@ -32,7 +32,6 @@ import tool
 import verdict
 import workers
 
-EXTRA = os.environ.get("EXTRA", "--no-check").split()
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 VERSIONS = (onnx.__version__, onnxruntime.__version__, 1)
 
@@ -106,10 +105,10 @@ def judge(case, optimized):
 
 def check(job):
     """One case in a worker: optimize, then judge. Returns (category, why, nodes before, nodes after)."""
-    binary, case, timeout = job
+    binary, case, timeout, flags = job
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         optimized = pathlib.Path(folder) / "model.onnx"
-        failure = tool.run(binary, "optimize", case / "model.onnx", "-o", optimized, *EXTRA, timeout=timeout).failure
+        failure = tool.run(binary, "optimize", case / "model.onnx", "-o", optimized, *flags, timeout=timeout).failure
         if failure is None and not optimized.exists():
             failure = "error", "exit code 0 and no file written"
         if failure:
@@ -133,6 +132,7 @@ def main():
     args.add_argument("--limit", type=int, default=0, help="at most this many cases of a set, spread evenly")
     args.add_argument("--jobs", type=int, default=os.cpu_count())
     args.add_argument("--timeout", type=float, default=60, help="seconds for one optimize")
+    args.add_argument("--no-check", action="store_true", help="without the tool's own comparison, which takes longest")
     args.add_argument("--data", default=ROOT / "target/conformance", help="where the sets are generated")
     args.add_argument("--json", help="write every verdict here")
     args = args.parse_args()
@@ -142,9 +142,10 @@ def main():
 
     cases = generate.ensure(args.data, sets)
     jobs = []
+    flags = ["--no-check"] if args.no_check else []
     for name in sets:
         chosen = sample([c for c in cases[name] if args.filter in c.name], args.limit)
-        jobs += [(args.bin, case, args.timeout) for case in chosen]
+        jobs += [(args.bin, case, args.timeout, flags) for case in chosen]
     results = collections.defaultdict(dict)
     for job, result, why in workers.over(jobs, check, args.jobs, timeout=args.timeout + 120):
         case = job[1]
