@@ -4,6 +4,9 @@
 //! `W·x + b`, where one slice of `W` and one element of `b` belong to each output channel. So
 //! `k·(W·x + b) + s` is `(k·W)·x + (k·b + s)`, and `W·(k·x + s) + b` is `(W·k)·x + (b + W·s)`.
 
+mod chain;
+mod parallel;
+
 use crate::ir::OpKind::{self, Add, BatchNormalization, Conv, ConvTranspose, Gemm, InstanceNormalization, MatMul};
 use crate::ir::{Key, Tensor, ValueId};
 use crate::ops::CallView;
@@ -124,6 +127,11 @@ impl<'g> Linear<'g> {
         self.rank
     }
 
+    /// Elements of the weight.
+    pub fn taps(&self) -> usize {
+        self.weight.len()
+    }
+
     /// A constant that broadcasts against the result with one element per output channel (or one for all), neither
     /// widening it nor varying along another axis.
     pub fn per_channel(&self, constant: &Tensor) -> Option<Vec<f64>> {
@@ -240,19 +248,24 @@ impl<'g> Linear<'g> {
 
     /// The bias, plus what the weight makes of an operand that is `shift` everywhere.
     fn bias_with(&self, shift: &[f64]) -> Option<Vec<f64>> {
-        let op = self.call.node().op;
-        let (alpha, beta) = match op {
-            Gemm => (f64::from(ALPHA.of(self.call.node())), f64::from(BETA.of(self.call.node()))),
-            _ => (1.0, 1.0),
-        };
-        let mut bias = match self.bias {
-            Some(b) => per_channel(b, self.channels, Some(0), Some(2))?.into_iter().map(|b| beta * b).collect(),
-            None => vec![0.0; self.channels],
-        };
         // Any other MatMul would need an addition behind it in the place of the one before it.
-        if op == MatMul && (self.weight.rank() != 2 || self.call.rank(0) != Some(2)) {
+        if self.op() == MatMul && (self.weight.rank() != 2 || self.call.rank(0) != Some(2)) {
             return None;
         }
+        self.response(shift)
+    }
+
+    /// What is added per output channel; `None` where there is no bias.
+    fn offsets(&self) -> Option<Vec<f64>> {
+        let beta = if self.op() == Gemm { f64::from(BETA.of(self.call.node())) } else { 1.0 };
+        let bias = per_channel(self.bias?, self.channels, Some(0), Some(2))?;
+        Some(bias.into_iter().map(|b| beta * b).collect())
+    }
+
+    /// What the call makes of an operand that is `shift` everywhere, per output channel.
+    fn response(&self, shift: &[f64]) -> Option<Vec<f64>> {
+        let alpha = if self.op() == Gemm { f64::from(ALPHA.of(self.call.node())) } else { 1.0 };
+        let mut bias = self.offsets().unwrap_or_else(|| vec![0.0; self.channels]);
         for (i, w) in self.weight.reals()?.into_iter().enumerate() {
             let (output, input) = self.channels_of(i);
             *bias.get_mut(output)? += alpha * w * shift.get(input)?;

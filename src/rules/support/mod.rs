@@ -6,6 +6,7 @@ pub(super) mod broadcast;
 pub(super) mod elementwise;
 pub(super) mod layout;
 pub(super) mod linear;
+pub(super) mod matrix;
 pub(super) mod numbers;
 pub(super) mod pads;
 pub(super) mod parts;
