@@ -16,7 +16,7 @@ pub enum Attr {
     /// A string (any bytes).
     Str(Bytes),
     /// A tensor.
-    Tensor(Tensor),
+    Tensor(Box<Tensor>),
     /// A body: a graph that the node runs.
     Graph(ScopeId),
     /// Integers.
@@ -155,6 +155,6 @@ impl From<Vec<i64>> for Attr {
 
 impl From<Tensor> for Attr {
     fn from(t: Tensor) -> Attr {
-        Attr::Tensor(t)
+        Attr::Tensor(Box::new(t))
     }
 }

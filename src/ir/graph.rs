@@ -7,21 +7,23 @@
 
 use std::borrow::Cow;
 use std::collections::BinaryHeap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use crate::ir::{Attr, Int, OpKind, Tensor, Type};
+use crate::ir::{Attr, Carried, Int, OpKind, Tensor, Type};
 
 /// Names a node of one [`Graph`]. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub(super) u32);
 
 /// Names a value of one [`Graph`]. Never reused.
+///
+/// One more than the index, so that an absent value takes no more room than one that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ValueId(pub(super) u32);
+pub struct ValueId(NonZeroU32);
 
 /// Names the main graph or a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,19 +42,27 @@ impl NodeId {
 }
 
 impl ValueId {
+    pub(super) fn at(index: u32) -> ValueId {
+        ValueId(NonZeroU32::MIN.saturating_add(index))
+    }
+
+    fn number(self) -> u32 {
+        self.0.get() - 1
+    }
+
     /// A dense index, for side tables.
     pub fn index(self) -> usize {
-        self.0 as usize
+        self.number() as usize
     }
 
     /// The size of axis `index` of this value, where only a run can tell.
     pub fn measured(self, index: usize) -> Int {
-        Int::measured(self.0, u32::try_from(index).unwrap_or(u32::MAX))
+        Int::measured(self.number(), u32::try_from(index).unwrap_or(u32::MAX))
     }
 
     /// Element `index` of this value, where only a run can tell.
     pub fn element(self, index: usize) -> Int {
-        Int::element(self.0, u32::try_from(index).unwrap_or(u32::MAX))
+        Int::element(self.number(), u32::try_from(index).unwrap_or(u32::MAX))
     }
 }
 
@@ -66,10 +76,10 @@ pub struct Node {
     /// The file's name for the node; may be empty.
     pub name: Arc<str>,
     /// What else the file says of the node (documentation, metadata, device), in its own encoding.
-    pub carried: Bytes,
+    pub carried: Carried,
     pub(super) attrs: Vec<(Cow<'static, str>, Attr)>,
-    operands: SmallVec<[Option<Operand>; 4]>,
-    results: SmallVec<[Option<ValueId>; 2]>,
+    operands: SmallVec<[Option<Operand>; 3]>,
+    results: SmallVec<[Option<ValueId>; 4]>,
     scope: ScopeId,
     /// Where the node stood in the file; a node made by a rewrite stands where what it replaces stood.
     order: u32,
@@ -137,6 +147,14 @@ pub enum Origin {
     Constant,
 }
 
+/// An [`Origin`] in half the room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CompactOrigin {
+    Node(NodeId, u32),
+    Input,
+    Constant,
+}
+
 /// Who reads a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum User {
@@ -156,17 +174,21 @@ pub struct Value {
     /// The elements of a small integer tensor of rank 0 or 1, as far as shape arithmetic tells them.
     pub content: Option<Arc<[Int]>>,
     /// What else the file says of the value, in its own encoding.
-    pub carried: Bytes,
-    origin: Origin,
+    pub carried: Carried,
+    origin: CompactOrigin,
     scope: ScopeId,
-    constant: Option<Tensor>,
-    uses: Vec<User>,
+    constant: Option<Box<Tensor>>,
+    uses: SmallVec<[User; 1]>,
 }
 
 impl Value {
     /// Where the value comes from.
     pub fn origin(&self) -> Origin {
-        self.origin
+        match self.origin {
+            CompactOrigin::Node(node, slot) => Origin::Node(node, slot as usize),
+            CompactOrigin::Input => Origin::Input,
+            CompactOrigin::Constant => Origin::Constant,
+        }
     }
 
     /// The graph that the value is in.
@@ -177,16 +199,16 @@ impl Value {
     /// The tensor, for a value known before the run. `None` for an input with a default that callers may override.
     pub fn constant(&self) -> Option<&Tensor> {
         match self.origin {
-            Origin::Constant => self.constant.as_ref(),
-            Origin::Input | Origin::Node(..) => None,
+            CompactOrigin::Constant => self.constant.as_deref(),
+            CompactOrigin::Input | CompactOrigin::Node(..) => None,
         }
     }
 
     /// The tensor that an input takes when the caller gives none.
     pub fn default(&self) -> Option<&Tensor> {
         match self.origin {
-            Origin::Input => self.constant.as_ref(),
-            Origin::Constant | Origin::Node(..) => None,
+            CompactOrigin::Input => self.constant.as_deref(),
+            CompactOrigin::Constant | CompactOrigin::Node(..) => None,
         }
     }
 
@@ -204,7 +226,7 @@ pub struct Output {
     /// The type that the file declares.
     pub declared: Type,
     /// What else the file says of it, in its own encoding.
-    pub carried: Bytes,
+    pub carried: Carried,
     value: ValueId,
     place: u32,
 }
@@ -222,7 +244,7 @@ pub struct Scope {
     /// The file's name for the graph.
     pub name: Arc<str>,
     /// What else the file says of the graph, in its own encoding.
-    pub carried: Bytes,
+    pub carried: Carried,
     parent: Option<NodeId>,
     inputs: Vec<ValueId>,
     outputs: Vec<Output>,
@@ -341,7 +363,7 @@ impl Graph {
 
     /// The value that an [`Atom`](crate::ir::Atom) measures, while it is there.
     pub fn value_at(&self, index: u32) -> Option<ValueId> {
-        Some(ValueId(index)).filter(|&value| self.has_value(value))
+        Some(ValueId::at(index)).filter(|&value| self.has_value(value))
     }
 
     /// One more than the largest node index.
@@ -361,7 +383,7 @@ impl Graph {
 
     /// Every value, oldest first.
     pub fn values(&self) -> impl Iterator<Item = ValueId> {
-        self.values.iter().enumerate().filter(|(_, v)| v.is_some()).map(|(i, _)| ValueId(id(i)))
+        self.values.iter().enumerate().filter(|(_, v)| v.is_some()).map(|(i, _)| ValueId::at(id(i)))
     }
 
     /// The main graph and every body, outer before inner.
@@ -401,7 +423,7 @@ impl Graph {
 
     /// The node that makes `value`, and which of its results it is.
     pub fn producer(&self, value: ValueId) -> Option<(NodeId, usize)> {
-        match self.value(value).origin {
+        match self.value(value).origin() {
             Origin::Node(node, slot) => Some((node, slot)),
             Origin::Input | Origin::Constant => None,
         }
@@ -546,46 +568,53 @@ impl Graph {
         scope
     }
 
-    fn add_value(&mut self, scope: ScopeId, name: &str, ty: Type, origin: Origin, constant: Option<Tensor>) -> ValueId {
-        let value = ValueId(id(self.values.len()));
+    fn add_value(
+        &mut self,
+        scope: ScopeId,
+        name: Arc<str>,
+        ty: Type,
+        origin: CompactOrigin,
+        constant: Option<Tensor>,
+    ) -> ValueId {
+        let value = ValueId::at(id(self.values.len()));
         self.values.push(Some(Value {
-            name: name.into(),
+            name,
             ty,
             content: None,
-            carried: Bytes::new(),
+            carried: Carried::default(),
             origin,
             scope,
-            constant,
-            uses: Vec::new(),
+            constant: constant.map(Box::new),
+            uses: SmallVec::new(),
         }));
         value
     }
 
     /// An input, after the ones there are.
     pub fn add_input(&mut self, scope: ScopeId, name: &str, ty: Type) -> ValueId {
-        let value = self.add_value(scope, name, ty, Origin::Input, None);
+        let value = self.add_value(scope, name.into(), ty, CompactOrigin::Input, None);
         self.scope_mut(scope).inputs.push(value);
         value
     }
 
     /// Give an input the tensor that it takes when the caller passes none.
     pub fn set_default(&mut self, input: ValueId, default: Tensor) {
-        debug_assert!(self.value(input).origin == Origin::Input, "only inputs have defaults");
-        self.value_mut(input).constant = Some(default);
+        debug_assert!(self.value(input).origin == CompactOrigin::Input, "only inputs have defaults");
+        self.value_mut(input).constant = Some(Box::new(default));
     }
 
     /// A value known before the run.
     pub fn add_constant(&mut self, scope: ScopeId, name: &str, tensor: Tensor) -> ValueId {
         let ty = Type::tensor(tensor.dtype(), crate::ir::Shape::known(tensor.dims()));
-        self.add_value(scope, name, ty, Origin::Constant, Some(tensor))
+        self.add_value(scope, name.into(), ty, CompactOrigin::Constant, Some(tensor))
     }
 
     /// Other data for a constant. Everyone who reads it sees the new tensor.
     pub fn set_constant(&mut self, value: ValueId, tensor: Tensor) {
         let v = self.value_mut(value);
-        debug_assert!(v.origin == Origin::Constant, "only constants hold data");
+        debug_assert!(v.origin == CompactOrigin::Constant, "only constants hold data");
         v.ty = Type::tensor(tensor.dtype(), crate::ir::Shape::known(tensor.dims()));
-        v.constant = Some(tensor);
+        v.constant = Some(Box::new(tensor));
     }
 
     /// A call of `op` with `results` results, standing at `order` in the file.
@@ -601,8 +630,8 @@ impl Graph {
         self.nodes.push(Some(Node {
             op,
             custom: None,
-            name: "".into(),
-            carried: Bytes::new(),
+            name: Arc::default(),
+            carried: Carried::default(),
             attrs: Vec::new(),
             operands: SmallVec::new(),
             results: SmallVec::new(),
@@ -612,7 +641,7 @@ impl Graph {
         self.live_nodes += 1;
         self.scope_mut(scope).nodes.push(node);
         for slot in 0..results {
-            let value = self.add_value(scope, "", Type::Unknown, Origin::Node(node, slot), None);
+            let value = self.add_value(scope, Arc::default(), Type::Unknown, CompactOrigin::Node(node, id(slot)), None);
             self.node_mut(node).results.push(Some(value));
         }
         for (slot, operand) in operands.iter().enumerate() {
@@ -640,7 +669,11 @@ impl Graph {
         let attrs = &mut self.node_mut(node).attrs;
         match attrs.iter_mut().find(|(n, _)| *n == name) {
             Some((_, old)) => *old = attr,
-            None => attrs.push((name, attr)),
+            None => {
+                // Nodes have few attributes, and graphs many nodes.
+                attrs.reserve_exact(1);
+                attrs.push((name, attr));
+            }
         }
     }
 
@@ -694,7 +727,7 @@ impl Graph {
     pub fn add_output(&mut self, scope: ScopeId, name: &str, value: ValueId, declared: Type) {
         let index = self.scope(scope).outputs.len();
         let place = self.remember(value, User::Output(scope, index));
-        let output = Output { name: name.into(), declared, carried: Bytes::new(), value, place };
+        let output = Output { name: name.into(), declared, carried: Carried::default(), value, place };
         self.scope_mut(scope).outputs.push(output);
     }
 
@@ -740,7 +773,7 @@ impl Graph {
             return;
         }
         let ty = self.value(old).ty.clone();
-        let is_result = |v: &Value| matches!(v.origin, Origin::Node(..));
+        let is_result = |v: &Value| matches!(v.origin, CompactOrigin::Node(..));
         let named = is_result(self.value(old)) && self.value(new).name.is_empty();
         if named {
             let name = std::mem::take(&mut self.value_mut(old).name);
@@ -829,7 +862,7 @@ impl Graph {
         for v in &mut self.values {
             if let Some(v) = v
                 && v.scope == body
-                && v.origin != Origin::Input
+                && v.origin != CompactOrigin::Input
             {
                 v.scope = into;
             }
@@ -869,7 +902,7 @@ impl Graph {
     /// Remove `value` if it is a constant that nobody reads.
     pub fn prune_constant(&mut self, value: ValueId) {
         let v = self.value(value);
-        if v.origin == Origin::Constant && v.uses.is_empty() {
+        if v.origin == CompactOrigin::Constant && v.uses.is_empty() {
             self.values[value.index()] = None;
         }
     }
@@ -883,7 +916,7 @@ impl Graph {
             self.prune_dead(node, |_| {});
         }
         for v in &mut self.values {
-            if v.as_ref().is_some_and(|v| v.origin == Origin::Constant && v.uses.is_empty()) {
+            if v.as_ref().is_some_and(|v| v.origin == CompactOrigin::Constant && v.uses.is_empty()) {
                 *v = None;
             }
         }
@@ -896,5 +929,16 @@ impl Graph {
             }
         }
         before - self.live_nodes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_thousand_nodes_take_little_room() {
+        let sizes = [size_of::<Option<Node>>(), size_of::<Option<Value>>(), size_of::<(Cow<'static, str>, Attr)>()];
+        assert!(sizes.iter().all(|&size| size <= 128), "{sizes:?}");
     }
 }

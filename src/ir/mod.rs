@@ -1,6 +1,7 @@
 //! The graph: nodes, values, their types and constants. It knows no operator facts and no file format.
 
 mod attr;
+mod carried;
 mod graph;
 mod int;
 mod op;
@@ -10,6 +11,7 @@ mod verify;
 mod visit;
 
 pub use attr::{Attr, AttrValue, Key};
+pub use carried::Carried;
 pub use graph::{Graph, Node, NodeId, Origin, Output, Scope, ScopeId, User, Value, ValueId};
 pub use int::{Atom, Int};
 pub use op::OpKind;

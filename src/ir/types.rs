@@ -3,8 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::ir::Int;
 
 /// An element type. The discriminants are ONNX's `TensorProto.DataType` numbers.
@@ -276,7 +274,7 @@ pub enum Type {
     /// A value that may be absent.
     Optional(Arc<Type>),
     /// A map, sparse tensor or opaque type: the file's own encoding, carried through unread.
-    Carried(Bytes),
+    Carried(Arc<[u8]>),
 }
 
 impl Type {

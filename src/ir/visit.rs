@@ -19,7 +19,7 @@ impl Graph {
 
     /// The value at a point of the petgraph view.
     pub fn point_value(&self, point: usize) -> Option<ValueId> {
-        let value = ValueId(u32::try_from(point / 2).ok()?);
+        let value = ValueId::at(u32::try_from(point / 2).ok()?);
         (!point.is_multiple_of(2) && self.has_value(value)).then_some(value)
     }
 }

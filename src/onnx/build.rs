@@ -1,45 +1,56 @@
 //! The file's graph messages become the graph: names are resolved once, scope by scope, and then only label.
 
 mod attributes;
+mod nodes;
 
-use std::borrow::Cow;
+pub(super) use nodes::Nodes;
+
 use std::sync::Arc;
 
 use prost::Message;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::carried;
 use super::error::Fault;
 use super::external::Folder;
 use super::mapped::Files;
 use super::proto::attribute_proto::AttributeType;
-use super::proto::{AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto};
+use super::proto::{AttributeProto, GraphProto, SparseTensorProto, TensorProto, ValueInfoProto};
 use super::read::{Defaults, ReadOptions};
+use super::tally::Tally;
 use super::tensor::{self, Spelling};
 use super::types::{self, DimNames};
-use super::{carried, names};
 use crate::ir::{Attr, DType, Graph, NodeId, OpKind, Origin, ScopeId, Tensor, ValueId};
-use crate::ops::schema::{self, ParamKind};
 
 /// Bodies within bodies beyond this are refused.
 const MAX_DEPTH: usize = 64;
 
 /// What of the model a graph is built with.
-pub(super) struct Builder<'a> {
-    pub(super) graph: Graph,
+pub(super) struct Source<'a> {
     /// The opset of the default domain.
-    opset: u32,
-    ir_version: i64,
-    options: &'a ReadOptions,
+    pub(super) opset: u32,
+    pub(super) ir_version: i64,
+    pub(super) options: &'a ReadOptions,
     /// Functions of the model that stand in the default domain, which hide operators of that name.
-    hidden: FxHashSet<String>,
-    folder: &'a mut Folder,
-    files: &'a mut Files,
+    pub(super) hidden: FxHashSet<String>,
+    pub(super) folder: &'a mut Folder,
+    pub(super) files: &'a mut Files,
+}
+
+/// A graph on its way from messages.
+pub(super) struct Builder<'a> {
+    source: Source<'a>,
+    pub(super) graph: Graph,
     levels: Vec<Level>,
     customs: FxHashMap<(String, String), Arc<(String, String)>>,
     /// Every node so far comes after what it reads.
     in_order: bool,
     /// Element types that the file spells as lists of numbers.
     pub(super) numbers: Vec<DType>,
+    /// Nodes by operator, as the file spells them.
+    pub(super) ops: Tally,
+    /// Whether every message that was decoded here would encode to as many bytes.
+    pub(super) is_whole: bool,
 }
 
 /// One graph being built and the names that it defines.
@@ -53,32 +64,22 @@ struct Level {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(
-        opset: u32,
-        ir_version: i64,
-        options: &'a ReadOptions,
-        hidden: FxHashSet<String>,
-        folder: &'a mut Folder,
-        files: &'a mut Files,
-    ) -> Builder<'a> {
+    pub(super) fn new(source: Source<'a>) -> Builder<'a> {
         Builder {
+            source,
             graph: Graph::default(),
-            opset,
-            ir_version,
-            options,
-            hidden,
-            folder,
-            files,
             levels: Vec::new(),
             customs: FxHashMap::default(),
             in_order: true,
             numbers: Vec::new(),
+            ops: Tally::default(),
+            is_whole: true,
         }
     }
 
     /// Build the main graph with everything in it.
-    pub(super) fn main(&mut self, proto: GraphProto) -> Result<(), Fault> {
-        self.scope(proto, ScopeId::MAIN)?;
+    pub(super) fn main(&mut self, proto: GraphProto, nodes: Nodes) -> Result<(), Fault> {
+        self.scope(proto, nodes, ScopeId::MAIN)?;
         if self.in_order {
             return Ok(());
         }
@@ -93,30 +94,19 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn scope(&mut self, mut proto: GraphProto, scope: ScopeId) -> Result<(), Fault> {
+    fn scope(&mut self, mut proto: GraphProto, nodes: Nodes, scope: ScopeId) -> Result<(), Fault> {
         if self.levels.len() >= MAX_DEPTH {
             return Err(Fault::TooDeep(MAX_DEPTH));
         }
         let outer = self.here();
         self.levels.push(Level { scope, names: FxHashMap::default(), current: 0, at: outer });
-        let nodes = std::mem::take(&mut proto.node);
         let initializers = std::mem::take(&mut proto.initializer);
         let sparse = std::mem::take(&mut proto.sparse_initializer);
         self.graph.scope_mut(scope).name = proto.name().into();
         self.graph.scope_mut(scope).carried = carried::graph(&proto, &initializers);
 
         self.inputs_and_initializers(&proto.input, initializers, sparse)?;
-        let infos: FxHashMap<&str, &ValueInfoProto> = proto.value_info.iter().map(|i| (i.name(), i)).collect();
-        let mut made = Vec::with_capacity(nodes.len());
-        for (order, node) in nodes.into_iter().enumerate() {
-            let order = u32::try_from(order).unwrap_or(u32::MAX);
-            if let Some((id, node)) = self.results(node, order, &infos)? {
-                made.push((id, node));
-            }
-        }
-        for (id, node) in made {
-            self.connect(id, node)?;
-        }
+        self.nodes(nodes, std::mem::take(&mut proto.value_info))?;
         for output in &proto.output {
             self.output(output, scope)?;
         }
@@ -144,9 +134,11 @@ impl<'a> Builder<'a> {
         if self.levels.len() == 1 { DimNames::Shared } else { DimNames::Local }
     }
 
-    fn define(&mut self, name: &str, value: ValueId, at: impl FnOnce() -> String) -> Result<(), Fault> {
-        if self.level().names.insert(name.into(), value).is_some() {
-            return Err(Fault::Redefined { at: self.at(&at()), value: name.into() });
+    /// Make the name of `value` one that operands can say.
+    fn define(&mut self, value: ValueId, at: impl FnOnce() -> String) -> Result<(), Fault> {
+        let name = Arc::clone(&self.graph.value(value).name);
+        if self.level().names.insert(Arc::clone(&name), value).is_some() {
+            return Err(Fault::Redefined { at: self.at(&at()), value: name.to_string() });
         }
         Ok(())
     }
@@ -164,7 +156,7 @@ impl<'a> Builder<'a> {
             .map(|t| t.name())
             .chain(sparse.iter().filter_map(|s| s.values.as_ref()).map(|v| v.name()))
             .collect();
-        let overridable = match self.options.defaults {
+        let overridable = match self.source.options.defaults {
             Defaults::Meant => {
                 let listed: FxHashSet<&str> = inputs.iter().map(|i| i.name()).collect();
                 !given.is_subset(&listed)
@@ -172,7 +164,7 @@ impl<'a> Builder<'a> {
             Defaults::Overridable => true,
             Defaults::Frozen => false,
         };
-        let frozen = self.ir_version < 4 || (!overridable && scope == ScopeId::MAIN);
+        let frozen = self.source.ir_version < 4 || (!overridable && scope == ScopeId::MAIN);
         for info in inputs {
             if info.name().is_empty() {
                 return Err(Fault::Unnamed { at: self.at("a graph input") });
@@ -182,7 +174,7 @@ impl<'a> Builder<'a> {
             }
             let input = self.graph.add_input(scope, info.name(), crate::ir::Type::Unknown);
             self.describe(input, info);
-            self.define(info.name(), input, || "a graph input".into())?;
+            self.define(input, || "a graph input".into())?;
         }
         drop(given);
         for tensor in initializers {
@@ -230,7 +222,7 @@ impl<'a> Builder<'a> {
         }
         let value = self.graph.add_constant(scope, &name, tensor);
         self.graph.value_mut(value).carried = remarks;
-        self.define(&name, value, || "an initializer".into())
+        self.define(value, || "an initializer".into())
     }
 
     fn sparse_initializer(&mut self, mut proto: SparseTensorProto) -> Result<(), Fault> {
@@ -258,15 +250,14 @@ impl<'a> Builder<'a> {
         self.graph.set_attr(node, key, Attr::Carried(attribute.encode_to_vec().into()));
         if let Some(value) = self.graph.result(node, 0) {
             self.graph.value_mut(value).name = name.into();
-            self.define(name, value, || "an initializer".into())?;
+            self.define(value, || "an initializer".into())?;
         }
         Ok(())
     }
 
     fn attach(&mut self, proto: &mut TensorProto) -> Result<(), Fault> {
-        self.folder
-            .attach(proto, self.files)
-            .map_err(|fault| Fault::External { tensor: proto.name().to_string(), fault })
+        let Source { folder, files, .. } = &mut self.source;
+        folder.attach(proto, files).map_err(|fault| Fault::External { tensor: proto.name().to_string(), fault })
     }
 
     fn tensor(&mut self, mut proto: TensorProto, at: &str) -> Result<Tensor, Fault> {
@@ -282,104 +273,10 @@ impl<'a> Builder<'a> {
         Ok(tensor)
     }
 
-    /// The node with its results, not yet its operands. `None` when it is a constant, which is no node here.
-    fn results(
-        &mut self,
-        mut node: NodeProto,
-        order: u32,
-        infos: &FxHashMap<&str, &ValueInfoProto>,
-    ) -> Result<Option<(NodeId, NodeProto)>, Fault> {
-        let scope = self.level().scope;
-        let op = self.op(&node);
-        if op == OpKind::Constant
-            && let Some(tensor) = self.constant(&mut node)?
-        {
-            let name = std::mem::take(&mut node.output[0]);
-            let value = self.graph.add_constant(scope, &name, tensor);
-            self.define(&name, value, || names::node(&node))?;
-            return Ok(None);
-        }
-        let id = self.graph.add_node(scope, op, &[], node.output.len(), order);
-        let n = self.graph.node_mut(id);
-        n.name = node.name().into();
-        n.carried = carried::node(&node, op);
-        if op == OpKind::Custom {
-            let key = (names::domain(node.domain()).to_string(), node.op_type().to_string());
-            let custom = self.customs.entry(key).or_insert_with_key(|key| Arc::new(key.clone()));
-            self.graph.node_mut(id).custom = Some(Arc::clone(custom));
-        }
-        for (slot, name) in node.output.iter().enumerate() {
-            let Some(value) = self.graph.result(id, slot) else { continue };
-            if name.is_empty() {
-                continue;
-            }
-            self.graph.value_mut(value).name = name.as_str().into();
-            if let Some(info) = infos.get(name.as_str()) {
-                self.describe(value, info);
-            }
-            self.define(name, value, || names::node(&node))?;
-        }
-        // How many results a variadic operator has is part of what it computes, so those keep their place.
-        let spec = schema::lookup("", op.name(), self.opset);
-        let counted = |slot| spec.and_then(|s| s.output(slot)).is_some_and(|p| p.kind == ParamKind::Variadic);
-        for slot in (0..node.output.len()).rev().filter(|&slot| node.output[slot].is_empty() && !counted(slot)) {
-            self.graph.drop_result(id, slot);
-        }
-        Ok(Some((id, node)))
-    }
-
-    /// Which operator a node calls: one of the table if the model's opset has it under this name.
-    fn op(&self, node: &NodeProto) -> OpKind {
-        let plain = names::domain(node.domain()).is_empty()
-            && node.overload().is_empty()
-            && !self.hidden.contains(node.op_type())
-            && schema::lookup("", node.op_type(), self.opset).is_some_and(|s| !s.deprecated);
-        if plain { OpKind::from_name(node.op_type()).unwrap_or(OpKind::Custom) } else { OpKind::Custom }
-    }
-
-    /// Give a node its operands, attributes and bodies.
-    fn connect(&mut self, id: NodeId, node: NodeProto) -> Result<(), Fault> {
-        let at = self.at(&names::node(&node));
-        let current = self.graph.node(id).order();
-        let level = self.level();
-        (level.current, level.at) = (current, at);
-        for (slot, name) in node.input.iter().enumerate() {
-            let value = if name.is_empty() { None } else { Some(self.resolve(name)?) };
-            self.graph.set_operand(id, slot, value);
-        }
-        let spec = schema::newest(self.graph.node(id).domain(), node.op_type());
-        for attribute in node.attribute {
-            let name = match spec.and_then(|s| s.attr(attribute.name())) {
-                Some(known) => Cow::Borrowed(known.name),
-                None => Cow::Owned(attribute.name().to_string()),
-            };
-            let trouble = |what| Fault::Attribute { at: self.here(), attribute: name.to_string(), what };
-            if name.is_empty() {
-                return Err(trouble("has no name"));
-            }
-            if self.graph.node(id).attr(&name).is_some() {
-                return Err(trouble("stands twice"));
-            }
-            let attr = self.attribute(id, attribute)?;
-            self.graph.set_attr(id, name, attr);
-        }
-        Ok(())
-    }
-
-    fn resolve(&mut self, name: &str) -> Result<ValueId, Fault> {
-        let found = self.levels.iter().rev().find_map(|l| l.names.get(name).map(|&v| (v, l.current)));
-        let (value, current) = found.ok_or_else(|| Fault::Undefined { at: self.here(), value: name.to_string() })?;
-        if let Some((producer, _)) = self.graph.producer(value)
-            && self.graph.node(producer).order() >= current
-        {
-            self.in_order = false;
-        }
-        Ok(value)
-    }
-
-    fn body(&mut self, node: NodeId, proto: GraphProto) -> Result<ScopeId, Fault> {
+    fn body(&mut self, node: NodeId, mut proto: GraphProto) -> Result<ScopeId, Fault> {
         let scope = self.graph.add_body(node, proto.name());
-        self.scope(proto, scope)?;
+        let nodes = Nodes::Decoded(std::mem::take(&mut proto.node));
+        self.scope(proto, nodes, scope)?;
         Ok(scope)
     }
 

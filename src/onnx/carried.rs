@@ -3,13 +3,15 @@
 //! Each function here takes the parts that are held out of a message and encodes the rest; the writer decodes the
 //! rest and puts the parts back in.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use prost::Message;
 
 use super::names;
 use super::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto};
 use super::types;
-use crate::ir::{OpKind, Type};
+use crate::ir::{Carried, OpKind, Type};
 
 /// Of a model whose graph has been taken out: all but the IR version. The imports stay for how they spell their
 /// domains.
@@ -18,7 +20,7 @@ pub(super) fn model(model: &ModelProto) -> Bytes {
 }
 
 /// Of a graph: documentation, metadata, quantization annotations and the tensors that these name.
-pub(super) fn graph(graph: &GraphProto, initializers: &[TensorProto]) -> Bytes {
+pub(super) fn graph(graph: &GraphProto, initializers: &[TensorProto]) -> Carried {
     let parameters: Vec<&str> = graph
         .quantization_annotation
         .iter()
@@ -38,7 +40,7 @@ pub(super) fn graph(graph: &GraphProto, initializers: &[TensorProto]) -> Bytes {
 }
 
 /// Of a node: documentation, metadata, devices, overload, remarks on attributes, and how it spells its domain.
-pub(super) fn node(node: &NodeProto, op: OpKind) -> Bytes {
+pub(super) fn node(node: &NodeProto, op: OpKind) -> Carried {
     let remarks = node.attribute.iter().filter(|a| a.doc_string.is_some());
     let rest = NodeProto {
         name: node.name.clone().filter(String::is_empty),
@@ -61,10 +63,10 @@ pub(super) fn node(node: &NodeProto, op: OpKind) -> Bytes {
 
 /// Of a value: documentation, metadata, and the type where the graph holds less of it than the file says. Never
 /// empty, so that it also tells which values the file describes.
-pub(super) fn value(info: &ValueInfoProto, ty: &Type) -> Bytes {
+pub(super) fn value(info: &ValueInfoProto, ty: &Type) -> Carried {
     let lossless = info.r#type == types::write(ty);
     if lossless && info.doc_string.is_none() && info.metadata_props.is_empty() {
-        return Bytes::from_static(MENTIONED);
+        return MENTIONED.clone();
     }
     let rest = ValueInfoProto {
         name: Some(String::new()),
@@ -76,12 +78,12 @@ pub(super) fn value(info: &ValueInfoProto, ty: &Type) -> Bytes {
 }
 
 /// The encoding of a description that says nothing but that there is one: an empty name.
-const MENTIONED: &[u8] = &[0x0a, 0x00];
+static MENTIONED: LazyLock<Carried> = LazyLock::new(|| Bytes::from_static(&[0x0a, 0x00]).into());
 
 /// Of an initializer: documentation and metadata.
-pub(super) fn tensor(tensor: &TensorProto) -> Bytes {
+pub(super) fn tensor(tensor: &TensorProto) -> Carried {
     if tensor.doc_string.is_none() && tensor.metadata_props.is_empty() {
-        return Bytes::new();
+        return Carried::default();
     }
     let rest = TensorProto {
         doc_string: tensor.doc_string.clone(),

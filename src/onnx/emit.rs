@@ -15,7 +15,7 @@ use super::spelling::{self, Operand, Words};
 use super::tensor::{self, Spelling};
 use super::types::{self, DimNames};
 use super::{carried, names};
-use crate::ir::{Attr, DType, Data, Graph, NodeId, OpKind, Origin, ScopeId, Tensor, Type, ValueId};
+use crate::ir::{Attr, Carried, DType, Data, Graph, NodeId, OpKind, Origin, ScopeId, Tensor, Type, ValueId};
 use crate::model::Model;
 use crate::ops::schema;
 
@@ -113,7 +113,7 @@ struct Emitter<'a> {
 impl Emitter<'_> {
     fn scope(&mut self, scope: ScopeId) -> Result<GraphProto, WriteError> {
         let s = self.graph.scope(scope);
-        let mut proto: GraphProto = decode(&s.carried, || format!("graph \"{}\"", s.name))?;
+        let mut proto: GraphProto = decode(&s.carried.bytes(), || format!("graph \"{}\"", s.name))?;
         if !s.name.is_empty() {
             proto.name = Some(s.name.to_string());
         }
@@ -176,11 +176,11 @@ impl Emitter<'_> {
         &self,
         name: &str,
         ty: &Type,
-        rest: &Bytes,
+        rest: &Carried,
         value: ValueId,
         scope: ScopeId,
     ) -> Result<ValueInfoProto, WriteError> {
-        let mut info: ValueInfoProto = decode(rest, || format!("value \"{name}\""))?;
+        let mut info: ValueInfoProto = decode(&rest.bytes(), || format!("value \"{name}\""))?;
         let names = if scope == ScopeId::MAIN { DimNames::Shared } else { DimNames::Local };
         info.r#type = carried::type_of(info.r#type.take(), ty, |proto| types::read(proto, value, names));
         info.name = Some(name.to_string());
@@ -205,7 +205,7 @@ impl Emitter<'_> {
         }
         let mut made = self.tensor(tensor, name);
         if !v.carried.is_empty() {
-            let rest: TensorProto = decode(&v.carried, || format!("initializer \"{name}\""))?;
+            let rest: TensorProto = decode(&v.carried.bytes(), || format!("initializer \"{name}\""))?;
             (made.doc_string, made.metadata_props) = (rest.doc_string, rest.metadata_props);
         }
         proto.initializer.push(made);
@@ -273,7 +273,7 @@ impl Emitter<'_> {
 
     fn node(&mut self, id: NodeId) -> Result<NodeProto, WriteError> {
         let node = self.graph.node(id);
-        let mut proto: NodeProto = decode(&node.carried, || format!("node \"{}\"", self.graph.label(id)))?;
+        let mut proto: NodeProto = decode(&node.carried.bytes(), || format!("node \"{}\"", self.graph.label(id)))?;
         let remarks = std::mem::take(&mut proto.attribute);
         let Some(words) = self.words[id.index()].take() else { return Ok(proto) };
         for operand in words.operands {

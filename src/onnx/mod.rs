@@ -20,6 +20,7 @@ pub(crate) mod proto;
 mod read;
 mod recognize;
 mod sink;
+mod sparing;
 mod spelling;
 mod tally;
 pub(crate) mod tensor;

@@ -3,15 +3,14 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use prost::Message;
 use rustc_hash::FxHashSet;
 
-use super::build::Builder;
+use super::build::{Builder, Nodes, Source};
 use super::error::{Fault, ReadError};
 use super::external::Folder;
 use super::mapped::{self, Files};
-use super::proto::ModelProto;
-use super::{carried, functions, names, recognize, spelling, tally};
+use super::sparing::{self, Decoded};
+use super::{carried, functions, names, recognize, spelling};
 use crate::model::{Model, OpsetImport};
 use crate::ops::schema;
 
@@ -88,32 +87,39 @@ fn parse(bytes: Bytes, mut folder: Folder, mut files: Files, options: &ReadOptio
     if let Some(fault) = recognize::before(&bytes) {
         return Err(fault);
     }
-    let mut proto = ModelProto::decode(bytes.clone()).map_err(|error| recognize::after(&bytes, &error))?;
-    let mut notes = Vec::new();
-    if proto.encoded_len() != size {
-        notes.extend(recognize::unknown_fields(&bytes));
-    }
+    let decoded = sparing::decode(&bytes).map_err(|error| recognize::after(&bytes, &error))?;
+    let Decoded { model: mut proto, rest, is_whole } = decoded;
     if proto.graph.is_none() {
         return Err(Fault::NoGraph);
     }
+    let mut notes = Vec::new();
     if options.functions == Functions::Inlined {
         notes.extend(functions::inline(&mut proto)?);
     }
-    let Some(graph) = proto.graph.take() else { return Err(Fault::NoGraph) };
+    let Some(mut graph) = proto.graph.take() else { return Err(Fault::NoGraph) };
     let ir_version = proto.ir_version();
     let opset_imports: Vec<OpsetImport> = proto
         .opset_import
         .iter()
         .map(|i| OpsetImport { domain: i.domain().to_string(), version: i.version() })
         .collect();
-    let ops = tally::ops(&graph);
     let carried = carried::model(&proto);
-    let mut model = Model { ir_version, opset_imports, carried, notes, ops, ..Model::default() };
-    let opset = opset_of(&model, &graph.node)?;
+    let mut model = Model { ir_version, opset_imports, carried, ..Model::default() };
+    let nodes = match std::mem::take(&mut graph.node) {
+        nodes if nodes.is_empty() => Nodes::Encoded(rest),
+        nodes => Nodes::Decoded(nodes),
+    };
+    let opset = opset_of(&model, &nodes)?;
     let hidden: FxHashSet<String> =
         proto.functions.iter().filter(|f| names::domain(f.domain()).is_empty()).map(|f| f.name().to_string()).collect();
-    let mut builder = Builder::new(opset, ir_version, options, hidden, &mut folder, &mut files);
-    builder.main(graph)?;
+    let mut builder =
+        Builder::new(Source { opset, ir_version, options, hidden, folder: &mut folder, files: &mut files });
+    builder.main(graph, nodes)?;
+    if !is_whole || !builder.is_whole {
+        model.notes.extend(recognize::unknown_fields(&bytes));
+    }
+    model.notes.append(&mut notes);
+    model.ops = std::mem::take(&mut builder.ops).by_name();
     model.numbers = std::mem::take(&mut builder.numbers);
     model.graph = builder.graph;
     spelling::upgrade(&mut model.graph, opset);
@@ -123,13 +129,13 @@ fn parse(bytes: Bytes, mut folder: Folder, mut files: Files, options: &ReadOptio
 }
 
 /// The version of the default domain that the nodes follow.
-fn opset_of(model: &Model, nodes: &[super::proto::NodeProto]) -> Result<u32, Fault> {
+fn opset_of(model: &Model, nodes: &Nodes) -> Result<u32, Fault> {
     let newest = i64::from(schema::NEWEST_OPSET);
     let import = model.opset_imports.iter().find(|i| names::domain(&i.domain).is_empty());
     let Some(import) = import else {
         // Before IR version 3 there were no imports, and one opset.
-        let uses = nodes.iter().any(|n| names::domain(n.domain()).is_empty());
-        return if model.ir_version >= 3 && uses { Err(Fault::NoImport) } else { Ok(1) };
+        let uses = model.ir_version >= 3 && nodes.any(|n| names::domain(n.domain()).is_empty())?;
+        return if uses { Err(Fault::NoImport) } else { Ok(1) };
     };
     match u32::try_from(import.version) {
         Ok(version) if version >= 1 && import.version <= newest => Ok(version),

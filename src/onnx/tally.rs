@@ -3,22 +3,42 @@
 use std::collections::BTreeMap;
 
 use super::names;
-use super::proto::GraphProto;
+use super::proto::{GraphProto, NodeProto};
 
-/// Nodes by operator, bodies included. Operators outside ai.onnx are counted under `domain.name`.
-pub(super) fn ops(graph: &GraphProto) -> BTreeMap<String, usize> {
-    // Keyed by the file's own strings first: a file has many nodes and few operators.
-    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    let mut waiting = vec![graph];
-    while let Some(graph) = waiting.pop() {
-        for node in &graph.node {
-            *counts.entry((names::domain(node.domain()), node.op_type())).or_default() += 1;
-            for attribute in &node.attribute {
-                waiting.extend(&attribute.g);
-                waiting.extend(&attribute.graphs);
-            }
+/// How many nodes call each operator, by domain and name.
+#[derive(Default)]
+pub(super) struct Tally(BTreeMap<String, BTreeMap<String, usize>>);
+
+impl Tally {
+    /// Count a node with those in its bodies.
+    pub(super) fn add(&mut self, node: &NodeProto) {
+        let mut waiting = vec![node];
+        while let Some(node) = waiting.pop() {
+            self.count(names::domain(node.domain()), node.op_type());
+            let bodies = node.attribute.iter().flat_map(|a| a.g.iter().chain(&a.graphs));
+            waiting.extend(bodies.flat_map(|body| &body.node));
         }
     }
-    let name = |domain: &str, op: &str| if domain.is_empty() { op.into() } else { format!("{domain}.{op}") };
-    counts.into_iter().map(|((domain, op), n)| (name(domain, op), n)).collect()
+
+    fn count(&mut self, domain: &str, op: &str) {
+        // A file has many nodes and few operators: only the first of each makes strings.
+        match self.0.get_mut(domain).and_then(|ops| ops.get_mut(op)) {
+            Some(count) => *count += 1,
+            None => *self.0.entry(domain.into()).or_default().entry(op.into()).or_default() += 1,
+        }
+    }
+
+    /// The counts. Operators outside ai.onnx are counted under `domain.name`.
+    pub(super) fn by_name(self) -> BTreeMap<String, usize> {
+        let name = |domain: &str, op: String| if domain.is_empty() { op } else { format!("{domain}.{op}") };
+        let counts = self.0.into_iter();
+        counts.flat_map(|(domain, ops)| ops.into_iter().map(move |(op, n)| (name(&domain, op), n))).collect()
+    }
+}
+
+/// Nodes of a graph by operator, bodies included.
+pub(super) fn ops(graph: &GraphProto) -> BTreeMap<String, usize> {
+    let mut tally = Tally::default();
+    graph.node.iter().for_each(|node| tally.add(node));
+    tally.by_name()
 }

@@ -80,7 +80,7 @@ fn shape(proto: Option<&TensorShapeProto>, of: Option<ValueId>, names: DimNames)
 pub(super) fn write(ty: &Type) -> Option<TypeProto> {
     let kind = match ty {
         Type::Unknown => return None,
-        Type::Carried(bytes) => return TypeProto::decode(bytes.clone()).ok(),
+        Type::Carried(bytes) => return TypeProto::decode(&bytes[..]).ok(),
         Type::Tensor { dtype, shape } => Kind::TensorType(type_proto::Tensor {
             elem_type: dtype.map(DType::code),
             shape: shape.dims().map(|dims| TensorShapeProto { dim: dims.iter().map(dim).collect() }),

@@ -243,7 +243,7 @@ fn repeated(content: &[Int], len: &Int) -> Option<Vec<Int>> {
 
 fn constant_of_shape(call: &mut Infer<'_>) -> Outcome {
     let value = match call.node().attr("value") {
-        Some(Attr::Tensor(t)) => Some(t),
+        Some(Attr::Tensor(t)) => Some(&**t),
         _ => None,
     };
     let dtype = value.map_or(DType::F32, crate::ir::Tensor::dtype);
@@ -492,7 +492,7 @@ mod tests {
         assert_eq!(infer(Expand, "float[3] int64[4]", &[]), "float[?,?,?,3]");
         assert_eq!(infer(Expand, "float[3] int64=[-1]", &[]), "float[..]");
         assert_eq!(infer(Expand, "int64:[n] int64=[3]", &[]), "int64:[n,n,n]");
-        let seven = ("value", Attr::Tensor(Tensor::vector(&[7])));
+        let seven = ("value", Attr::from(Tensor::vector(&[7])));
         assert_eq!(infer(ConstantOfShape, "int64=[3]", &[seven]), "int64:[7,7,7]");
         assert_eq!(infer(ConstantOfShape, "int64:[b,4]", &[]), "float[b,4]");
         assert_eq!(infer(ConstantOfShape, "int64=[-4]", &[]), "float[..]");

@@ -27,7 +27,7 @@ pub(super) fn mark(graph: &mut Graph) {
         for index in 0..graph.scope(at).outputs().len() {
             let output = &graph.scope(at).outputs()[index];
             let ty = shown(&graph.value(output.value()).ty);
-            let mut info = ValueInfoProto::decode(output.carried.clone()).unwrap_or_default();
+            let mut info = ValueInfoProto::decode(output.carried.bytes()).unwrap_or_default();
             info.doc_string = ty;
             graph.output_mut(at, index).carried = info.encode_to_vec().into();
         }
@@ -48,7 +48,7 @@ fn scope(graph: &mut Graph, at: ScopeId, known: &mut [Option<Type>]) {
             let v = graph.value_mut(value);
             let inferred = v.ty.clone();
             v.ty.refine(&known);
-            let mut info = ValueInfoProto::decode(v.carried.clone()).unwrap_or_default();
+            let mut info = ValueInfoProto::decode(v.carried.bytes()).unwrap_or_default();
             info.name = Some(String::new());
             info.doc_string = shown(&v.ty);
             info.metadata_props = Vec::new();
@@ -91,6 +91,6 @@ fn shown(ty: &Type) -> Option<String> {
         }
         Type::Sequence(inner) => format!("seq({})", shown(inner).unwrap_or_else(|| "?".into())),
         Type::Optional(inner) => format!("optional({})", shown(inner).unwrap_or_else(|| "?".into())),
-        Type::Carried(bytes) => print::ty(&TypeProto::decode(bytes.clone()).ok()?)?,
+        Type::Carried(bytes) => print::ty(&TypeProto::decode(&bytes[..]).ok()?)?,
     })
 }

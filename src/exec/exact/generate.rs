@@ -16,7 +16,7 @@ pub(super) fn constant(args: &Args<'_>) -> Result<Folded, Unable> {
         return Err(Unable::malformed("a constant has exactly one value"));
     };
     Ok(match (name.as_ref(), value) {
-        ("value", Attr::Tensor(t)) => t.clone(),
+        ("value", Attr::Tensor(t)) => Tensor::clone(t),
         ("value_int", Attr::Int(i)) => Tensor::scalar(*i),
         ("value_ints", Attr::Ints(i)) => Tensor::vector(i),
         ("value_float", Attr::Float(f)) => Tensor::f32s(&[], &[*f]).map_err(malformed)?,

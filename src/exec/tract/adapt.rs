@@ -25,7 +25,7 @@ fn spell_default_value(graph: &mut Graph, node: NodeId) {
     if graph.node(node).attr("value").is_none()
         && let Ok(zero) = Tensor::f32s(&[1], &[0.0])
     {
-        graph.set_attr(node, "value", Attr::Tensor(zero));
+        graph.set_attr(node, "value", zero.into());
     }
 }
 

@@ -69,7 +69,7 @@ impl Builder<'_> {
             AttributeType::Tensor => match proto.t.take() {
                 Some(tensor) if !tensor::is_carried(&tensor) => {
                     let at = self.here();
-                    Attr::Tensor(self.tensor(tensor, &at)?)
+                    self.tensor(tensor, &at)?.into()
                 }
                 tensor => {
                     proto.t = tensor;
