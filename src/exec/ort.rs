@@ -10,7 +10,7 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{DynValue, Tensor as Value, TensorElementType, ValueType};
 
 use crate::exec::executor::{Cannot, Executor, Session, contained};
-use crate::ir::{DType, ScopeId, Tensor};
+use crate::ir::{DType, ScopeId, Tensor, Type};
 use crate::model::Model;
 use crate::onnx::{IrVersion, WriteOptions};
 
@@ -76,6 +76,14 @@ impl Executor for Ort {
     }
 
     fn load(&self, model: &Model) -> Result<Box<dyn Session>, Cannot> {
+        // The binding ends the process where it is asked for an optional that holds nothing.
+        let graph = &model.graph;
+        for output in graph.scope(ScopeId::MAIN).outputs() {
+            let types = [&output.declared, &graph.value(output.value()).ty];
+            if types.iter().any(|ty| !matches!(ty, Type::Tensor { .. } | Type::Unknown)) {
+                return Err(Cannot::new(NAME, format!("output \"{}\" is no tensor", output.name)));
+            }
+        }
         contained(NAME, || {
             let level = match self.level {
                 Level::AsWritten => GraphOptimizationLevel::Disable,
@@ -212,6 +220,16 @@ mod tests {
     fn a_missing_library_is_said() {
         let cannot = Ort::load("/no/such/libonnxruntime.so", Level::AsWritten).unwrap_err();
         assert!(cannot.reason.starts_with("no onnxruntime: failed to load from `/no/such/"), "{cannot}");
+    }
+
+    #[test]
+    fn outputs_that_are_no_tensors_are_refused() {
+        let Some(path) = std::env::var_os("ORT_DYLIB_PATH") else { return };
+        let engine = Ort::load(path, Level::AsWritten).unwrap();
+        let text = r#"<ir_version: 8, opset_import: ["" : 17]>
+            g (float[2] x) => (seq(float[2]) y) { y = SequenceConstruct(x) }"#;
+        let Err(cannot) = engine.load(&parse(text).unwrap()) else { panic!("it is not refused") };
+        assert_eq!(cannot.reason, "output \"y\" is no tensor");
     }
 
     /// Runs where the environment names a library.

@@ -51,6 +51,8 @@ pub(super) struct Builder<'a> {
     pub(super) ops: Tally,
     /// Whether every message that was decoded here would encode to as many bytes.
     pub(super) is_whole: bool,
+    /// Inputs with a default that are taken for constants, though the IR version lets callers give them.
+    pub(super) frozen: usize,
 }
 
 /// One graph being built and the names that it defines.
@@ -74,6 +76,7 @@ impl<'a> Builder<'a> {
             numbers: Vec::new(),
             ops: Tally::default(),
             is_whole: true,
+            frozen: 0,
         }
     }
 
@@ -170,6 +173,7 @@ impl<'a> Builder<'a> {
                 return Err(Fault::Unnamed { at: self.at("a graph input") });
             }
             if frozen && given.contains(info.name()) {
+                self.frozen += usize::from(self.source.ir_version >= 4);
                 continue;
             }
             let input = self.graph.add_input(scope, info.name(), crate::ir::Type::Unknown);

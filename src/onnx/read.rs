@@ -118,6 +118,13 @@ fn parse(bytes: Bytes, mut folder: Folder, mut files: Files, options: &ReadOptio
     if !is_whole || !builder.is_whole {
         model.notes.extend(recognize::unknown_fields(&bytes));
     }
+    if builder.frozen > 0 && options.defaults == Defaults::Meant {
+        let what = match builder.frozen {
+            1 => "an input with a default is a constant".to_string(),
+            n => format!("{n} inputs with a default are constants"),
+        };
+        model.notes.push(format!("{what}, as the file lists every weight as an input; --keep-defaults keeps them"));
+    }
     model.notes.append(&mut notes);
     model.ops = std::mem::take(&mut builder.ops).by_name();
     model.numbers = std::mem::take(&mut builder.numbers);

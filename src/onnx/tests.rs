@@ -131,6 +131,15 @@ fn a_default_stays_overridable_unless_frozen() {
     let frozen = Model::from_bytes(proto.encode_to_vec(), &options).unwrap();
     assert_eq!(frozen.graph.scope(ScopeId::MAIN).inputs().len(), 1);
 
+    assert_eq!(frozen.notes, [] as [&str; 0], "that was asked for");
+    let meant = read(&proto);
+    assert_eq!(meant.graph.scope(ScopeId::MAIN).inputs().len(), 1);
+    assert!(
+        meant.notes[0].starts_with("an input with a default is a constant, as the file lists"),
+        "{:?}",
+        meant.notes
+    );
+
     let old = ModelProto { ir_version: Some(3), ..proto };
     let old = read(&old);
     assert_eq!(old.graph.scope(ScopeId::MAIN).inputs().len(), 1, "before IR version 4 a default is a constant");
