@@ -1,7 +1,7 @@
 //! Damaged files: every fixture with bytes changed, cut or doubled is a model or an error, never a panic, and what can
-//! be read is optimized, written and read again.
+//! be read is optimized, written and read again. So is what no exporter would write: the texts in `fixtures/bad`.
 //!
-//! The same two properties that the fuzz targets in `tests/fuzz` look for, over a fixed, seeded set of damages.
+//! The same properties that the fuzz targets in `tests/fuzz` look for, over a fixed, seeded set of damages.
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use onnx_slim::model::Model;
 use onnx_slim::passes::Context;
 use onnx_slim::passes::pipeline::{self, Silent};
 use onnx_slim::rewrite::{Fuel, Growth};
+use onnx_slim::text;
 
 /// Damages per file.
 const DAMAGES: u64 = 150;
@@ -28,6 +29,25 @@ fn damaged_models_are_models_or_errors() {
         }
     }
     assert!(read > 100, "nearly every damage made the file unreadable, so little was tested: {read}");
+}
+
+#[test]
+fn what_no_exporter_writes_is_optimized_or_left_alone() {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/bad"));
+    let texts: Vec<PathBuf> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|e| e == "onnxtxt"))
+        .collect();
+    assert!(!texts.is_empty(), "the fixtures are gone");
+    for path in texts {
+        let text = std::fs::read_to_string(&path).expect("a fixture can be read");
+        let model = text::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        text::print(&model);
+        optimize(model, &path, 0);
+    }
 }
 
 fn optimize(mut model: Model, file: &Path, seed: u64) {

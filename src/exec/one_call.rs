@@ -72,6 +72,10 @@ pub fn fold_with_engine(
     if !is_trusted(call.node().op) {
         return Err(cannot("it is not trusted with the operator"));
     }
+    // Engines walk the other axes of a tensor without elements, and there may be any number of places on them.
+    if operands.iter().flatten().any(|t| t.len() == 0) {
+        return Err(cannot("an operand has no elements"));
+    }
     let (model, expected) = alone(call, operands).ok_or_else(|| cannot("its result types are not known"))?;
     let bytes = expected.iter().try_fold(0usize, |sum, (dtype, dims)| {
         let n = dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d))?;

@@ -15,6 +15,7 @@ pub use carried::Carried;
 pub use graph::{Graph, Node, NodeId, Origin, Output, Scope, ScopeId, User, Value, ValueId};
 pub use int::{Atom, Int};
 pub use op::OpKind;
+pub(crate) use tensor::count;
 pub use tensor::{Data, Dims, Element, Tensor, TensorError};
 pub use types::{DType, Shape, Type};
 pub use verify::{Defect, verify};

@@ -58,7 +58,7 @@ pub enum TensorError {
 }
 
 /// The number of elements that `dims` span; `None` on overflow.
-fn count(dims: &[usize]) -> Option<usize> {
+pub(crate) fn count(dims: &[usize]) -> Option<usize> {
     // A zero anywhere means no elements, even beside sizes whose product overflows.
     if dims.contains(&0) {
         return Some(0);
@@ -190,7 +190,7 @@ impl Tensor {
     }
 
     /// Larger splats are never spelled out in memory.
-    pub const MAX_SPELLED: usize = 1 << 27;
+    pub const MAX_SPELLED: usize = 1 << 24;
 
     fn is_spellable(&self) -> bool {
         match &self.data {
@@ -321,7 +321,10 @@ impl Tensor {
         if *self.dims.get(axis)? != k.len() {
             return None;
         }
-        let inner: usize = self.dims[axis + 1..].iter().product();
+        if self.len() == 0 {
+            return Some(self.clone());
+        }
+        let inner = count(&self.dims[axis + 1..])?;
         if let (Data::Splat(e), true) = (&self.data, k.windows(2).all(|w| w[0] == w[1])) {
             let mut out = Vec::new();
             push_rounded(&mut out, self.dtype, real(self.dtype, e)? * k.first()?).ok()?;

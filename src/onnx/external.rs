@@ -10,7 +10,7 @@ use super::error::ExternalFault;
 use super::mapped::Files;
 use super::proto::TensorProto;
 use super::proto::tensor_proto::DataLocation;
-use crate::ir::DType;
+use crate::ir::{DType, count};
 
 /// The folder of a model, with the data files opened so far.
 pub(super) struct Folder {
@@ -101,7 +101,8 @@ impl Folder {
 /// Bytes that type and dimensions ask for.
 fn needed(tensor: &TensorProto) -> Option<u64> {
     let dtype = DType::from_code(tensor.data_type())?;
-    let count = tensor.dims.iter().try_fold(1usize, |n, d| n.checked_mul(usize::try_from(*d).ok()?))?;
+    let dims: Vec<usize> = tensor.dims.iter().map(|&d| usize::try_from(d).ok()).collect::<Option<_>>()?;
+    let count = count(&dims)?;
     u64::try_from(dtype.byte_len(count)?).ok()
 }
 

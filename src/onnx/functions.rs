@@ -68,7 +68,7 @@ pub(super) fn inline(model: &mut ModelProto) -> Result<Vec<String>, Fault> {
     if plans.iter().any(|p| p.inlined) {
         let mut names = Names::default();
         names.note_graph(graph);
-        let mut inliner = Inliner { functions: &functions, table: &table, plans: &plans, names, made: 0 };
+        let mut inliner = Inliner { functions: &functions, table: &table, plans: &plans, names, made: 0, bytes: 0 };
         inliner.graph(graph)?;
     }
 
@@ -172,6 +172,19 @@ impl Planner<'_> {
     }
 }
 
+/// What the names of a function or a body become, and those around it.
+#[derive(Default)]
+struct Renames<'a> {
+    here: FxHashMap<&'a str, String>,
+    outer: Option<&'a Renames<'a>>,
+}
+
+impl Renames<'_> {
+    fn get(&self, name: &str) -> Option<&String> {
+        std::iter::successors(Some(self), |names| names.outer).find_map(|names| names.here.get(name))
+    }
+}
+
 struct Inliner<'a> {
     functions: &'a [FunctionProto],
     table: &'a FxHashMap<Id, usize>,
@@ -179,6 +192,9 @@ struct Inliner<'a> {
     names: Names,
     /// Nodes made so far. Bodies that are passed as attributes may be used many times, which no plan tells.
     made: usize,
+    /// Bytes of these nodes, but for those of tensors, which they share: names get longer, and attributes may be
+    /// passed to many nodes.
+    bytes: usize,
 }
 
 impl Inliner<'_> {
@@ -247,11 +263,9 @@ impl Inliner<'_> {
                 }
             }
         }
+        let map = Renames { here: map, outer: None };
         for body in &function.node {
-            let node = self.instance(body, &map, &prefix, Some((function, call)));
-            if self.made > MAX_NODES {
-                return Err(Fault::FunctionsTooLarge(display(&id_of_function(function))));
-            }
+            let node = self.instance(body, &map, &prefix, Some((function, call)))?;
             self.node(node, out)?;
         }
         for (formal, actual) in copies {
@@ -271,11 +285,10 @@ impl Inliner<'_> {
     fn instance(
         &mut self,
         node: &NodeProto,
-        map: &FxHashMap<&str, String>,
+        map: &Renames<'_>,
         prefix: &str,
         binding: Option<(&FunctionProto, &NodeProto)>,
-    ) -> NodeProto {
-        self.made += 1;
+    ) -> Result<NodeProto, Fault> {
         let rename = |name: &String| map.get(name.as_str()).unwrap_or(name).clone();
         let mut made = NodeProto {
             input: node.input.iter().map(rename).collect(),
@@ -292,36 +305,40 @@ impl Inliner<'_> {
             if reference.is_empty() || binding.is_none() {
                 let body = |g: &GraphProto, this: &mut Self| this.body(g, map, prefix, binding);
                 made.attribute.push(AttributeProto {
-                    g: attribute.g.as_ref().map(|g| body(g, self)),
-                    graphs: attribute.graphs.iter().map(|g| body(g, self)).collect(),
+                    g: attribute.g.as_ref().map(|g| body(g, self)).transpose()?,
+                    graphs: attribute.graphs.iter().map(|g| body(g, self)).collect::<Result<_, _>>()?,
                     ..attribute.clone_without_graphs()
                 });
             } else if let Some(value) = binding.and_then(|(f, call)| resolve(f, call, reference)) {
-                let none = FxHashMap::default();
+                let none = Renames::default();
                 made.attribute.push(AttributeProto {
                     name: attribute.name.clone(),
                     doc_string: attribute.doc_string.clone(),
-                    g: value.g.as_ref().map(|g| self.body(g, &none, prefix, None)),
-                    graphs: value.graphs.iter().map(|g| self.body(g, &none, prefix, None)).collect(),
+                    g: value.g.as_ref().map(|g| self.body(g, &none, prefix, None)).transpose()?,
+                    graphs: value.graphs.iter().map(|g| self.body(g, &none, prefix, None)).collect::<Result<_, _>>()?,
                     ..value.clone_without_graphs()
                 });
             }
         }
-        made
+        self.made += 1;
+        self.bytes = self.bytes.saturating_add(own_bytes(&made));
+        if self.made > MAX_NODES || self.bytes > MAX_BYTES {
+            let function = binding.map_or_else(|| prefix.to_string(), |(f, _)| display(&id_of_function(f)));
+            return Err(Fault::FunctionsTooLarge(function));
+        }
+        Ok(made)
     }
 
     /// A copy of a body in which every name that it defines is fresh.
     fn body(
         &mut self,
         graph: &GraphProto,
-        outer: &FxHashMap<&str, String>,
+        outer: &Renames<'_>,
         prefix: &str,
         binding: Option<(&FunctionProto, &NodeProto)>,
-    ) -> GraphProto {
-        let mut map = outer.clone();
-        for name in names::defined(graph) {
-            map.insert(name, self.names.fresh(prefix, name));
-        }
+    ) -> Result<GraphProto, Fault> {
+        let here = names::defined(graph).map(|name| (name, self.names.fresh(prefix, name))).collect();
+        let map = Renames { here, outer: Some(outer) };
         let rename = |name: &Option<String>| name.as_ref().map(|n| map.get(n.as_str()).unwrap_or(n).clone());
         let mut made = graph.clone_without_nodes();
         for info in made.input.iter_mut().chain(&mut made.output).chain(&mut made.value_info) {
@@ -341,9 +358,17 @@ impl Inliner<'_> {
                 entry.value = rename(&entry.value);
             }
         }
-        made.node = graph.node.iter().map(|node| self.instance(node, &map, prefix, binding)).collect();
-        made
+        made.node =
+            graph.node.iter().map(|node| self.instance(node, &map, prefix, binding)).collect::<Result<_, _>>()?;
+        Ok(made)
     }
+}
+
+/// Bytes that a copy of the node takes of its own: packed tensors are shared.
+fn own_bytes(node: &NodeProto) -> usize {
+    let tensors = node.attribute.iter().flat_map(|a| a.t.iter().chain(&a.tensors));
+    let shared: usize = tensors.filter_map(|t| t.raw_data.as_ref()).map(|raw| raw.len()).sum();
+    node.encoded_len().saturating_sub(shared)
 }
 
 /// The value that a reference to attribute `name` of the function has in this call.

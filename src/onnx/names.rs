@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::proto::{GraphProto, NodeProto};
 
@@ -31,14 +31,18 @@ pub(super) fn defined(graph: &GraphProto) -> impl Iterator<Item = &str> {
 
 /// A set of taken names.
 #[derive(Default)]
-pub(super) struct Names(FxHashSet<Arc<str>>);
+pub(super) struct Names {
+    taken: FxHashSet<Arc<str>>,
+    /// The next number behind a name that is taken: a function may be called any number of times.
+    next: FxHashMap<String, u32>,
+}
 
 impl Names {
     /// Take every name of the graph and its bodies.
     pub(super) fn note_graph(&mut self, graph: &GraphProto) {
-        self.0.extend(defined(graph).map(Arc::from));
+        self.taken.extend(defined(graph).map(Arc::from));
         for node in &graph.node {
-            self.0.insert(node.name().into());
+            self.taken.insert(node.name().into());
             for attribute in &node.attribute {
                 for body in attribute.g.iter().chain(&attribute.graphs) {
                     self.note_graph(body);
@@ -49,12 +53,38 @@ impl Names {
 
     /// `name` if it is free, else `prefix/name`, numbered when that is taken too.
     pub(super) fn fresh(&mut self, prefix: &str, name: &str) -> String {
-        let mut candidate = name.to_string();
-        let mut n = 0u32;
-        while !self.0.insert(candidate.as_str().into()) {
-            candidate = if n == 0 { format!("{prefix}/{name}") } else { format!("{prefix}/{name}_{n}") };
-            n += 1;
+        if self.taken.insert(name.into()) {
+            return name.to_string();
         }
-        candidate
+        let stem = format!("{prefix}/{name}");
+        if self.taken.insert(stem.as_str().into()) {
+            return stem;
+        }
+        let mut n = self.next.get(&stem).copied().unwrap_or(1);
+        loop {
+            let candidate = format!("{stem}_{n}");
+            n = n.saturating_add(1);
+            if self.taken.insert(candidate.as_str().into()) {
+                self.next.insert(stem, n);
+                return candidate;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn taken_names_are_numbered_in_order() {
+        let mut names = Names::default();
+        let made: Vec<String> = (0..4).map(|_| names.fresh("f", "x")).collect();
+        assert_eq!(made, ["x", "f/x", "f/x_1", "f/x_2"]);
+        names.taken.insert("f/x_3".into());
+        assert_eq!(names.fresh("f", "x"), "f/x_4");
+        // Looking for a free number does not begin at 1 each time: that would take hours here.
+        let last = (0..200_000).map(|_| names.fresh("f", "x")).last();
+        assert_eq!(last.as_deref(), Some("f/x_200004"));
     }
 }

@@ -164,7 +164,9 @@ fn slice_bounds(call: &CallView<'_>) -> Vec<(usize, Tensor)> {
         let count = call.dims(1).or_else(|| call.dims(2))?.first()?.known()?;
         let axes: Vec<i64> = match call.operand(3) {
             Some(_) => call.known_ints(3)?,
-            None => (0..count).collect(),
+            // A slice has at most as many bounds as its operand has axes, whatever size they are declared with.
+            None if usize::try_from(count).is_ok_and(|count| count <= dims.len()) => (0..count).collect(),
+            None => return None,
         };
         let forward = match call.operand(4) {
             Some(_) => call.known_ints(4)?.iter().all(|&s| s > 0),

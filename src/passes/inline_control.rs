@@ -35,7 +35,7 @@ impl Pass for InlineControl {
                 OpKind::Scan => plan_scan(graph, node),
                 _ => continue,
             };
-            let Some(plan) = plan else { continue };
+            let Some(plan) = plan.filter(|plan| gives_every_result(graph, plan)) else { continue };
             if !cx.fuel.spend(plan.name, || graph.label(node)) {
                 break;
             }
@@ -71,6 +71,15 @@ enum Outcome {
     Body(usize),
     /// Output `index` of the body with an axis of size one put in.
     Unsqueezed(usize, i64),
+}
+
+/// Whether the body has an output for everything that it should give. A body that lacks one could not be taken out.
+fn gives_every_result(graph: &Graph, plan: &Plan) -> bool {
+    let outputs = plan.body.map_or(0, |body| graph.scope(body).outputs().len());
+    plan.results.iter().all(|outcome| match outcome {
+        Outcome::Value(_) => true,
+        Outcome::Body(i) | Outcome::Unsqueezed(i, _) => *i < outputs,
+    })
 }
 
 fn body_of(graph: &Graph, node: NodeId, attr: &str) -> Option<ScopeId> {

@@ -83,6 +83,7 @@ pub fn apply(graph: &mut Graph, rules: &[&Rule], settings: Settings<'_>) -> Resu
                     }
                     match commit(graph, node, &touched, replacement, settings, rule.name(), &mut queue) {
                         Ok(()) => {}
+                        Err(Refused::NothingReadsIt) => continue,
                         Err(Refused::OtherType) => {
                             let why =
                                 Skip::Unsuitable("the model contradicts itself: the result would be of another type");
@@ -186,6 +187,8 @@ fn check_opset(replacement: &Replacement, settings: Settings<'_>) -> Result<(), 
 
 /// Why a replacement was not wired in.
 enum Refused {
+    /// What is read of the root is none of the results that are replaced.
+    NothingReadsIt,
     /// A result would change its type.
     OtherType,
     /// The new constants are larger than those that die, by more than the run allows.
@@ -211,6 +214,11 @@ fn commit(
         let Some(new) = made.value(graph, &expr) else { continue };
         pairs.push((old, new));
     }
+    // A node that is read for other results only would stay, and match again.
+    if !graph.is_dead(root) && pairs.iter().all(|&(old, _)| graph.value(old).users().is_empty()) {
+        made.discard(graph);
+        return Err(Refused::NothingReadsIt);
+    }
     let same_types = pairs.iter().all(|&(old, new)| may_stand_for(&graph.value(new).ty, &graph.value(old).ty));
     let added: usize = made.constants.iter().filter_map(|&c| graph.constant(c)).map(Tensor::stored_bytes).sum();
     let refused = if !same_types {
@@ -221,14 +229,7 @@ fn commit(
         None
     };
     if let Some(refused) = refused {
-        for node in made.nodes.into_iter().rev() {
-            graph.prune_dead(node, |_| {});
-        }
-        for constant in made.constants {
-            if graph.has_value(constant) {
-                graph.prune_constant(constant);
-            }
-        }
+        made.discard(graph);
         return Err(refused);
     }
     let paid = settings.fuel.spend(rule, || graph.label(root));
@@ -323,6 +324,18 @@ struct Made {
 }
 
 impl Made {
+    /// Take out again what nobody reads.
+    fn discard(self, graph: &mut Graph) {
+        for node in self.nodes.into_iter().rev() {
+            graph.prune_dead(node, |_| {});
+        }
+        for constant in self.constants {
+            if graph.has_value(constant) {
+                graph.prune_constant(constant);
+            }
+        }
+    }
+
     fn value(&mut self, graph: &mut Graph, expr: &Expr) -> Option<ValueId> {
         match expr {
             Expr::Value(value) => Some(*value),

@@ -17,8 +17,10 @@ pub fn rule() -> Rule {
         let joined = operands(&concat).ok_or(Skip::NotThis)?;
         let sizes: Vec<Option<i64>> = joined.iter().map(|&v| size(&concat, v, along).and_then(|s| s.known())).collect();
         // Positions from the front need the sizes before them, positions from the back those behind.
-        let before = |i: usize| sizes[..i].iter().copied().sum::<Option<i64>>();
-        let behind = |i: usize| sizes[i..].iter().copied().sum::<Option<i64>>();
+        let front = running(sizes.iter().copied());
+        let mut back = running(sizes.iter().rev().copied());
+        back.reverse();
+        let (before, behind) = (|i: usize| front[i], |i: usize| back[i]);
         let starts_at =
             |i: usize| before(i) == Some(cut.start) || cut.start < 0 && behind(i) == cut.start.checked_neg();
         let ends_at = |i: usize| {
@@ -32,4 +34,27 @@ pub fn rule() -> Rule {
         Ok(joined[part])
     })
     .even_if_shared()
+}
+
+/// The sum of the sizes before each position, and of all; `None` from where one is not known or the sum overflows.
+fn running(sizes: impl Iterator<Item = Option<i64>>) -> Vec<Option<i64>> {
+    let mut sum = Some(0i64);
+    let mut sums = vec![sum];
+    sums.extend(sizes.map(|size| {
+        sum = sum.zip(size).and_then(|(sum, size)| sum.checked_add(size));
+        sum
+    }));
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::running;
+
+    #[test]
+    fn sums_end_where_they_are_not_known() {
+        assert_eq!(running([Some(2), Some(3)].into_iter()), [Some(0), Some(2), Some(5)]);
+        assert_eq!(running([Some(2), None, Some(3)].into_iter()), [Some(0), Some(2), None, None]);
+        assert_eq!(running([Some(i64::MAX), Some(1), Some(1)].into_iter()), [Some(0), Some(i64::MAX), None, None]);
+    }
 }

@@ -60,13 +60,14 @@ fn slot_of(split: &CallView<'_>, axis: usize, start: i64, end: i64) -> Option<us
     if split.node().op != Split || parts::axis(split)? != axis {
         return None;
     }
-    let mut at = 0;
+    let mut at = 0i64;
     for slot in 0..split.graph().results(split.id()).len() {
         let size = split.result_dims(slot)?.get(axis)?.known()?;
-        if (at, at + size) == (start, end) {
+        let next = at.checked_add(size)?;
+        if (at, next) == (start, end) {
             return Some(slot);
         }
-        at += size;
+        at = next;
     }
     None
 }

@@ -22,7 +22,7 @@ pub(super) fn tensor(name: &str, dtype: DType, dims: &[usize]) -> TensorProto {
         dims: dims.iter().map(|&d| i64::try_from(d).unwrap_or(i64::MAX)).collect(),
         ..TensorProto::default()
     };
-    let count = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(0);
+    let count = crate::ir::count(dims).unwrap_or(0);
     let mut random = Random(xxh3_64(name.as_bytes()));
     let positive = name.contains("var") || name.contains("scale");
     let uniform = [("zeros", 0.0), ("ones", 1.0)].into_iter().find(|(prefix, _)| name.starts_with(prefix));

@@ -6,7 +6,7 @@
 
 use rustc_hash::FxHashSet;
 
-use crate::ir::DType;
+use crate::ir::{DType, count};
 use crate::onnx::proto::{
     AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, SparseTensorProto,
     StringStringEntryProto, TensorProto, TypeProto, ValueInfoProto, type_proto,
@@ -450,7 +450,7 @@ impl<'t> Parser<'t> {
     /// The type and, where a tensor must have them, the sizes.
     pub(super) fn filled(&mut self, at: usize, ty: &TypeProto, name: &str) -> Parsed<TensorProto> {
         let (dtype, dims) = self.tensor_type(at, ty)?;
-        let count = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        let count = count(&dims);
         // A string, the only element without a fixed length, counts as a header and a few letters.
         let size = count.and_then(|n| if dtype == DType::String { n.checked_mul(40) } else { dtype.byte_len(n) });
         let Some(left) = size.and_then(|size| self.fillable.checked_sub(size)) else {

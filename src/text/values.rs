@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::ir::DType;
+use crate::ir::{DType, count};
 use crate::onnx::proto::attribute_proto::AttributeType;
 use crate::onnx::proto::tensor_proto::DataLocation;
 use crate::onnx::proto::tensor_shape_proto::{Dimension, dimension};
@@ -198,7 +198,7 @@ impl Parser<'_> {
         let mut elements = Elements { dtype, bytes: Vec::new(), strings: Vec::new(), count: 0 };
         self.list('}', |p| p.element(&mut elements))?;
         let found = if matches!(dtype, DType::C64 | DType::C128) { elements.count / 2 } else { elements.count };
-        let wanted = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        let wanted = count(&dims);
         if found == 0 && wanted != Some(0) {
             return self.filled(at, ty, name);
         }

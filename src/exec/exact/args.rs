@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use crate::exec::exact::Unable;
+pub(super) use crate::ir::count;
 use crate::ir::{DType, Dims, Key, Node, OpKind, Tensor};
 use crate::ops::normalize_axis;
 
@@ -142,12 +143,4 @@ pub(super) fn position(index: i64, size: usize) -> Result<usize, Unable> {
         usize::try_from(index).ok().filter(|&i| i < size)
     };
     at.ok_or_else(|| Unable::malformed(format!("index {index} of {size} elements")))
-}
-
-/// The number of elements; `None` when it overflows.
-pub(super) fn count(dims: &[usize]) -> Option<usize> {
-    if dims.contains(&0) {
-        return Some(0);
-    }
-    dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d))
 }

@@ -87,6 +87,9 @@ pub(super) fn each_element(
     positions: &[usize],
     mut f: impl FnMut(usize),
 ) {
+    if count(indices) == Some(0) {
+        return;
+    }
     let view = View::of(data);
     let stride = at(view.strides()[along]);
     // The index replaces the position along its axis.
@@ -147,10 +150,14 @@ pub(super) fn tuple_offsets(args: &Args<'_>, slot: usize, dims: &[usize], tuples
         args.room(DType::I64, tuples)?;
         return Ok(vec![0; tuples]);
     }
-    indices
-        .chunks_exact(dims.len())
-        .map(|tuple| tuple.iter().zip(dims).try_fold(0, |offset, (&i, &d)| Ok(offset * d + position(i, d)?)))
-        .collect()
+    let too_far = || Unable::malformed("the dimensions are too large");
+    let offset = |tuple: &[i64]| {
+        tuple.iter().zip(dims).try_fold(0usize, |offset, (&i, &d)| {
+            let at = position(i, d)?;
+            offset.checked_mul(d).and_then(|o| o.checked_add(at)).ok_or_else(too_far)
+        })
+    };
+    indices.chunks_exact(dims.len()).map(offset).collect()
 }
 
 /// `Compress`

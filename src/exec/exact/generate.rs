@@ -84,7 +84,8 @@ pub(super) fn eye_like(args: &Args<'_>) -> Result<Folded, Unable> {
     let n = args.room_for(dtype, &[rows, columns])?;
     let mut bytes = vec![0u8; n * one.len()];
     let k = i128::from(K.of(args.node()));
-    for row in 0..rows {
+    // A matrix without columns may claim any number of rows.
+    for row in 0..if n == 0 { 0 } else { rows } {
         let column = usize::try_from(i128::try_from(row).unwrap_or(i128::MAX).saturating_add(k));
         if let Ok(column) = column
             && column < columns

@@ -2,9 +2,9 @@
 
 use std::cmp::Ordering;
 
-use crate::exec::exact::args::Args;
+use crate::exec::exact::args::{Args, count};
 use crate::exec::exact::cumulate::each_line;
-use crate::exec::exact::lanes::Lane;
+use crate::exec::exact::lanes::{Lane, per_lane};
 use crate::exec::exact::number::{Number, numbers, per_number};
 use crate::exec::exact::{Folded, Unable};
 use crate::ir::{DType, Dims, Key, OpKind, Tensor};
@@ -73,13 +73,17 @@ pub(super) fn top_k(args: &Args<'_>) -> Result<Folded, Unable> {
     let largest = LARGEST.of(args.node());
     let mut dims = Dims::from(data.dims());
     dims[along] = k;
-    args.room_for(DType::I64, &dims)?;
+    let n = args.room_for(DType::I64, &dims)?;
     args.room(DType::I64, data.len())?;
+    if n == 0 {
+        let values = per_lane!(data.dtype(), T => T::write(data.dtype(), &dims, Vec::new()))?;
+        return Ok(Folded::bitwise(vec![values, <[u8; 8]>::write(DType::I64, &dims, Vec::new())?]));
+    }
     per_number!(data.dtype(), T => {
         let elements = ordered::<T>(args, data)?;
-        let mut values = vec![T::ZERO.put(); dims.iter().product()];
+        let mut values = vec![T::ZERO.put(); n];
         let mut indices = vec![[0u8; 8]; values.len()];
-        let inner = data.dims()[along + 1..].iter().product::<usize>();
+        let inner = count(&data.dims()[along + 1..]).unwrap_or(0);
         let mut order: Vec<(usize, T)> = Vec::with_capacity(data.dims()[along]);
         let mut lines = 0;
         each_line(data, along, |line| {

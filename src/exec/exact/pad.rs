@@ -49,10 +49,17 @@ pub(super) fn pad(args: &Args<'_>) -> Result<Folded, Unable> {
         return Ok(args.splat(data.dtype(), &dims, &e)?.into());
     }
     check_mode(&mode, data, &amounts)?;
-    args.room_for(data.dtype(), &dims)?;
+    if args.room_for(data.dtype(), &dims)? == 0 {
+        return nothing(data.dtype(), &dims);
+    }
     let positions: Vec<Positions> =
         (0..data.rank()).map(|a| positions(&mode, data.dims()[a], amounts[a].0, dims[a])).collect::<Result<_, _>>()?;
     placed(args, data, fill, &positions, &dims).map(Folded::from)
+}
+
+/// The tensor without elements: beside a size of 0 the others may be any number, so nothing is made per position.
+fn nothing(dtype: DType, dims: &[usize]) -> Result<Folded, Unable> {
+    per_lane!(dtype, T => T::write(dtype, dims, Vec::new())).map(Folded::from)
 }
 
 fn padded(size: usize, begin: i64, end: i64) -> Result<usize, Unable> {
@@ -175,7 +182,9 @@ pub(super) fn center_crop_pad(args: &Args<'_>) -> Result<Folded, Unable> {
     for (&a, &size) in axes.iter().zip(&shape) {
         dims[a] = size;
     }
-    args.room_for(data.dtype(), &dims)?;
+    if args.room_for(data.dtype(), &dims)? == 0 {
+        return nothing(data.dtype(), &dims);
+    }
     let positions: Vec<Positions> = dims
         .iter()
         .zip(data.dims())

@@ -56,7 +56,8 @@ impl Scales {
         if !fits {
             return Err(mismatch());
         }
-        let part = |dims: &[usize]| count(dims).unwrap_or(0);
+        // Without elements there is nothing to walk, however large the other axes are.
+        let part = |part: &[usize]| if x.len() == 0 { 0 } else { count(part).unwrap_or(0) };
         Ok(Scales {
             outer: part(&dims[..along]),
             size,

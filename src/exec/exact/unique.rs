@@ -16,7 +16,10 @@ pub(super) fn unique(args: &Args<'_>) -> Result<Folded, Unable> {
     const AXIS: Key<i64> = Key::new("axis", 0);
     const SORTED: Key<bool> = Key::new("sorted", true);
     let data = args.tensor(0)?;
-    args.room_for(data.dtype(), data.dims())?;
+    if args.room_for(data.dtype(), data.dims())? == 0 {
+        // Slices without elements: how many there are is not bounded by the operand's bytes.
+        return Err(Unable::Undefined("whether slices without elements differ"));
+    }
     let flat;
     let (data, along) = match AXIS.get(args.node()) {
         Some(a) => (data, axis(a, data.rank())?),

@@ -181,14 +181,23 @@ fn split(call: &CallView<'_>, words: &mut Words<'_>, opset: u32) -> Result<(), S
         _ => 0,
     };
     words.drop("num_outputs");
+    if words.has_operand(1) {
+        return Ok(());
+    }
     let size = call
         .rank(0)
         .and_then(|rank| normalize_axis(axis, rank))
         .and_then(|axis| call.dims(0)?.get(axis)?.known())
         .filter(|size| count > 0 && size % count != 0);
     if let Some(size) = size {
-        let part = (size + count - 1) / count;
-        let sizes: Vec<i64> = (0..count).map(|i| part.min(size - i * part).max(0)).collect();
+        // As many parts as there are results, whatever a file says beside sizes of its own.
+        let results = i64::try_from(call.graph().results(call.id()).len()).unwrap_or(i64::MAX);
+        if count > results {
+            return Err("num_outputs begins with opset 18".into());
+        }
+        let part = size / count + i64::from(size % count != 0);
+        let sizes: Vec<i64> =
+            (0..count).map(|i| part.min(size.saturating_sub(i.saturating_mul(part))).max(0)).collect();
         words.truncate(1);
         words.operands.push(Operand::New(Tensor::vector(&sizes)));
         if opset < 2 {

@@ -8,12 +8,17 @@ pub fn permutation(call: &CallView<'_>) -> Option<Vec<usize>> {
     match call.node().attr("perm") {
         Some(Attr::Ints(perm)) => {
             let perm: Vec<usize> = perm.iter().map(|&p| usize::try_from(p).ok()).collect::<Option<_>>()?;
-            let distinct = (0..perm.len()).all(|axis| perm.contains(&axis));
-            (distinct && call.rank(0).is_none_or(|rank| rank == perm.len())).then_some(perm)
+            (is_permutation(&perm) && call.rank(0).is_none_or(|rank| rank == perm.len())).then_some(perm)
         }
         Some(_) => None,
         None => Some((0..call.rank(0)?).rev().collect()),
     }
+}
+
+/// Whether every number below the length stands in `axes` once.
+pub fn is_permutation(axes: &[usize]) -> bool {
+    let mut seen = vec![false; axes.len()];
+    axes.iter().all(|&axis| seen.get_mut(axis).is_some_and(|seen| !std::mem::replace(seen, true)))
 }
 
 /// A permutation as the attribute spells it.

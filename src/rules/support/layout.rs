@@ -1,15 +1,20 @@
 //! Constants with their axes in another order.
 
 use crate::ir::Tensor;
+use crate::rules::support::axes::is_permutation;
 
 /// `tensor` with axis `perm[i]` at place `i`; `None` for strings and elements of less than a byte, or when `perm` is no
 /// permutation of its axes.
 pub fn transposed(tensor: &Tensor, perm: &[usize]) -> Option<Tensor> {
     let (dims, width) = (tensor.dims(), tensor.dtype().bits() / 8);
-    if width == 0 || perm.len() != dims.len() || (0..dims.len()).any(|axis| !perm.contains(&axis)) {
+    if width == 0 || perm.len() != dims.len() || !is_permutation(perm) {
         return None;
     }
     let turned: Vec<usize> = perm.iter().map(|&axis| dims[axis]).collect();
+    if tensor.len() == 0 {
+        // Products of the other sizes may overflow.
+        return tensor.reshaped(&turned).ok();
+    }
     let mut strides = vec![1; dims.len()];
     for axis in (1..dims.len()).rev() {
         strides[axis - 1] = strides[axis] * dims[axis];

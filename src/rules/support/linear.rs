@@ -8,7 +8,7 @@ mod chain;
 mod parallel;
 
 use crate::ir::OpKind::{self, Add, BatchNormalization, Conv, ConvTranspose, Gemm, InstanceNormalization, MatMul};
-use crate::ir::{Key, Tensor, ValueId};
+use crate::ir::{Data, Key, Tensor, ValueId};
 use crate::ops::CallView;
 use crate::rewrite::{Expr, Match, Skip, applies, require};
 use crate::rules::support::numbers::{self, SMALL, is_finite, is_foldable_float};
@@ -88,7 +88,8 @@ impl<'g> Linear<'g> {
     }
 
     fn try_read(call: CallView<'g>) -> Option<Linear<'g>> {
-        let weight = call.constant(1).filter(|w| is_foldable_float(w.dtype()))?;
+        // What repeats one element, and what has none, may claim any number of channels.
+        let weight = call.constant(1).filter(|w| is_foldable_float(w.dtype()) && is_spelled(w))?;
         let bias = if call.has(2) { Some(call.constant(2)?) } else { None };
         let (dims, node) = (weight.dims(), call.node());
         let spatial = weight.rank().checked_sub(2);
@@ -306,6 +307,11 @@ impl<'g> Linear<'g> {
         let own = self.call.operand(1).is_some_and(|w| only_read_by(m.graph(), w, self.call.id()));
         require(own || self.weight.stored_bytes() <= SMALL, "the weight is shared with another node")
     }
+}
+
+/// Whether the tensor has elements, and could be spelled out.
+fn is_spelled(tensor: &Tensor) -> bool {
+    tensor.len() > 0 && (!matches!(tensor.data(), Data::Splat(_)) || tensor.len() <= Tensor::MAX_SPELLED)
 }
 
 const OVERFLOW: &str = "a folded weight would overflow its type";
