@@ -1,8 +1,8 @@
 //! Two products by known matrices in a row are one: `(x·V + a)·W + b` is `x·(V·W) + (a·W + b)`.
 //!
 //! `MatMul` and `Gemm`, and an `Add` of a constant between them. Declines where the product is larger than its factors,
-//! as it is when they part one matrix into two of low rank; where a weight is also read elsewhere; and where the product
-//! would overflow its type.
+//! as it is when they part one matrix into two of low rank; where a weight is also read elsewhere; where the product
+//! would overflow its type; and where computing it would take longer than a second or so.
 
 use crate::ir::OpKind::{self, Add, Gemm, MatMul};
 use crate::rewrite::{Exactness, Rule, any_of, call, constant, optional};

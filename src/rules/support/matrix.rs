@@ -10,6 +10,11 @@ pub struct Matrix {
 /// Products that take more multiplications than this are not worth the wait.
 const MOST: usize = 1 << 30;
 
+/// Whether a product of `elements` in the first factor and `columns` in the second is worth the wait.
+pub fn is_quick(elements: usize, columns: usize) -> bool {
+    elements.checked_mul(columns).is_some_and(|n| n <= MOST)
+}
+
 impl Matrix {
     /// `rows · columns` elements, row by row; `None` when there are another number.
     pub fn new(rows: usize, columns: usize, elements: Vec<f64>) -> Option<Matrix> {
@@ -25,8 +30,7 @@ impl Matrix {
 
     /// `self · other`; `None` when the sizes do not fit or the product would take too long.
     pub fn times(&self, other: &Matrix) -> Option<Matrix> {
-        let most = self.elements.len().checked_mul(other.columns)?;
-        if self.columns != other.rows || most > MOST {
+        if self.columns != other.rows || !is_quick(self.elements.len(), other.columns) {
             return None;
         }
         let mut elements = vec![0.0; self.rows.checked_mul(other.columns)?];

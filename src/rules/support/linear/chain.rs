@@ -4,7 +4,7 @@ use super::{ALPHA, Linear, OVERFLOW, TRANS_A, TRANS_B, groups, pads};
 use crate::ir::OpKind::{Conv, Gemm, MatMul};
 use crate::ir::{Tensor, ValueId};
 use crate::rewrite::{Expr, Match, Skip, applies, require};
-use crate::rules::support::matrix::Matrix;
+use crate::rules::support::matrix::{Matrix, is_quick};
 use crate::rules::support::numbers::{self, SMALL};
 use crate::rules::support::readers::only_read_by;
 
@@ -101,6 +101,9 @@ impl Linear<'_> {
         applies(w.dtype() == v.dtype())?;
         let fits = w.len().checked_add(v.len()).is_some_and(|both| size <= both);
         require(fits, "the product would be larger than its factors")?;
+        // Asked before any element is read: weights may be large.
+        let columns = v.len().checked_div(inner.channels).ok_or(Skip::NotThis)?;
+        require(is_quick(w.len(), columns), "the product would take too long")?;
         let tied = self.call.operand(1) == inner.call.operand(1);
         let own = |l: &Linear<'_>| {
             tied && l.call.operand(1).is_some_and(|w| m.owns_value(w))
