@@ -1,13 +1,14 @@
-//! `Mul` or `Div` by a constant moves through `Transpose`, reshapes and the addition of a known bias into the weight of a
-//! linear operator before them.
+//! `Mul` or `Div` by a constant moves through `Transpose`, reshapes, the addition of a known bias and the product of two
+//! computed matrices into the weight of a linear operator before them.
 //!
 //! `k·Tᵖ(x·W + b)` is `Tᵖ(x·(W·k′) + k′·b)`, where k′ is k with its axes where they come from. Through a `Reshape`,
-//! `Flatten`, `Squeeze` or `Unsqueeze` only one number moves.
+//! `Flatten`, `Squeeze` or `Unsqueeze`, and into either factor of a `MatMul`, only one number moves: so the scale of
+//! attention's scores becomes part of the weight that makes its queries or keys.
 //!
 //! Declines where k may make `k·x` larger than `x`, where a result on the way is also read elsewhere, where a weight of
 //! more than 64 KB is and would be stored twice, and where a folded weight would overflow its type.
 
-use crate::ir::OpKind::{Add, Div, Mul, Transpose};
+use crate::ir::OpKind::{Add, Div, MatMul, Mul, Transpose};
 use crate::ir::{Tensor, ValueId};
 use crate::ops::CallView;
 use crate::rewrite::{Exactness, Expr, Match, Rule, Skip, applies, constant, require, var};
@@ -30,8 +31,7 @@ pub fn rule() -> Rule {
         applies(is_foldable_float(m[k].dtype()))?;
         require(keeps_shape(m, x, &m[k]), "the constant may broadcast x to a larger shape")?;
         // An operator that takes the factor up directly is the business of fold-scale.
-        let near = producer(m, m[x])?;
-        applies(!LINEAR.contains(&near.node().op))?;
+        applies(Linear::read(producer(m, m[x])?).is_err())?;
         into(m, root, m[x], &m[k], LONGEST)
     })
 }
@@ -54,10 +54,21 @@ fn into(m: &Match<'_>, reader: CallView<'_>, value: ValueId, k: &Tensor, left: u
         into(m, call, value, k, left.checked_sub(1).ok_or(Skip::NotThis)?)
     };
     let found = match call.node().op {
-        op if LINEAR.contains(&op) => {
+        op if LINEAR.contains(&op) && (op != MatMul || Linear::read(call).is_ok()) => {
             let linear = Linear::read(call)?;
             let factors = linear.per_channel(k).ok_or(Skip::NotThis)?;
             linear.then(m, &Affine::of_product(m.root(), factors)?)?
+        }
+        MatMul => {
+            applies(k.len() == 1 && call.operand(0) != call.operand(1))?;
+            let k = k.reshaped(&[]).map_err(|_| Skip::NotThis)?;
+            // Where neither factor takes it up, the more telling reason is given.
+            let (left, right) = (further(0, &k).map(|a| on(0, a)), || further(1, &k).map(|b| on(1, b)));
+            match left {
+                Ok(found) => found,
+                Err(Skip::NotThis) => right()?,
+                Err(why) => right().map_err(|_| why)?,
+            }
         }
         Transpose if k.len() == 1 => on(0, further(0, k)?),
         Transpose => {

@@ -96,6 +96,11 @@ rules! {
     fuse_matmul_add,
     fold_transpose_into_gemm,
     unflatten_matmul,
+    // One operator for what is spelled out.
+    fuse_attention,
+    fold_scale_into_attention,
+    fold_heads_into_attention,
+    drop_repeated_heads,
     // What was not taken up by one.
     merge_scales,
     merge_matmul_scales,

@@ -1,5 +1,7 @@
 //! Calls that tract lacks or misreads, said in other words that mean the same.
 
+mod attention;
+
 use std::borrow::Cow;
 
 use crate::ir::{Attr, Graph, NodeId, OpKind, Tensor, ValueId};
@@ -9,6 +11,7 @@ pub(super) fn adapt(graph: &mut Graph) {
     let nodes: Vec<NodeId> = graph.nodes().collect();
     for node in nodes {
         match graph.node(node).op {
+            OpKind::Attention => attention::part(graph, node),
             OpKind::ConstantOfShape => spell_default_value(graph, node),
             OpKind::Custom
                 if graph.node(node).domain() == "com.microsoft" && graph.node(node).op_name() == "FusedConv" =>

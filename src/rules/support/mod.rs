@@ -1,5 +1,6 @@
 //! What several rules share: the algebra of broadcasting, of slices, pads and reductions, and of linear operators.
 
+pub(super) mod attention;
 pub(super) mod axes;
 pub(super) mod bounds;
 pub(super) mod broadcast;

@@ -1,0 +1,46 @@
+//! `Softmax(scale·Q·Kᵀ + mask)·V` is `Attention`, from opset 23 on.
+//!
+//! Queries, keys and values have axes batch, heads, length and size; without the heads, the one head is said so. The
+//! scale may stand on the scores, the queries or the keys. Declines where batch, heads and lengths are not known to fit
+//! without broadcasting, where the mask is broadcast along queries or keys (runtimes
+//! refuse the one, and `Attention` would pad the other), where the scale is not
+//! positive, and where scores or probabilities are also read elsewhere.
+
+use crate::ir::OpKind::{Attention, MatMul, Softmax};
+use crate::ir::{Int, Key};
+use crate::ops::normalize_axis;
+use crate::rewrite::{Exactness, Rule, Skip, applies, call, require, var};
+use crate::rules::support::attention::{Scores, require_full_mask};
+use crate::rules::support::numbers::is_foldable_float;
+
+const AXIS: Key<i64> = Key::new("axis", -1);
+
+pub fn rule() -> Rule {
+    let (softmax, values) = (call("softmax"), var("values"));
+    let pattern = MatMul.of((Softmax.any().bind(softmax), values));
+    Rule::new("fuse-attention", Exactness::Rounding, pattern, move |m| {
+        let (graph, softmax) = (m.graph(), m.call(softmax));
+        let rank = softmax.rank(0).ok_or(Skip::NotThis)?;
+        applies((3..=4).contains(&rank) && normalize_axis(AXIS.of(softmax.node()), rank) == Some(rank - 1))?;
+        applies(softmax.dtype(0).is_some_and(is_foldable_float))?;
+        let scores = Scores::of(graph, softmax.operand(0).ok_or(Skip::NotThis)?, &softmax)?;
+        let scale = scores.scale as f32;
+        require(scale.is_normal() && scale > 0.0, "the scale is not positive")?;
+        let fits = scores.dims(graph).zip(m.shape(values).dims()).filter(|((queries, keys), values)| {
+            let lead = rank - 2;
+            let rank_fits = queries.len() == rank && keys.len() == rank && values.len() == rank;
+            rank_fits && queries[..lead] == keys[..lead] && keys[..=lead] == values[..=lead]
+        });
+        let ((queries, keys), _) = fits.ok_or(Skip::Unsuitable("queries, keys and values are not known to fit"))?;
+        if let Some(mask) = scores.mask {
+            let dims = graph.value(mask).ty.shape().dims();
+            require_full_mask(dims, &queries[rank - 2], &keys[rank - 2])?;
+            // Of three axes the first is the batch; of the mask that Attention takes it is the heads.
+            let one_for_all = dims.is_some_and(|m| rank == 4 || m.len() < rank || m[0] == Int::from(1));
+            require(one_for_all, "the mask differs along the batch, and there are no heads")?;
+        }
+        let operands = [scores.queries.into(), scores.keys(graph, rank), m[values].into(), scores.mask.into()];
+        let fused = Attention.emit(operands).named_like(m.root()).with("scale", scale);
+        Ok(if rank == 4 { fused } else { fused.with("q_num_heads", 1).with("kv_num_heads", 1) })
+    })
+}
