@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use crate::ir::{Graph, NodeId, OpKind, ScopeId, Shape, Tensor, Type, User, ValueId};
 use crate::ops::{infer_node, schema};
 use crate::report::Step;
-use crate::rewrite::expr::CallExpr;
+use crate::rewrite::expr::{CallExpr, Place};
 use crate::rewrite::growth::NODE_BYTES;
 use crate::rewrite::{Expr, Fuel, Growth, Match, Replacement, Rule, Skip};
 
@@ -209,8 +209,8 @@ fn commit(
     let dying = dying_bytes(graph, root, &replacement);
     let mut made = Made { scope, order, calls: Vec::new(), nodes: Vec::new(), constants: Vec::new() };
     let mut pairs = Vec::new();
-    for (slot, expr) in replacement.0 {
-        let Some(old) = graph.result(root, slot) else { continue };
+    for (place, expr) in replacement.0 {
+        let Some(old) = replaced(graph, root, place) else { continue };
         let Some(new) = made.value(graph, &expr) else { continue };
         pairs.push((old, new));
     }
@@ -237,6 +237,7 @@ fn commit(
     for &node in &made.nodes {
         queue.push(node);
     }
+    let makers: Vec<NodeId> = pairs.iter().filter_map(|&(old, _)| Some(graph.producer(old)?.0)).collect();
     for (old, new) in pairs {
         // Only those who read something else now: `new` may have a great many users already.
         let moved: Vec<User> = graph.value(old).users().to_vec();
@@ -252,7 +253,7 @@ fn commit(
     }
     // Whoever feeds a removed node has a user less: a rule that needs to be the only reader may now fire.
     graph.prune_dead(root, |feeder| queue.push(feeder));
-    for &node in touched {
+    for node in makers.into_iter().chain(touched.iter().copied()) {
         if graph.has_node(node) {
             graph.prune_dead(node, |feeder| queue.push(feeder));
         }
@@ -268,6 +269,13 @@ fn dying_bytes(graph: &Graph, root: NodeId, replacement: &Replacement) -> usize 
         expr.each_value(&mut |value| kept.push(value));
     }
     let mut dead = vec![root];
+    let gone: Vec<ValueId> = replacement.0.iter().filter_map(|&(place, _)| replaced(graph, root, place)).collect();
+    for (maker, _) in gone.iter().filter_map(|&value| graph.producer(value)) {
+        let unread = |v: &ValueId| gone.contains(v) || graph.value(*v).users().is_empty();
+        if !dead.contains(&maker) && graph.results(maker).iter().flatten().all(unread) {
+            dead.push(maker);
+        }
+    }
     let only_dead = |dead: &[NodeId], value: ValueId| {
         !kept.contains(&value)
             && graph.value(value).users().iter().all(|u| matches!(u, User::Node(n, _) if dead.contains(n)))
@@ -292,6 +300,14 @@ fn dying_bytes(graph: &Graph, root: NodeId, replacement: &Replacement) -> usize 
     constants.dedup();
     let tensors = constants.into_iter().filter(|&v| only_dead(&dead, v)).filter_map(|v| graph.constant(v));
     tensors.map(Tensor::stored_bytes).sum::<usize>() + NODE_BYTES * dead.len()
+}
+
+/// The value that a replacement is for.
+fn replaced(graph: &Graph, root: NodeId, place: Place) -> Option<ValueId> {
+    match place {
+        Place::Slot(slot) => graph.result(root, slot),
+        Place::Value(value) => Some(value),
+    }
 }
 
 /// How many dying nodes are counted for one replacement.

@@ -125,14 +125,31 @@ pub fn tensor(tensor: Tensor) -> Expr {
     Expr::Constant(tensor)
 }
 
-/// What takes the place of the root's results, slot by slot.
+/// What takes the place of the root's results, slot by slot, or of values nearby.
 #[derive(Clone, Debug)]
-pub struct Replacement(pub(super) Vec<(usize, Expr)>);
+pub struct Replacement(pub(super) Vec<(Place, Expr)>);
+
+/// What is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A result of the root.
+    Slot(usize),
+    /// A result of a call in the root's body.
+    Value(ValueId),
+}
+
+impl Replacement {
+    /// What takes the place of several values, results of calls in the root's body that the root's operands do not
+    /// depend on.
+    pub fn of_values(pairs: impl IntoIterator<Item = (ValueId, Expr)>) -> Replacement {
+        Replacement(pairs.into_iter().map(|(value, expr)| (Place::Value(value), expr)).collect())
+    }
+}
 
 /// The first result, which must be the only one that is read.
 impl From<Expr> for Replacement {
     fn from(expr: Expr) -> Replacement {
-        Replacement(vec![(0, expr)])
+        Replacement(vec![(Place::Slot(0), expr)])
     }
 }
 
@@ -145,6 +162,6 @@ impl From<ValueId> for Replacement {
 /// Some results; the others stay as they are.
 impl FromIterator<(usize, Expr)> for Replacement {
     fn from_iter<I: IntoIterator<Item = (usize, Expr)>>(results: I) -> Replacement {
-        Replacement(results.into_iter().collect())
+        Replacement(results.into_iter().map(|(slot, expr)| (Place::Slot(slot), expr)).collect())
     }
 }

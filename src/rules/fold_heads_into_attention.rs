@@ -1,13 +1,15 @@
 //! `Attention` of heads that were parted from one axis, and whose results are put back after one another, works on that
 //! axis itself: it needs no `Transpose`.
 //!
-//! Its operands are `Transpose` `[0, 2, 1, 3]` of batch, length, heads and size. Declines where one of them is not.
+//! Its operands are `Transpose` `[0, 2, 1, 3]` of batch, length, heads and size, or parts of one that is split along the
+//! heads. Declines where one of them is not.
 
-use crate::ir::OpKind::{Attention, Reshape, Transpose};
-use crate::ir::{Graph, Int, Key, NodeId, Tensor, ValueId};
+use crate::ir::OpKind::{Attention, Reshape, Split, Transpose};
+use crate::ir::{Attr, Graph, Int, Key, NodeId, Tensor, ValueId};
 use crate::ops::CallView;
 use crate::rewrite::{Exactness, Expr, Rule, Skip, applies, call, require};
 use crate::rules::support::axes::permutation;
+use crate::rules::support::parts;
 use crate::rules::support::readers::{only_first_is_read, only_read_by};
 use crate::rules::support::views::{target, view_of};
 
@@ -43,24 +45,55 @@ fn copied(dims: &[Int]) -> Option<Tensor> {
     Some(Tensor::vector(&[0, 0, heads.known()?, size.known()?]))
 }
 
-/// What `value` is with its heads after one another, when it is a `Transpose` of that.
+/// What `value` is with its heads after one another, when it is a `Transpose` of that, or part of one.
 fn joined(graph: &Graph, value: ValueId, attention: NodeId) -> Option<Expr> {
-    let (node, _) = graph.producer(value)?;
+    let (node, slot) = graph.producer(value)?;
     let call = CallView::new(graph, node);
-    let parted = call.operand(0)?;
-    if call.node().op != Transpose || permutation(&call)? != SWAPPED {
+    let gone = |value: ValueId| only_read_by(graph, value, attention);
+    if call.node().op == Split {
+        // With a reader elsewhere it would have to stay.
+        let parts = graph.results(node);
+        let all = parts.iter().flatten().all(|&v| gone(v)) && parts::axis(&call)? == 1;
+        let (turned, size) = (producer(graph, call.operand(0)?)?, call.dims(0)?.last()?.known()?);
+        let heads = |slot: usize| call.result_dims(slot)?.get(1)?.known()?.checked_mul(size);
+        let sizes: Vec<i64> = (0..parts.len()).map(heads).collect::<Option<_>>()?;
+        let Joined::View(x) = before(&turned)? else { return None };
+        let split = Split.emit([x.into(), Tensor::vector(&sizes).into()]).with("axis", Attr::Int(2));
+        return split.results(parts.len()).into_iter().nth(slot).filter(|_| all);
+    }
+    match before(&call)? {
+        Joined::View(x) => Some(x.into()),
+        // A `Reshape` in the place of the `Transpose`, unless that has to stay.
+        Joined::Apart(x, width) => {
+            gone(value).then(|| Reshape.emit([x.into(), Tensor::vector(&[0, 0, width]).into()]))
+        }
+    }
+}
+
+fn producer(graph: &Graph, value: ValueId) -> Option<CallView<'_>> {
+    let (node, slot) = graph.producer(value)?;
+    (slot == 0).then(|| CallView::new(graph, node))
+}
+
+/// What is turned into heads before length.
+enum Joined {
+    /// A view of this value, which has the heads after one another.
+    View(ValueId),
+    /// This value, which has them on an axis of their own, so wide together.
+    Apart(ValueId, i64),
+}
+
+fn before(transpose: &CallView<'_>) -> Option<Joined> {
+    let parted = transpose.operand(0)?;
+    if transpose.node().op != Transpose || permutation(transpose)? != SWAPPED {
         return None;
     }
-    let [batch, length, heads, size] = call.dims(0)? else { return None };
+    let [batch, length, heads, size] = transpose.dims(0)? else { return None };
     let width = heads.checked_mul(size)?;
+    let view = view_of(transpose.graph(), parted);
     let dims = [batch.clone(), length.clone(), width.clone()];
-    if let Some(view) = view_of(graph, parted)
-        && view.dims(0) == Some(&dims[..])
-    {
-        return Some(view.operand(0)?.into());
+    match view.filter(|view| view.dims(0) == Some(&dims[..])) {
+        Some(view) => Some(Joined::View(view.operand(0)?)),
+        None => Some(Joined::Apart(parted, width.known()?)),
     }
-    // A `Reshape` in the place of the `Transpose`, unless that has to stay.
-    let gone = only_read_by(graph, value, attention);
-    let target = Tensor::vector(&[0, 0, width.known()?]);
-    gone.then(|| Reshape.emit([parted.into(), target.into()]))
 }

@@ -1,22 +1,24 @@
 //! `Mul` or `Div` by a constant moves through `Transpose`, reshapes, the addition of a known bias and the product of two
 //! computed matrices into the weight of a linear operator before them.
 //!
-//! `k·Tᵖ(x·W + b)` is `Tᵖ(x·(W·k′) + k′·b)`, where k′ is k with its axes where they come from. Through a `Reshape`,
-//! `Flatten`, `Squeeze` or `Unsqueeze`, and into either factor of a `MatMul`, only one number moves: so the scale of
-//! attention's scores becomes part of the weight that makes its queries or keys.
+//! `k·Tᵖ(x·W + b)` is `Tᵖ(x·(W·k′) + k′·b)`, where k′ is k with its axes where they come from. Into either factor of a
+//! `MatMul`, only one number moves, and so it is through a `Reshape`, `Flatten`, `Squeeze` or `Unsqueeze`, unless that
+//! parts the last axis. Through a `Split`, k′ is 1 for the other parts. So the scale of attention's scores becomes part of
+//! the weight that makes its queries or keys.
 //!
 //! Declines where k may make `k·x` larger than `x`, where a result on the way is also read elsewhere, where a weight of
 //! more than 64 KB is and would be stored twice, and where a folded weight would overflow its type.
 
-use crate::ir::OpKind::{Add, Div, MatMul, Mul, Transpose};
+use crate::ir::OpKind::{Add, Div, MatMul, Mul, Split, Transpose};
 use crate::ir::{Tensor, ValueId};
 use crate::ops::CallView;
-use crate::rewrite::{Exactness, Expr, Match, Rule, Skip, applies, constant, require, var};
+use crate::rewrite::{Exactness, Expr, Match, Replacement, Rule, Skip, applies, constant, require, var};
 use crate::rules::support::axes::permutation;
 use crate::rules::support::broadcast::keeps_shape;
 use crate::rules::support::layout::{innermost, outermost, transposed};
 use crate::rules::support::linear::{Affine, LINEAR, Linear};
 use crate::rules::support::numbers::{combine, is_foldable_float};
+use crate::rules::support::parts;
 use crate::rules::support::readers::only_read_by;
 use crate::rules::support::views::is_view;
 
@@ -26,32 +28,49 @@ const LONGEST: usize = 8;
 pub fn rule() -> Rule {
     let (x, k) = (var("x"), constant("k"));
     let pattern = Mul.of((x, k)).or(Div.of((x, k)));
-    Rule::new("fold-scale-through-moves", Exactness::Rounding, pattern, move |m| {
+    let name = "fold-scale-through-moves";
+    Rule::new(name, Exactness::Rounding, pattern, move |m| -> Result<Replacement, Skip> {
         let root = m.root();
         applies(is_foldable_float(m[k].dtype()))?;
         require(keeps_shape(m, x, &m[k]), "the constant may broadcast x to a larger shape")?;
         // An operator that takes the factor up directly is the business of fold-scale.
         applies(Linear::read(producer(m, m[x])?).is_err())?;
-        into(m, root, m[x], &m[k], LONGEST)
+        let mut parts = Vec::new();
+        let scaled = into(m, root, m[x], &m[k], LONGEST, &mut parts)?;
+        let result = m.graph().result(root.id(), 0).ok_or(Skip::NotThis)?;
+        Ok(Replacement::of_values(std::iter::once((result, scaled)).chain(parts)))
     })
 }
 
+/// The call that makes `value`, as its first result or as a part.
 fn producer<'g>(m: &Match<'g>, value: ValueId) -> Result<CallView<'g>, Skip> {
     let (node, slot) = m.graph().producer(value).ok_or(Skip::NotThis)?;
-    applies(slot == 0)?;
-    Ok(CallView::new(m.graph(), node))
+    let call = CallView::new(m.graph(), node);
+    applies(slot == 0 || call.node().op == Split)?;
+    Ok(call)
 }
 
-/// `value`, which `reader` reads, with the root's factor `k` moved into it.
-fn into(m: &Match<'_>, reader: CallView<'_>, value: ValueId, k: &Tensor, left: usize) -> Result<Expr, Skip> {
+/// `value`, which `reader` reads, with the root's factor `k` moved into it. Of what is split on the way, the other parts
+/// are among `others`.
+fn into(
+    m: &Match<'_>,
+    reader: CallView<'_>,
+    value: ValueId,
+    k: &Tensor,
+    left: usize,
+    others: &mut Vec<(ValueId, Expr)>,
+) -> Result<Expr, Skip> {
     let call = producer(m, value)?;
     let on = |slot: usize, new: Expr| {
         let operands = (0..call.operand_count()).map(|s| if s == slot { new.clone() } else { call.operand(s).into() });
         call.node().op.emit(operands).like(call)
     };
-    let further = |slot: usize, k: &Tensor| {
+    let mut further = |slot: usize, k: &Tensor| {
         let value = call.operand(slot).ok_or(Skip::NotThis)?;
-        into(m, call, value, k, left.checked_sub(1).ok_or(Skip::NotThis)?)
+        let before = others.len();
+        let found = into(m, call, value, k, left.checked_sub(1).ok_or(Skip::NotThis)?, others);
+        others.truncate(if found.is_ok() { others.len() } else { before });
+        found
     };
     let found = match call.node().op {
         op if LINEAR.contains(&op) && (op != MatMul || Linear::read(call).is_ok()) => {
@@ -63,12 +82,27 @@ fn into(m: &Match<'_>, reader: CallView<'_>, value: ValueId, k: &Tensor, left: u
             applies(k.len() == 1 && call.operand(0) != call.operand(1))?;
             let k = k.reshaped(&[]).map_err(|_| Skip::NotThis)?;
             // Where neither factor takes it up, the more telling reason is given.
-            let (left, right) = (further(0, &k).map(|a| on(0, a)), || further(1, &k).map(|b| on(1, b)));
-            match left {
-                Ok(found) => found,
-                Err(Skip::NotThis) => right()?,
-                Err(why) => right().map_err(|_| why)?,
+            match further(0, &k) {
+                Ok(found) => on(0, found),
+                Err(Skip::NotThis) => on(1, further(1, &k)?),
+                Err(why) => on(1, further(1, &k).map_err(|_| why)?),
             }
+        }
+        Split => {
+            let k = of_parts(&call, value, k).ok_or(Skip::NotThis)?;
+            let whole = further(0, &k)?;
+            let rest = (1..call.operand_count()).map(|slot| call.operand(slot).into());
+            let results = m.graph().results(call.id());
+            let split = Split.emit(std::iter::once(whole).chain(rest)).like(call);
+            let mut found = Err(Skip::NotThis);
+            for (part, new) in results.iter().zip(split.results(results.len())) {
+                match *part {
+                    Some(part) if part == value => found = Ok(new),
+                    Some(part) => others.push((part, new)),
+                    None => {}
+                }
+            }
+            found?
         }
         Transpose if k.len() == 1 => on(0, further(0, k)?),
         Transpose => {
@@ -92,12 +126,49 @@ fn into(m: &Match<'_>, reader: CallView<'_>, value: ValueId, k: &Tensor, left: u
             Add.emit(sum).like(call)
         }
         _ if is_view(&call) => {
-            applies(k.len() == 1)?;
-            let k = k.reshaped(&[]).map_err(|_| Skip::NotThis)?;
-            on(0, further(0, &k)?)
+            let k = match k.len() {
+                1 => k.reshaped(&[]).ok(),
+                _ => along_last(&call, k),
+            };
+            on(0, further(0, &k.ok_or(Skip::NotThis)?)?)
         }
         _ => return Err(Skip::NotThis),
     };
     // Said only of what would have been found, had nobody else read it.
     if only_read_by(m.graph(), value, reader.id()) { Ok(found) } else { Err(Skip::InnerResultShared) }
 }
+
+/// `k` for what `split` parts, where `value` is the part that `k` is for: 1 for the others.
+fn of_parts(split: &CallView<'_>, value: ValueId, k: &Tensor) -> Option<Tensor> {
+    let (axis, number) = (parts::axis(split)?, k.item()?);
+    let behind = split.rank(0)?.checked_sub(axis + 1)?;
+    let mut factors = Vec::new();
+    for (slot, part) in split.graph().results(split.id()).iter().enumerate() {
+        let size = usize::try_from(split.result_dims(slot)?.get(axis)?.known()?).ok()?;
+        let factor = if *part == Some(value) { number } else { 1.0 };
+        if factors.len() + size > MOST {
+            return None;
+        }
+        factors.resize(factors.len() + size, factor);
+    }
+    let dims: Vec<usize> = std::iter::once(factors.len()).chain(std::iter::repeat_n(1, behind)).collect();
+    Tensor::rounded(k.dtype(), &dims, &factors).ok()
+}
+
+/// `k` for the operand of a view that only parts its last axis.
+fn along_last(view: &CallView<'_>, k: &Tensor) -> Option<Tensor> {
+    let (from, to) = (view.dims(0)?, view.result_dims(0)?);
+    let (last, lead) = from.split_last()?;
+    if to.get(..lead.len()) != Some(lead) {
+        return None;
+    }
+    let sizes: Vec<usize> = to[lead.len()..].iter().map(|d| usize::try_from(d.known()?).ok()).collect::<Option<_>>()?;
+    let width = usize::try_from(last.known()?).ok().filter(|&width| width <= MOST)?;
+    let k = innermost(k);
+    let fits = k.rank() <= sizes.len() && sizes.iter().product::<usize>() == width;
+    let ones = Tensor::rounded(k.dtype(), &sizes, &vec![1.0; width]).ok().filter(|_| fits)?;
+    combine(&k, &ones, width, |k, one| k * one)?.reshaped(&[width]).ok()
+}
+
+/// How many factors are written down.
+const MOST: usize = 1 << 16;

@@ -43,6 +43,35 @@ pub fn transposed(tensor: &Tensor, perm: &[usize]) -> Option<Tensor> {
     Tensor::raw(tensor.dtype(), &turned, out.into()).ok()
 }
 
+/// Vectors one after another, or matrices of as many rows side by side; `None` for others, and for elements of less than
+/// a byte.
+pub fn side_by_side(tensors: &[&Tensor]) -> Option<Tensor> {
+    let first = tensors.first()?;
+    let width = first.dtype().bits() / 8;
+    let rows = match first.dims() {
+        [_] => 1,
+        [rows, _] => *rows,
+        _ => return None,
+    };
+    let alike = |t: &&Tensor| {
+        t.dtype() == first.dtype() && t.rank() == first.rank() && t.len() == rows * t.dims()[t.rank() - 1]
+    };
+    if width == 0 || !tensors.iter().all(alike) {
+        return None;
+    }
+    let columns = tensors.iter().try_fold(0usize, |sum, t| sum.checked_add(*t.dims().last()?))?;
+    let parts: Vec<_> = tensors.iter().map(|t| t.bytes()).collect::<Option<_>>()?;
+    let mut out = Vec::with_capacity(rows.checked_mul(columns)?.checked_mul(width)?);
+    for row in 0..rows {
+        for (t, bytes) in tensors.iter().zip(&parts) {
+            let length = t.dims()[t.rank() - 1] * width;
+            out.extend_from_slice(bytes.get(row * length..(row + 1) * length)?);
+        }
+    }
+    let dims = if first.rank() == 1 { vec![columns] } else { vec![rows, columns] };
+    Tensor::raw(first.dtype(), &dims, out.into()).ok()
+}
+
 /// `tensor` with axes of size 1 before its own, `rank` axes in all.
 pub fn outermost(tensor: &Tensor, rank: usize) -> Option<Tensor> {
     let missing = rank.checked_sub(tensor.rank())?;
@@ -67,5 +96,14 @@ mod tests {
         assert_eq!((turned.dims(), turned.reals().unwrap()), (&[1, 3, 2][..], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0]));
         assert_eq!(transposed(&t, &[0, 2, 1]).unwrap().reals(), t.reals());
         assert!(transposed(&t, &[0, 0, 1]).is_none() && transposed(&t, &[0, 1]).is_none());
+    }
+
+    #[test]
+    fn columns_stand_side_by_side() {
+        let a = Tensor::f32s(&[2, 1], &[0.0, 3.0]).unwrap();
+        let b = Tensor::f32s(&[2, 2], &[1.0, 2.0, 4.0, 5.0]).unwrap();
+        let both = side_by_side(&[&a, &b]).unwrap();
+        assert_eq!((both.dims(), both.reals().unwrap()), (&[2, 3][..], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]));
+        assert!(side_by_side(&[&a, &a.reshaped(&[2]).unwrap()]).is_none() && side_by_side(&[]).is_none());
     }
 }
