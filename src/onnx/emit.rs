@@ -4,15 +4,17 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fixedbitset::FixedBitSet;
 use prost::Message;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::draft::GraphDraft;
 use super::error::WriteError;
 use super::labels::Labels;
 use super::proto::attribute_proto::AttributeType;
 use super::proto::{AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto};
-use super::spelling::{self, Operand, Words};
-use super::tensor::{self, Spelling};
+use super::spelling::{self, Operand};
+use super::tensor::{self, Spelling as Form};
 use super::types::{self, DimNames};
 use super::{carried, names};
 use crate::ir::{Attr, Carried, DType, Data, Graph, NodeId, OpKind, Origin, ScopeId, Tensor, Type, ValueId};
@@ -22,51 +24,60 @@ use crate::ops::schema;
 /// Constants of one repeated element that take more bytes than this are written as a node that repeats it.
 const MAX_SPELLED_OUT: usize = 256;
 
-/// Every node as it is written, by index.
-pub(super) type Spelled<'g> = Vec<Option<Words<'g>>>;
+/// The opset that nodes are written in.
+pub(super) struct Spelling {
+    pub(super) opset: u32,
+    read_opset: u32,
+    /// Which values some node reads as it is written.
+    read: FixedBitSet,
+}
 
-/// The first opset from `declared` on that has words for every node, and the words.
+/// The first opset from `declared` on that has words for every node.
 ///
 /// # Errors
 /// When none has; what is missing in `declared` is named.
-pub(super) fn spell(graph: &Graph, declared: u32, read_opset: u32) -> Result<(u32, Spelled<'_>), WriteError> {
+pub(super) fn spell(graph: &Graph, declared: u32, read_opset: u32) -> Result<Spelling, WriteError> {
     let nodes = match spell_all(graph, declared, read_opset) {
-        Ok(words) => return Ok((declared, words)),
+        Ok(spelling) => return Ok(spelling),
         Err(refused) => refused,
     };
     (declared..=schema::NEWEST_OPSET)
-        .find_map(|opset| Some((opset, spell_all(graph, opset, read_opset).ok()?)))
+        .find_map(|opset| spell_all(graph, opset, read_opset).ok())
         .ok_or(WriteError::Opset { opset: declared.into(), nodes })
 }
 
-fn spell_all(graph: &Graph, opset: u32, read_opset: u32) -> Result<Spelled<'_>, Vec<String>> {
-    let mut words: Spelled<'_> = Vec::new();
-    words.resize_with(graph.node_bound(), || None);
+fn spell_all(graph: &Graph, opset: u32, read_opset: u32) -> Result<Spelling, Vec<String>> {
+    let mut read = FixedBitSet::with_capacity(graph.value_bound());
     let mut refused = Vec::new();
     for id in graph.nodes() {
         match spelling::spell(graph, id, opset, read_opset) {
-            Ok(spelled) => words[id.index()] = Some(spelled),
+            Ok(words) => read.extend(words.operands.iter().filter_map(|operand| match operand {
+                Operand::Value(value) => Some(value.index()),
+                Operand::Absent | Operand::New(_) => None,
+            })),
             Err(why) => refused.push(format!("{} \"{}\": {why}", graph.node(id).op_name(), graph.label(id))),
         }
     }
-    if refused.is_empty() { Ok(words) } else { Err(refused) }
+    if refused.is_empty() { Ok(Spelling { opset, read_opset, read }) } else { Err(refused) }
+}
+
+/// What [`graph`] makes.
+pub(super) struct Emitted {
+    pub(super) graph: GraphDraft,
+    /// The first IR version that has what the messages say of graphs and nodes.
+    pub(super) since: i64,
 }
 
 /// The main graph's message.
 ///
 /// # Errors
 /// When what is carried does not decode.
-pub(super) fn graph<'a>(model: &'a Model, opset: u32, words: Spelled<'a>) -> Result<GraphProto, WriteError> {
+pub(super) fn graph(model: &Model, spelling: Spelling) -> Result<Emitted, WriteError> {
     let graph = &model.graph;
-    let mut read = vec![false; graph.value_bound()];
-    for operand in words.iter().flatten().flat_map(|w| &w.operands) {
-        if let Operand::Value(value) = operand {
-            read[value.index()] = true;
-        }
-    }
+    let Spelling { opset, read_opset, mut read } = spelling;
     for scope in graph.scopes() {
         for output in graph.scope(scope).outputs() {
-            read[output.value().index()] = true;
+            read.insert(output.value().index());
         }
     }
     let constants_by_scope = constants(graph, &read);
@@ -74,24 +85,28 @@ pub(super) fn graph<'a>(model: &'a Model, opset: u32, words: Spelled<'a>) -> Res
         model,
         graph,
         opset,
-        words,
+        read_opset,
+        main: GraphDraft::default(),
+        results: FxHashSet::default(),
+        since: 0,
         labels: Labels::new(graph),
         constants: constants_by_scope,
         pool: FxHashMap::default(),
         pooled: Vec::new(),
     };
-    let mut main = emitter.scope(ScopeId::MAIN)?;
-    main.initializer.append(&mut emitter.pooled);
-    Ok(main)
+    let mut rest = emitter.scope(ScopeId::MAIN)?;
+    rest.initializer.append(&mut emitter.pooled);
+    emitter.main.rest = rest;
+    Ok(Emitted { graph: emitter.main, since: emitter.since })
 }
 
 /// The constants that each graph is written with: those that something reads in the written form, and those that
 /// nothing reads in any form.
-fn constants(graph: &Graph, read: &[bool]) -> FxHashMap<ScopeId, Vec<ValueId>> {
+fn constants(graph: &Graph, read: &FixedBitSet) -> FxHashMap<ScopeId, Vec<ValueId>> {
     let mut by_scope: FxHashMap<ScopeId, Vec<ValueId>> = FxHashMap::default();
     for value in graph.values() {
         let v = graph.value(value);
-        if v.origin() == Origin::Constant && (read[value.index()] || v.users().is_empty()) {
+        if v.origin() == Origin::Constant && (read.contains(value.index()) || v.users().is_empty()) {
             by_scope.entry(v.scope()).or_default().push(value);
         }
     }
@@ -102,7 +117,13 @@ struct Emitter<'a> {
     model: &'a Model,
     graph: &'a Graph,
     opset: u32,
-    words: Spelled<'a>,
+    read_opset: u32,
+    /// Nodes and descriptions of values of the main graph.
+    main: GraphDraft,
+    /// Names of what nodes of the main graph make, if annotations ask.
+    results: FxHashSet<String>,
+    /// See [`Emitted`].
+    since: i64,
     labels: Labels,
     constants: FxHashMap<ScopeId, Vec<ValueId>>,
     /// Constants that only the written form has, by content.
@@ -118,6 +139,9 @@ impl Emitter<'_> {
             proto.name = Some(s.name.to_string());
         }
         let parameters = std::mem::take(&mut proto.initializer);
+        if !proto.metadata_props.is_empty() {
+            self.since = self.since.max(10);
+        }
         for &input in s.inputs() {
             let v = self.graph.value(input);
             proto.input.push(self.info(self.labels.of(input), &v.ty, &v.carried, input, scope)?);
@@ -126,18 +150,17 @@ impl Emitter<'_> {
             }
         }
         for value in self.constants.remove(&scope).unwrap_or_default() {
-            self.constant(value, &mut proto)?;
+            self.constant(value, scope, &mut proto)?;
         }
         let schedule = self.graph.schedule(scope);
         if schedule.len() != self.graph.nodes_of(scope).count() {
             let at = format!("graph \"{}\"", s.name);
             return Err(WriteError::Defect(crate::ir::Defect { at, what: "nodes wait for each other".into() }));
         }
-        proto.node.reserve(schedule.len());
         for id in schedule {
             if !self.initializer(id, &mut proto)? {
                 let node = self.node(id)?;
-                proto.node.push(node);
+                self.push(node, scope, &mut proto);
             }
             self.value_infos(id, scope, &mut proto)?;
         }
@@ -145,28 +168,51 @@ impl Emitter<'_> {
             let Some(label) = self.labels.outputs(scope).get(index).cloned() else { continue };
             let shown = output.value();
             if label.copied {
-                proto.node.push(NodeProto {
+                let copy = NodeProto {
                     input: vec![self.labels.of(shown).to_string()],
                     output: vec![label.name.to_string()],
                     op_type: Some("Identity".into()),
                     ..NodeProto::default()
-                });
+                };
+                self.push(copy, scope, &mut proto);
             }
             let ty = if output.declared == Type::Unknown { &self.graph.value(shown).ty } else { &output.declared };
             proto.output.push(self.info(&label.name, ty, &output.carried, shown, scope)?);
         }
-        annotations(&mut proto, parameters);
+        let results = if scope == ScopeId::MAIN { std::mem::take(&mut self.results) } else { FxHashSet::default() };
+        annotations(&mut proto, parameters, results);
         Ok(proto)
     }
 
+    /// Write the node next in its graph.
+    fn push(&mut self, node: NodeProto, scope: ScopeId, proto: &mut GraphProto) {
+        if !node.device_configurations.is_empty() {
+            self.since = self.since.max(11);
+        } else if !node.metadata_props.is_empty() || node.overload.is_some() {
+            self.since = self.since.max(10);
+        }
+        if scope != ScopeId::MAIN {
+            proto.node.push(node);
+            return;
+        }
+        if !proto.quantization_annotation.is_empty() {
+            self.results.extend(node.output.iter().cloned());
+        }
+        self.main.push_node(node);
+    }
+
     /// Describe the results that the file described.
-    fn value_infos(&self, id: NodeId, scope: ScopeId, proto: &mut GraphProto) -> Result<(), WriteError> {
+    fn value_infos(&mut self, id: NodeId, scope: ScopeId, proto: &mut GraphProto) -> Result<(), WriteError> {
         for &value in self.graph.results(id).iter().flatten() {
             let v = self.graph.value(value);
             let name = self.labels.of(value);
             let is_output = self.labels.outputs(scope).iter().any(|o| !o.copied && *o.name == *name);
             if !v.carried.is_empty() && !is_output {
-                proto.value_info.push(self.info(name, &v.ty, &v.carried, value, scope)?);
+                let info = self.info(name, &v.ty, &v.carried, value, scope)?;
+                match scope {
+                    ScopeId::MAIN => self.main.push_value_info(&info),
+                    _ => proto.value_info.push(info),
+                }
             }
         }
         Ok(())
@@ -188,15 +234,15 @@ impl Emitter<'_> {
     }
 
     fn tensor(&self, tensor: &Tensor, name: &str) -> TensorProto {
-        let spelling = if self.model.numbers.contains(&tensor.dtype()) { Spelling::Numbers } else { Spelling::Raw };
+        let spelling = if self.model.numbers.contains(&tensor.dtype()) { Form::Numbers } else { Form::Raw };
         tensor::write(tensor, name, spelling)
     }
 
-    fn constant(&mut self, value: ValueId, proto: &mut GraphProto) -> Result<(), WriteError> {
+    fn constant(&mut self, value: ValueId, scope: ScopeId, proto: &mut GraphProto) -> Result<(), WriteError> {
         let v = self.graph.value(value);
         let Some(tensor) = v.constant() else { return Ok(()) };
         if let Some(node) = self.repeated(tensor, value) {
-            proto.node.push(node);
+            self.push(node, scope, proto);
             return Ok(());
         }
         let name = self.labels.of(value);
@@ -231,7 +277,7 @@ impl Emitter<'_> {
             attribute: vec![AttributeProto {
                 name: Some("value".into()),
                 r#type: Some(AttributeType::Tensor.into()),
-                t: Some(tensor::write(&fill, "", Spelling::Raw)),
+                t: Some(tensor::write(&fill, "", Form::Raw)),
                 ..AttributeProto::default()
             }],
             ..NodeProto::default()
@@ -275,7 +321,8 @@ impl Emitter<'_> {
         let node = self.graph.node(id);
         let mut proto: NodeProto = decode(&node.carried.bytes(), || format!("node \"{}\"", self.graph.label(id)))?;
         let remarks = std::mem::take(&mut proto.attribute);
-        let Some(words) = self.words[id.index()].take() else { return Ok(proto) };
+        let words = spelling::spell(self.graph, id, self.opset, self.read_opset)
+            .map_err(|why| WriteError::Opset { opset: self.opset.into(), nodes: vec![why] })?;
         for operand in words.operands {
             let name = match operand {
                 Operand::Absent => String::new(),
@@ -361,11 +408,11 @@ impl Emitter<'_> {
 }
 
 /// Keep the quantization annotations of tensors that are still there, with the parameters that they name.
-fn annotations(proto: &mut GraphProto, mut parameters: Vec<TensorProto>) {
+fn annotations(proto: &mut GraphProto, mut parameters: Vec<TensorProto>, results: FxHashSet<String>) {
     if proto.quantization_annotation.is_empty() {
         return;
     }
-    let there: rustc_hash::FxHashSet<String> = names::defined(proto).map(str::to_string).collect();
+    let there: FxHashSet<String> = names::defined(proto).map(str::to_string).chain(results).collect();
     proto.quantization_annotation.retain(|a| there.contains(a.tensor_name()));
     let named = |t: &TensorProto| {
         let entries = proto.quantization_annotation.iter().flat_map(|a| &a.quant_parameter_tensor_names);

@@ -4,6 +4,7 @@ mod about;
 mod build;
 mod carried;
 mod compatible;
+mod draft;
 mod emit;
 mod error;
 mod external;

@@ -3,8 +3,9 @@
 use bytes::{BufMut, Bytes};
 use rustc_hash::FxHashMap;
 
+use super::draft::Draft;
 use super::proto::tensor_proto::DataLocation;
-use super::proto::{GraphProto, ModelProto, StringStringEntryProto, TensorProto};
+use super::proto::{StringStringEntryProto, TensorProto};
 use super::sink::Sink;
 
 /// Smaller tensors stay in the model: shape inference reads them there.
@@ -28,11 +29,9 @@ pub(super) struct Offloaded {
 /// Replace the data of large initializers by references to `location`, and return the data.
 ///
 /// Initializers that are one and the same in memory become one in the file.
-pub(super) fn split(model: &mut ModelProto, location: &str) -> Vec<Offloaded> {
+pub(super) fn split(model: &mut Draft, location: &str) -> Vec<Offloaded> {
     let mut splitter = Splitter { location, end: 0, seen: FxHashMap::default(), parts: Vec::new() };
-    if let Some(graph) = &mut model.graph {
-        splitter.graph(graph);
-    }
+    model.each_initializer(&mut |tensor| splitter.tensor(tensor));
     splitter.parts
 }
 
@@ -45,17 +44,6 @@ struct Splitter<'a> {
 }
 
 impl Splitter<'_> {
-    fn graph(&mut self, graph: &mut GraphProto) {
-        for tensor in &mut graph.initializer {
-            self.tensor(tensor);
-        }
-        for attribute in graph.node.iter_mut().flat_map(|n| &mut n.attribute) {
-            for body in attribute.g.iter_mut().chain(&mut attribute.graphs) {
-                self.graph(body);
-            }
-        }
-    }
-
     fn tensor(&mut self, tensor: &mut TensorProto) {
         let Some(bytes) = tensor.raw_data.take_if(|raw| raw.len() >= MIN_BYTES) else { return };
         let length = bytes.len() as u64;

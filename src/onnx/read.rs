@@ -132,6 +132,8 @@ fn parse(bytes: Bytes, mut folder: Folder, mut files: Files, options: &ReadOptio
     spelling::upgrade(&mut model.graph, opset);
     model.file_bytes = size as u64 + folder.bytes;
     model.files = files;
+    // What was decoded has been copied, and what was not is read again where it is asked for.
+    model.files.release();
     Ok(model)
 }
 

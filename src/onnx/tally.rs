@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::names;
-use super::proto::{GraphProto, NodeProto};
+use super::proto::NodeProto;
 
 /// How many nodes call each operator, by domain and name.
 #[derive(Default)]
@@ -34,11 +34,4 @@ impl Tally {
         let counts = self.0.into_iter();
         counts.flat_map(|(domain, ops)| ops.into_iter().map(move |(op, n)| (name(&domain, op), n))).collect()
     }
-}
-
-/// Nodes of a graph by operator, bodies included.
-pub(super) fn ops(graph: &GraphProto) -> BTreeMap<String, usize> {
-    let mut tally = Tally::default();
-    graph.node.iter().for_each(|node| tally.add(node));
-    tally.by_name()
 }

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 use tempfile::NamedTempFile;
 
+use super::draft::Draft;
 use super::error::WriteError;
 use super::offload::{self, Offloaded};
 use super::proto::{ModelProto, OperatorSetIdProto};
 use super::sink::{Sink, Target};
-use super::{emit, names, tally};
+use super::{emit, names};
 use crate::ir::{self, DType};
 use crate::model::{Model, OpsetImport};
 
@@ -80,9 +81,7 @@ impl Model {
     pub fn write_with(&self, path: impl AsRef<Path>, options: &WriteOptions) -> Result<Written, WriteError> {
         let path = path.as_ref();
         let mut proto = self.message(options)?;
-        let ops = proto.graph.as_ref().map(tally::ops).unwrap_or_default();
-        let imports = proto.opset_import.iter();
-        let opset = imports.filter(|i| names::domain(i.domain()).is_empty()).map(|i| i.version()).next().unwrap_or(1);
+        let (ops, opset) = (std::mem::take(&mut proto.ops), proto.opset());
         let size = proto.encoded_len() as u64;
         let failed = |file: &Path, error| WriteError::Io { file: file.to_path_buf(), error };
         let beside = options.weights == Weights::Beside || size >= MAX_FILE;
@@ -124,9 +123,9 @@ impl Model {
         Ok(Written { files, bytes, ops, opset })
     }
 
-    fn encode<'a>(&'a self, proto: &ModelProto, target: Target<'a>) -> io::Result<u64> {
+    fn encode<'a>(&'a self, proto: &Draft, target: Target<'a>) -> io::Result<u64> {
         let mut sink = Sink::new(target, &self.files);
-        proto.encode_raw(&mut sink);
+        proto.encode(&mut sink);
         sink.finish()
     }
 
@@ -141,7 +140,7 @@ impl Model {
     /// # Errors
     /// When the graph is not well formed, or when no opset has words for all nodes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, WriteError> {
-        Ok(self.proto()?.encode_to_vec())
+        self.to_bytes_with(&WriteOptions::default())
     }
 
     /// The model's file in memory, as `options` say; weights are always inside.
@@ -157,16 +156,15 @@ impl Model {
     /// # Errors
     /// As [`Model::to_bytes`].
     pub fn foretell(&self) -> Result<(u64, BTreeMap<String, usize>), WriteError> {
-        let proto = self.proto()?;
-        let ops = proto.graph.as_ref().map(tally::ops).unwrap_or_default();
-        Ok((proto.encoded_len() as u64, ops))
+        let draft = self.message(&WriteOptions::default())?;
+        Ok((draft.encoded_len() as u64, draft.ops))
     }
 
     pub(crate) fn proto(&self) -> Result<ModelProto, WriteError> {
-        self.message(&WriteOptions::default())
+        self.message(&WriteOptions::default())?.into_proto()
     }
 
-    fn message(&self, options: &WriteOptions) -> Result<ModelProto, WriteError> {
+    fn message(&self, options: &WriteOptions) -> Result<Draft, WriteError> {
         if let Some(defect) = ir::verify(&self.graph).into_iter().next() {
             return Err(WriteError::Defect(defect));
         }
@@ -176,22 +174,23 @@ impl Model {
         let as_read = std::mem::take(&mut proto.opset_import);
         let read_opset = as_read.iter().find(|i| names::domain(i.domain()).is_empty());
         let read_opset = read_opset.map_or(declared, |i| u32::try_from(i.version()).unwrap_or(u32::MAX));
-        let (opset, words) = emit::spell(&self.graph, declared, read_opset)?;
+        let spelling = emit::spell(&self.graph, declared, read_opset)?;
+        let opset = spelling.opset;
         let import = |i: &OpsetImport| {
             let domain = as_read.iter().find(|s| s.domain() == i.domain).map(|s| s.domain.clone());
             let version = if names::domain(&i.domain).is_empty() { opset.into() } else { i.version };
             OperatorSetIdProto { domain: domain.unwrap_or_else(|| Some(i.domain.clone())), version: Some(version) }
         };
         proto.opset_import = self.opset_imports.iter().map(import).collect();
-        proto.graph = Some(emit::graph(self, opset, words)?);
-        let lowest = lowest_ir_version(self, &proto, opset);
+        let emitted = emit::graph(self, spelling)?;
+        let lowest = lowest_ir_version(self, &proto, opset).max(emitted.since);
         // What the file had, its own version holds.
         let needed = if opset == read_opset { element_types(self) } else { lowest };
         proto.ir_version = Some(match options.ir_version {
             IrVersion::Kept => self.ir_version.max(needed),
             IrVersion::Lowest => lowest,
         });
-        Ok(proto)
+        Ok(Draft::new(proto, emitted.graph))
     }
 }
 
@@ -200,24 +199,14 @@ fn element_types(model: &Model) -> i64 {
     emit::dtypes(&model.graph).map(since).max().unwrap_or(0).max(4)
 }
 
-/// The first IR version that holds what the message has.
+/// The first IR version that holds what the message says outside the graph, in this opset.
 fn lowest_ir_version(model: &Model, proto: &ModelProto, opset: u32) -> i64 {
     // Each IR version came with the ONNX release of this opset.
     const OPSETS: [(u32, i64); 10] =
         [(10, 5), (11, 6), (12, 7), (15, 8), (19, 9), (21, 10), (23, 11), (24, 12), (25, 13), (28, 14)];
     let by_opset = OPSETS.iter().rev().find(|(first, _)| *first <= opset).map_or(4, |(_, version)| *version);
-    let placed = |n: &super::proto::NodeProto| !n.device_configurations.is_empty();
-    let graph = proto.graph.as_ref();
-    let features = [
-        (!proto.training_info.is_empty(), 7),
-        (!proto.functions.is_empty(), 8),
-        (
-            graph.is_some_and(|g| !g.metadata_props.is_empty() || g.node.iter().any(|n| !n.metadata_props.is_empty())),
-            10,
-        ),
-        (graph.is_some_and(|g| g.node.iter().any(|n| n.overload.is_some())), 10),
-        (!proto.configuration.is_empty() || graph.is_some_and(|g| g.node.iter().any(placed)), 11),
-    ];
+    let features =
+        [(!proto.training_info.is_empty(), 7), (!proto.functions.is_empty(), 8), (!proto.configuration.is_empty(), 11)];
     let by_feature = features.iter().filter(|(used, _)| *used).map(|(_, version)| *version).max().unwrap_or(4);
     element_types(model).max(by_opset).max(by_feature)
 }
