@@ -31,6 +31,7 @@ pub mod ops;
 pub mod optimizer;
 pub mod passes;
 pub mod proof;
+mod random;
 pub mod report;
 pub mod rewrite;
 pub mod rules;

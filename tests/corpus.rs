@@ -3,6 +3,9 @@
 //!
 //! The same properties that the fuzz targets in `tests/fuzz` look for, over a fixed, seeded set of damages.
 
+#[path = "../src/random.rs"]
+mod random;
+
 use std::path::{Path, PathBuf};
 
 use onnx_slim::model::Model;
@@ -10,6 +13,8 @@ use onnx_slim::passes::Context;
 use onnx_slim::passes::pipeline::{self, Silent};
 use onnx_slim::rewrite::{Fuel, Growth};
 use onnx_slim::text;
+
+use crate::random::Random;
 
 /// Damages per file.
 const DAMAGES: u64 = 150;
@@ -83,18 +88,7 @@ fn models(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A generator that is the same everywhere (splitmix64).
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     fn below(&mut self, n: usize) -> usize {
         usize::try_from(self.next() % n.max(1) as u64).expect("smaller than a usize")
     }

@@ -11,6 +11,8 @@ mod calls;
 mod grow;
 #[path = "properties/interpret.rs"]
 mod interpret;
+#[path = "../src/random.rs"]
+mod random;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

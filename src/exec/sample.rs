@@ -9,6 +9,7 @@ use crate::exec::exact::rounded;
 use crate::ir::{Atom, DType, Graph, Int, Key, OpKind, ScopeId, Tensor, Type, User, ValueId};
 use crate::model::Model;
 use crate::ops::CallView;
+use crate::random::Random;
 
 /// One input that a caller has to give.
 pub(super) struct Input {
@@ -246,20 +247,9 @@ fn passes_elements(op: OpKind, slot: usize) -> bool {
     }
 }
 
-/// SplitMix64: small, fast, and the same everywhere.
-struct Random(u64);
-
 impl Random {
     fn new(seed: u64, name: &str) -> Random {
         Random(xxhash_rust::xxh3::xxh3_64_with_seed(name.as_bytes(), seed))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 
     /// Below `n`, which is positive.

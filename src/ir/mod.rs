@@ -5,6 +5,8 @@ mod carried;
 mod graph;
 mod int;
 mod op;
+pub mod packed;
+mod rounding;
 mod tensor;
 mod types;
 mod verify;

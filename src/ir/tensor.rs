@@ -7,7 +7,7 @@ use bytes::Bytes;
 use half::{bf16, f16};
 use smallvec::SmallVec;
 
-use crate::ir::DType;
+use crate::ir::{DType, packed, rounding};
 
 /// Sizes of a tensor, outermost first; empty for a scalar.
 pub type Dims = SmallVec<[usize; 4]>;
@@ -31,7 +31,7 @@ pub enum Data {
     Strings(std::sync::Arc<[Bytes]>),
 }
 
-/// The bytes of one element, at most 16; 2- and 4-bit elements sit in the low bits of one byte.
+/// The bytes of one element, at most 16; an element of less than a byte sits in the low bits of one.
 pub type Element = SmallVec<[u8; 16]>;
 
 /// Why bytes and dimensions do not make a tensor.
@@ -232,9 +232,7 @@ impl Tensor {
     }
 
     fn packed(&self, bytes: &Bytes, i: usize) -> u8 {
-        let per = 8 / self.dtype.bits();
-        let mask = (1u16 << self.dtype.bits()) - 1;
-        (bytes[i / per] >> ((i % per) * self.dtype.bits())) & u8::try_from(mask).unwrap_or(u8::MAX)
+        packed::element(self.dtype.bits(), bytes, i)
     }
 
     /// The packed bytes of element `i`; `None` past the end or for strings.
@@ -246,10 +244,7 @@ impl Tensor {
             Data::Splat(e) => Some(e.clone()),
             Data::Strings(_) => None,
             Data::Raw(bytes) => Some(match self.dtype.bits() {
-                bits @ 1..8 => {
-                    debug_assert!(bits == 2 || bits == 4);
-                    SmallVec::from_iter([self.packed(bytes, i)])
-                }
+                1..8 => SmallVec::from_iter([self.packed(bytes, i)]),
                 bits => bytes[i * bits / 8..(i + 1) * bits / 8].into(),
             }),
         }
@@ -392,13 +387,7 @@ fn repeat(dtype: DType, element: &[u8], n: usize) -> Vec<u8> {
     if bits >= 8 {
         return element.repeat(n);
     }
-    let per = 8 / bits;
-    let full = (0..per).fold(0u8, |b, i| b | (element[0] << (i * bits)));
-    let mut out = vec![full; n / per];
-    if !n.is_multiple_of(per) {
-        out.push((0..n % per).fold(0u8, |b, i| b | (element[0] << (i * bits))));
-    }
-    out
+    packed::pack(bits, std::iter::repeat_n(element[0], n))
 }
 
 /// One packed element as a real number.
@@ -416,6 +405,8 @@ fn real(dtype: DType, e: &[u8]) -> Option<f64> {
         | DType::F8E4M3FNUZ
         | DType::F8E5M2
         | DType::F8E5M2FNUZ
+        | DType::F6E2M3
+        | DType::F6E3M2
         | DType::F4E2M1
         | DType::F8E8M0 => return None,
         _ => integer(dtype, e)? as f64,
@@ -444,8 +435,8 @@ fn push_rounded(out: &mut Vec<u8>, dtype: DType, value: f64) -> Result<(), Tenso
     match dtype {
         DType::F32 => out.extend((value as f32).to_le_bytes()),
         DType::F64 => out.extend(value.to_le_bytes()),
-        DType::F16 => out.extend(f16::from_f64(value).to_le_bytes()),
-        DType::BF16 => out.extend(bf16::from_f64(value).to_le_bytes()),
+        DType::F16 => out.extend(rounding::to_f16(value).to_le_bytes()),
+        DType::BF16 => out.extend(rounding::to_bf16(value).to_le_bytes()),
         other => return Err(TensorError::Kind(other)),
     }
     Ok(())
@@ -499,6 +490,11 @@ mod tests {
         assert_eq!(t.bytes().unwrap().as_ref(), [0xff, 0x0f]);
         assert_eq!(t.integers(), Some(vec![-1, -1, -1]));
         assert_eq!(t.uniform_real(), Some(-1.0));
+        let six = Tensor::splat(DType::F6E2M3, &[5], &[0b10_0001]).unwrap();
+        assert_eq!(six.bytes().unwrap().as_ref(), [0x61, 0x18, 0x86, 0x21]);
+        let same = Tensor::raw(DType::F6E2M3, &[5], six.bytes().unwrap()).unwrap();
+        assert_eq!(same.uniform().unwrap()[..], [0b10_0001]);
+        assert_eq!(same.element(4), six.element(4));
     }
 
     #[test]

@@ -61,11 +61,15 @@ pub enum DType {
     U2 = 25,
     /// Signed 2-bit integer, four to a byte, low bits first.
     I2 = 26,
+    /// 6-bit float, 2 exponent and 3 mantissa bits, four to three bytes, low bits first.
+    F6E2M3 = 27,
+    /// 6-bit float, 3 exponent and 2 mantissa bits, four to three bytes, low bits first.
+    F6E3M2 = 28,
 }
 
 impl DType {
     /// Every element type.
-    pub const ALL: [DType; 26] = [
+    pub const ALL: [DType; 28] = [
         DType::F32,
         DType::U8,
         DType::I8,
@@ -92,6 +96,8 @@ impl DType {
         DType::F8E8M0,
         DType::U2,
         DType::I2,
+        DType::F6E2M3,
+        DType::F6E3M2,
     ];
 
     /// ONNX's number for this type.
@@ -133,6 +139,8 @@ impl DType {
             DType::F8E8M0 => "float8e8m0",
             DType::U2 => "uint2",
             DType::I2 => "int2",
+            DType::F6E2M3 => "float6e2m3",
+            DType::F6E3M2 => "float6e3m2",
         }
     }
 
@@ -147,6 +155,7 @@ impl DType {
             DType::String => 0,
             DType::U2 | DType::I2 => 2,
             DType::U4 | DType::I4 | DType::F4E2M1 => 4,
+            DType::F6E2M3 | DType::F6E3M2 => 6,
             DType::U8
             | DType::I8
             | DType::Bool
@@ -182,6 +191,8 @@ impl DType {
                 | DType::F8E4M3FNUZ
                 | DType::F8E5M2
                 | DType::F8E5M2FNUZ
+                | DType::F6E2M3
+                | DType::F6E3M2
                 | DType::F4E2M1
                 | DType::F8E8M0
         )

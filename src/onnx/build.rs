@@ -199,22 +199,12 @@ impl<'a> Builder<'a> {
         v.ty = ty;
     }
 
-    fn initializer(&mut self, mut proto: TensorProto) -> Result<(), Fault> {
+    fn initializer(&mut self, proto: TensorProto) -> Result<(), Fault> {
         let name = proto.name().to_string();
         if name.is_empty() {
             return Err(Fault::Unnamed { at: self.at("an initializer") });
         }
         let scope = self.level().scope;
-        if tensor::is_carried(&proto) {
-            self.attach(&mut proto)?;
-            let attribute = AttributeProto {
-                name: Some("value".into()),
-                r#type: Some(AttributeType::Tensor.into()),
-                t: Some(proto),
-                ..AttributeProto::default()
-            };
-            return self.carried_constant(&name, "value", &attribute);
-        }
         let remarks = carried::tensor(&proto);
         let tensor = self.tensor(proto, "")?;
         if let Some(&input) = self.level().names.get(name.as_str())
@@ -243,15 +233,11 @@ impl<'a> Builder<'a> {
             sparse_tensor: Some(proto),
             ..AttributeProto::default()
         };
-        self.carried_constant(&name, "sparse_value", &attribute)
-    }
-
-    /// A constant that the graph does not look into: a `Constant` node. Its tensor's name tells the writer that it
-    /// was an initializer.
-    fn carried_constant(&mut self, name: &str, key: &'static str, attribute: &AttributeProto) -> Result<(), Fault> {
+        // The graph does not look into it: a `Constant` node. Its tensor's name tells the writer that it was an
+        // initializer.
         let scope = self.level().scope;
         let node = self.graph.add_node(scope, OpKind::Constant, &[], 1, 0);
-        self.graph.set_attr(node, key, Attr::Carried(attribute.encode_to_vec().into()));
+        self.graph.set_attr(node, "sparse_value", Attr::Carried(attribute.encode_to_vec().into()));
         if let Some(value) = self.graph.result(node, 0) {
             self.graph.value_mut(value).name = name.into();
             self.define(value, || "an initializer".into())?;

@@ -303,10 +303,6 @@ impl Emitter<'_> {
         let label = &self.graph.value(value).name;
         let attribute: AttributeProto = decode(bytes, || format!("constant \"{label}\""))?;
         let name = Some(self.labels.of(value).to_string());
-        if let Some(t) = attribute.t.filter(|t| t.name() == &**label) {
-            proto.initializer.push(TensorProto { name, ..t });
-            return Ok(true);
-        }
         if let Some(SparseTensorProto { values: Some(values), indices, dims }) = attribute.sparse_tensor
             && values.name() == &**label
         {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::error::TensorFault;
 use super::proto::TensorProto;
-use crate::ir::{DType, Data, Dims, Tensor};
+use crate::ir::{DType, Data, Dims, Tensor, packed};
 
 /// How a file spells the elements of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,14 +16,6 @@ pub(crate) enum Spelling {
     Raw,
     /// One after another, in the field of their type.
     Numbers,
-}
-
-/// Number of the 6-bit float types, which the graph does not hold.
-const SIX_BIT_FLOATS: [i32; 2] = [27, 28];
-
-/// Whether the tensor is one that the graph carries unread.
-pub(super) fn is_carried(proto: &TensorProto) -> bool {
-    SIX_BIT_FLOATS.contains(&proto.data_type())
 }
 
 /// The tensor that a message describes. Data in another file has been put into `raw_data` before.
@@ -83,6 +75,8 @@ fn pack(proto: &TensorProto, dtype: DType) -> Vec<u8> {
         | DType::F4E2M1
         | DType::U2
         | DType::I2 => low(1).collect(),
+        // One element to a number, unlike the other types of less than a byte.
+        DType::F6E2M3 | DType::F6E3M2 => packed::pack(dtype.bits(), low(1)),
         DType::String => Vec::new(),
     }
 }
@@ -165,6 +159,8 @@ mod tests {
         assert_eq!(read(&bools).unwrap().0.integers(), Some(vec![1, 0]));
         let nibbles = TensorProto { int32_data: vec![0x2f], ..typed(DType::I4) };
         assert_eq!(read(&nibbles).unwrap().0.integers(), Some(vec![-1, 2]));
+        let six_bits = TensorProto { int32_data: vec![8, 44], ..typed(DType::F6E2M3) };
+        assert_eq!(read(&six_bits).unwrap().0.bytes().unwrap().as_ref(), [8, 11]);
         let unsigned = TensorProto { uint64_data: vec![7, u64::from(u32::MAX)], ..typed(DType::U32) };
         assert_eq!(read(&unsigned).unwrap().0.integers(), Some(vec![7, u32::MAX.into()]));
     }

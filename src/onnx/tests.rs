@@ -342,23 +342,33 @@ fn functions_that_would_explode_are_kept() {
 
 #[test]
 fn constants_that_are_not_looked_into_stay_initializers() {
-    let mut g = graph(&["x"], vec![node("Abs", &["x"], &["y"]), node("Thing", &["s", "f"], &["z"])], &["y", "z"]);
+    let mut g = graph(&["x"], vec![node("Abs", &["x"], &["y"]), node("Thing", &["s"], &["z"])], &["y", "z"]);
     g.node[1].domain = Some("my.domain".into());
     g.sparse_initializer = vec![super::proto::SparseTensorProto {
         values: Some(tensor("s", &[1], &[1.0])),
         indices: Some(TensorProto { data_type: Some(7), int64_data: vec![3], dims: vec![1], ..TensorProto::default() }),
         dims: vec![5],
     }];
-    let six_bits = TensorProto {
-        data_type: Some(27),
-        dims: vec![4],
-        raw_data: Some(vec![1, 2, 3].into()),
-        ..tensor("f", &[], &[])
-    };
-    g.initializer = vec![six_bits];
     let mut proto = model_of(13, g);
     proto.opset_import.push(OperatorSetIdProto { domain: Some("my.domain".into()), version: Some(1) });
     assert_eq!(written(&read(&proto)), proto);
+}
+
+#[test]
+fn six_bit_floats_are_constants_like_others() {
+    let mut g = graph(&["x"], vec![node("Reshape", &["w", "x"], &["y"])], &["y"]);
+    g.initializer = vec![TensorProto {
+        data_type: Some(27),
+        dims: vec![5],
+        raw_data: Some(vec![0o10, 0o33, 0x40, 0o37].into()),
+        ..tensor("w", &[], &[])
+    }];
+    let mut proto = model_of(28, g);
+    proto.ir_version = Some(14);
+    let model = read(&proto);
+    let w = model.graph.values().find_map(|v| model.graph.constant(v)).unwrap();
+    assert_eq!((w.dtype(), w.element(1).unwrap()[0]), (crate::ir::DType::F6E2M3, 44));
+    assert_eq!(written(&model), proto);
 }
 
 #[test]

@@ -219,6 +219,7 @@ fn since(dtype: DType) -> i64 {
         DType::F4E2M1 => 11,
         DType::F8E8M0 => 12,
         DType::U2 | DType::I2 => 13,
+        DType::F6E2M3 | DType::F6E3M2 => 14,
         _ => 4,
     }
 }

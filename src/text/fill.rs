@@ -8,8 +8,9 @@ use bytes::Bytes;
 use half::{bf16, f16};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::ir::{DType, Tensor};
+use crate::ir::{DType, Tensor, packed};
 use crate::onnx::proto::TensorProto;
+use crate::random::Random;
 
 /// What all weights without data of one text may take together.
 pub(super) const MAX_BYTES: usize = 256 << 20;
@@ -37,19 +38,14 @@ pub(super) fn tensor(name: &str, dtype: DType, dims: &[usize]) -> TensorProto {
         return tensor;
     }
     let bits = dtype.bits();
+    if bits < 8 {
+        let low = (0..count).map(|_| small(dtype, random.next()).to_le_bytes()[0]);
+        tensor.raw_data = Some(packed::pack(bits, low).into());
+        return tensor;
+    }
     let mut data = Vec::with_capacity(dtype.byte_len(count).unwrap_or(0));
-    for i in 0..count {
+    for _ in 0..count {
         let draw = random.next();
-        if bits < 8 {
-            let shift = (i * bits) % 8;
-            if shift == 0 {
-                data.push(0);
-            }
-            if let (Some(last), [low, ..]) = (data.last_mut(), small(dtype, draw).to_le_bytes()) {
-                *last |= (low & ((1 << bits) - 1)) << shift;
-            }
-            continue;
-        }
         let float = float(draw, positive);
         match dtype {
             DType::F32 => data.extend(float.to_le_bytes()),
@@ -99,23 +95,13 @@ fn small(dtype: DType, draw: u64) -> i64 {
         // Sign and fraction are free, the exponent is that of an eighth to a quarter (or half of that).
         DType::F8E4M3FN | DType::F8E4M3FNUZ => (draw & 0x87) | 0x20,
         DType::F8E5M2 | DType::F8E5M2FNUZ => (draw & 0x83) | 0x30,
+        // Between -2 and 2.
+        DType::F6E2M3 | DType::F6E3M2 => draw & 0b10_1111,
         // Between -1.5 and 1.5.
         DType::F4E2M1 => draw & 0b1011,
         // Between an eighth and one.
         DType::F8E8M0 => 124 + (draw & 3),
         _ => draw & 7,
-    }
-}
-
-/// The splitmix64 generator (Steele, Lea and Flood, 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 }
 
@@ -154,7 +140,8 @@ mod tests {
 
     #[test]
     fn small_elements_are_packed() {
-        for (dtype, bytes) in [(DType::I4, 3), (DType::U2, 2), (DType::F4E2M1, 3), (DType::Bool, 5)] {
+        for (dtype, bytes) in [(DType::I4, 3), (DType::U2, 2), (DType::F4E2M1, 3), (DType::F6E3M2, 4), (DType::Bool, 5)]
+        {
             assert_eq!(tensor("w", dtype, &[5]).raw_data.map(|d| d.len()), Some(bytes), "{dtype}");
         }
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::ir::{DType, count};
+use crate::ir::{DType, count, packed};
 use crate::onnx::proto::attribute_proto::AttributeType;
 use crate::onnx::proto::tensor_proto::DataLocation;
 use crate::onnx::proto::tensor_shape_proto::{Dimension, dimension};
@@ -209,6 +209,7 @@ impl Parser<'_> {
         }
         match dtype {
             DType::String => tensor.string_data = elements.strings,
+            _ if dtype.bits() < 8 => tensor.raw_data = Some(packed::pack(dtype.bits(), elements.bytes).into()),
             _ => tensor.raw_data = Some(elements.bytes.into()),
         }
         Ok(tensor)
@@ -243,12 +244,8 @@ impl Parser<'_> {
                     return self.error_at(at, format!("{number} is not between {low} and {high}, as {dtype} asks"));
                 }
                 let little_endian = number.to_le_bytes();
-                if bits < 8 {
-                    let mask = (1u8 << bits) - 1;
-                    elements.push_packed(bits, little_endian[0] & mask);
-                } else {
-                    elements.bytes.extend(&little_endian[..bits / 8]);
-                }
+                // Elements of less than a byte are packed when all are there.
+                elements.bytes.extend(&little_endian[..bits.div_ceil(8)]);
             }
         }
         elements.count += 1;
@@ -414,19 +411,6 @@ struct Elements {
     bytes: Vec<u8>,
     strings: Vec<Bytes>,
     count: usize,
-}
-
-impl Elements {
-    /// Add an element of 2 or 4 bits, low bits first.
-    fn push_packed(&mut self, bits: usize, element: u8) {
-        let shift = (self.count * bits) % 8;
-        if shift == 0 {
-            self.bytes.push(0);
-        }
-        if let Some(last) = self.bytes.last_mut() {
-            *last |= element << shift;
-        }
-    }
 }
 
 /// Add an element to a list attribute.

@@ -8,6 +8,7 @@ use onnx_slim::model::{Model, OpsetImport};
 use onnx_slim::ops::infer_node;
 
 use crate::interpret::{Feed, call, check_type, largest};
+use crate::random::Random;
 
 /// A model and inputs that it runs on.
 pub struct Grown {
@@ -101,7 +102,7 @@ pub struct Grower {
     pool: Vec<Known>,
     /// Constants to share.
     weights: Vec<ValueId>,
-    seed: u64,
+    random: Random,
 }
 
 /// Elements that a tensor may have.
@@ -114,7 +115,7 @@ const MAX_MAGNITUDE: f64 = 200.0;
 pub fn grow(start: &[u16], steps: &[[u16; 10]]) -> Grown {
     let mut dice = Dice::of(start);
     let opset = *dice.one(&[21, 13, 17, 18, 22]).expect("opsets");
-    let mut grower = Grower { graph: Graph::default(), pool: Vec::new(), weights: Vec::new(), seed: 1 };
+    let mut grower = Grower { graph: Graph::default(), pool: Vec::new(), weights: Vec::new(), random: Random(1) };
     let feeds = grower.inputs(&mut dice);
     for numbers in steps {
         grower.step(&mut Dice::of(numbers));
@@ -163,11 +164,7 @@ impl Grower {
     }
 
     fn next(&mut self) -> u64 {
-        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.seed;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.random.next()
     }
 
     /// Between -3 and 3, none near a whole number, so that what is cut out of a float does not hang on rounding.

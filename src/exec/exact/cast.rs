@@ -82,7 +82,7 @@ fn to_type<L: Lane>(args: &Args<'_>, t: &Tensor, to: DType, wide: impl Fn(&L) ->
                 let format = Format::of(to).ok_or(Unable::NoKernel)?;
                 map_lanes::<L, [u8; 1]>(args, t, to, |l| {
                     let x = wide(l).to_f64();
-                    let is_open = to == DType::F4E2M1 && x.is_nan();
+                    let is_open = format.lacks_nan() && x.is_nan();
                     if is_open { None } else { Some([format.encode(x, overflow).to_le_bytes()[0]]) }
                 })
             }

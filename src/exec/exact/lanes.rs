@@ -1,7 +1,7 @@
 //! Elements as opaque lanes of their width, for operators that only move them.
 //!
 //! A kernel is written once over `T: Lane` and instantiated by [`per_lane!`] for 1, 2, 4, 8 and 16 bytes and for
-//! strings. Packed 2- and 4-bit elements are spread to one byte each on the way in and packed on the way out.
+//! strings. Packed elements of less than a byte are spread to one byte each on the way in and packed on the way out.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::exec::exact::Unable;
 use crate::exec::exact::args::Args;
-use crate::ir::{DType, Data, Element, Tensor};
+use crate::ir::{DType, Data, Element, Tensor, packed};
 
 /// An element as it is moved.
 pub(super) trait Lane: Clone + Default + PartialEq {
@@ -63,21 +63,14 @@ pub(super) fn raw(dtype: DType, dims: &[usize], bytes: Vec<u8>) -> Result<Tensor
     Tensor::raw(dtype, dims, bytes.into()).map_err(|e| Unable::malformed(e.to_string()))
 }
 
-/// One byte per element, from packed 2- or 4-bit elements.
+/// One byte per element, from packed elements of less.
 pub(super) fn spread(dtype: DType, packed: &[u8], n: usize) -> Vec<u8> {
-    let bits = dtype.bits();
-    let mask = if bits == 2 { 0b11 } else { 0b1111 };
-    packed.iter().flat_map(|b| (0..8 / bits).map(move |i| (b >> (i * bits)) & mask)).take(n).collect()
+    packed::unpack(dtype.bits(), packed, n)
 }
 
-/// Packed 2- or 4-bit elements, from one byte per element.
+/// Packed elements of less than a byte, from one byte per element.
 pub(super) fn pack(dtype: DType, spread: &[u8]) -> Vec<u8> {
-    let bits = dtype.bits();
-    let mask = if bits == 2 { 0b11 } else { 0b1111 };
-    spread
-        .chunks(8 / bits)
-        .map(|chunk| chunk.iter().enumerate().fold(0, |byte, (i, e)| byte | ((e & mask) << (i * bits))))
-        .collect()
+    packed::pack(dtype.bits(), spread.iter().copied())
 }
 
 /// The element that every one of `tensors` repeats; `None` unless all are splats (or single elements) of it.

@@ -41,16 +41,23 @@ pub(super) enum Overflow {
 }
 
 impl Format {
-    /// The format of `dtype`, for the 4- and 8-bit types that have a sign.
+    /// The format of `dtype`, for the types of 4 to 8 bits that have a sign.
     pub(super) fn of(dtype: DType) -> Option<Format> {
         Some(match dtype {
             DType::F8E4M3FN => Format { exponent: 4, mantissa: 3, bias: 7, top: Top::LastIsNan },
             DType::F8E4M3FNUZ => Format { exponent: 4, mantissa: 3, bias: 8, top: Top::NegativeZeroIsNan },
             DType::F8E5M2 => Format { exponent: 5, mantissa: 2, bias: 15, top: Top::Ieee },
             DType::F8E5M2FNUZ => Format { exponent: 5, mantissa: 2, bias: 16, top: Top::NegativeZeroIsNan },
+            DType::F6E2M3 => Format { exponent: 2, mantissa: 3, bias: 1, top: Top::Finite },
+            DType::F6E3M2 => Format { exponent: 3, mantissa: 2, bias: 3, top: Top::Finite },
             DType::F4E2M1 => Format { exponent: 2, mantissa: 1, bias: 1, top: Top::Finite },
             _ => return None,
         })
+    }
+
+    /// Whether the format has no way to say NaN.
+    pub(super) fn lacks_nan(self) -> bool {
+        self.top == Top::Finite
     }
 
     fn sign_bit(self) -> u16 {
@@ -236,7 +243,7 @@ mod tests {
 
     #[test]
     fn every_code_of_a_small_format_survives() {
-        for dtype in [DType::F8E4M3FN, DType::F8E4M3FNUZ, DType::F8E5M2, DType::F8E5M2FNUZ, DType::F4E2M1] {
+        for dtype in DType::ALL.into_iter().filter(|&dtype| Format::of(dtype).is_some()) {
             let format = Format::of(dtype).unwrap();
             for code in 0..1u16 << dtype.bits() {
                 let x = format.decode(code);
@@ -260,6 +267,8 @@ mod tests {
         assert_eq!(largest(DType::F8E4M3FNUZ), 240.0);
         assert_eq!(largest(DType::F8E5M2), 57344.0);
         assert_eq!(largest(DType::F8E5M2FNUZ), 57344.0);
+        assert_eq!(largest(DType::F6E2M3), 7.5);
+        assert_eq!(largest(DType::F6E3M2), 28.0);
         assert_eq!(largest(DType::F4E2M1), 6.0);
     }
 

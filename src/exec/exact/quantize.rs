@@ -199,10 +199,11 @@ fn to_integer(quotient: f64, zero: i64, least: i64, greatest: i64) -> Option<u16
 fn to_float(args: &Args<'_>, quotient: f64, to: DType) -> Option<u16> {
     const SATURATE: Key<bool> = Key::new("saturate", true);
     let overflow = if SATURATE.of(args.node()) { Overflow::Saturate } else { Overflow::Escape };
-    if to == DType::F4E2M1 && quotient.is_nan() {
+    let format = Format::of(to)?;
+    if format.lacks_nan() && quotient.is_nan() {
         return None;
     }
-    Some(Format::of(to)?.encode(quotient, overflow))
+    Some(format.encode(quotient, overflow))
 }
 
 /// `DequantizeLinear`

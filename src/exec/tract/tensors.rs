@@ -31,6 +31,8 @@ pub(super) fn datum_type(dtype: DType) -> Result<DatumType, Cannot> {
         | DType::F8E5M2
         | DType::F8E5M2FNUZ
         | DType::F8E8M0
+        | DType::F6E2M3
+        | DType::F6E3M2
         | DType::F4E2M1
         | DType::U4
         | DType::I4

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::super::error::Fault;
+use super::super::names;
 use super::super::proto::attribute_proto::AttributeType;
 use super::super::proto::{AttributeProto, NodeProto};
-use super::super::{names, tensor};
 use super::Builder;
 use crate::ir::{Attr, DType, NodeId, Tensor};
 
@@ -21,14 +21,11 @@ impl Builder<'_> {
         let bytes = |floats: &[f32]| -> Bytes { floats.iter().flat_map(|f| f.to_le_bytes()).collect() };
         let tensor = match attribute.name() {
             "value" => match attribute.t.take() {
-                Some(proto) if !tensor::is_carried(&proto) => {
+                Some(proto) => {
                     let at = self.at(&names::node(node));
                     return self.tensor(proto, &at).map(Some);
                 }
-                carried => {
-                    attribute.t = carried;
-                    return Ok(None);
-                }
+                None => return Ok(None),
             },
             "value_int" => Ok(Tensor::scalar(attribute.i())),
             "value_ints" => Ok(Tensor::vector(&attribute.ints)),
@@ -67,21 +64,13 @@ impl Builder<'_> {
             AttributeType::Ints => Attr::Ints(proto.ints),
             AttributeType::Strings => Attr::Strs(proto.strings),
             AttributeType::Tensor => match proto.t.take() {
-                Some(tensor) if !tensor::is_carried(&tensor) => {
+                Some(tensor) => {
                     let at = self.here();
                     self.tensor(tensor, &at)?.into()
                 }
-                tensor => {
-                    proto.t = tensor;
-                    proto.t.iter_mut().try_for_each(|t| self.attach(t))?;
-                    Attr::Carried(proto.encode_to_vec().into())
-                }
+                None => Attr::Carried(proto.encode_to_vec().into()),
             },
             AttributeType::Tensors => {
-                if proto.tensors.iter().any(tensor::is_carried) {
-                    proto.tensors.iter_mut().try_for_each(|t| self.attach(t))?;
-                    return Ok(Attr::Carried(proto.encode_to_vec().into()));
-                }
                 let at = self.here();
                 Attr::Tensors(proto.tensors.into_iter().map(|t| self.tensor(t, &at)).collect::<Result<_, _>>()?)
             }
