@@ -10,7 +10,7 @@ use std::collections::BinaryHeap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use crate::ir::{Attr, Carried, Int, OpKind, Tensor, Type};
@@ -442,16 +442,12 @@ impl Graph {
     /// Whether a node of `scope` may read `value`: it is made there or in a scope around it.
     pub fn is_visible(&self, value: ValueId, scope: ScopeId) -> bool {
         let home = self.value(value).scope;
-        let mut at = scope;
-        loop {
-            if at == home {
-                return true;
-            }
-            match self.scope(at).parent {
-                Some(parent) => at = self.node(parent).scope,
-                None => return false,
-            }
-        }
+        self.around(scope).any(|at| at == home)
+    }
+
+    /// `scope`, and those around it, outwards.
+    pub fn around(&self, scope: ScopeId) -> impl Iterator<Item = ScopeId> {
+        std::iter::successors(Some(scope), |&at| self.scope(at).parent.map(|parent| self.node(parent).scope))
     }
 
     /// Values of outer scopes that the node's bodies read, each once, in the order they are met.
@@ -468,8 +464,8 @@ impl Graph {
             }
             found.extend(self.scope(scope).outputs.iter().map(|o| o.value));
         }
-        let inside: rustc_hash::FxHashSet<ScopeId> = inside.into_iter().collect();
-        let mut seen = rustc_hash::FxHashSet::default();
+        let inside: FxHashSet<ScopeId> = inside.into_iter().collect();
+        let mut seen = FxHashSet::default();
         found.retain(|&v| !inside.contains(&self.value(v).scope) && seen.insert(v));
         found
     }
@@ -888,12 +884,17 @@ impl Graph {
                 feeds.extend(self.captures(n));
             }
             self.remove_node(n);
+            // A node with many results may feed all operands of one with many: it is looked at once.
+            let mut seen = FxHashSet::default();
             for v in feeds {
                 if !self.has_value(v) {
                     continue;
                 }
                 self.prune_constant(v);
                 let Some((p, _)) = self.has_value(v).then(|| self.producer(v)).flatten() else { continue };
+                if !seen.insert(p) {
+                    continue;
+                }
                 if self.is_dead(p) { stack.push(p) } else { feeder(p) }
             }
         }

@@ -55,10 +55,10 @@ fn check_wiring(graph: &Graph, defects: &mut Vec<Defect>) {
         if (n.op == OpKind::Custom) != n.custom.is_some() {
             found(node_at(graph, node), "a custom operator without a name, or a name on an operator of the table");
         }
-        for (i, (name, _)) in n.attrs().iter().enumerate() {
-            if n.attrs()[..i].iter().any(|(earlier, _)| earlier == name) {
-                found(node_at(graph, node), "an attribute stands twice");
-            }
+        let mut names: Vec<&str> = n.attrs().iter().map(|(name, _)| &**name).collect();
+        names.sort_unstable();
+        for _ in names.windows(2).filter(|pair| pair[0] == pair[1]) {
+            found(node_at(graph, node), "an attribute stands twice");
         }
         for (slot, value) in graph.operands(node).enumerate() {
             let Some(value) = value else { continue };

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use prost::Message;
+use rustc_hash::FxHashSet;
 
 use super::names;
 use super::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto};
@@ -21,7 +22,7 @@ pub(super) fn model(model: &ModelProto) -> Bytes {
 
 /// Of a graph: documentation, metadata, quantization annotations and the tensors that these name.
 pub(super) fn graph(graph: &GraphProto, initializers: &[TensorProto]) -> Carried {
-    let parameters: Vec<&str> = graph
+    let parameters: FxHashSet<&str> = graph
         .quantization_annotation
         .iter()
         .flat_map(|a| &a.quant_parameter_tensor_names)
@@ -33,7 +34,7 @@ pub(super) fn graph(graph: &GraphProto, initializers: &[TensorProto]) -> Carried
         doc_string: graph.doc_string.clone(),
         metadata_props: graph.metadata_props.clone(),
         quantization_annotation: graph.quantization_annotation.clone(),
-        initializer: initializers.iter().filter(|t| parameters.contains(&t.name())).cloned().collect(),
+        initializer: initializers.iter().filter(|t| parameters.contains(t.name())).cloned().collect(),
         ..GraphProto::default()
     };
     rest.encode_to_vec().into()

@@ -157,12 +157,13 @@ impl Emitter<'_> {
             let at = format!("graph \"{}\"", s.name);
             return Err(WriteError::Defect(crate::ir::Defect { at, what: "nodes wait for each other".into() }));
         }
+        let shown = self.labels.outputs(scope).iter().filter(|o| !o.copied).map(|o| Arc::clone(&o.name)).collect();
         for id in schedule {
             if !self.initializer(id, &mut proto)? {
                 let node = self.node(id)?;
                 self.push(node, scope, &mut proto);
             }
-            self.value_infos(id, scope, &mut proto)?;
+            self.value_infos(id, scope, &shown, &mut proto)?;
         }
         for (index, output) in s.outputs().iter().enumerate() {
             let Some(label) = self.labels.outputs(scope).get(index).cloned() else { continue };
@@ -201,13 +202,18 @@ impl Emitter<'_> {
         self.main.push_node(node);
     }
 
-    /// Describe the results that the file described.
-    fn value_infos(&mut self, id: NodeId, scope: ScopeId, proto: &mut GraphProto) -> Result<(), WriteError> {
+    /// Describe the results that the file described, but for those that are outputs under their own names: `shown`.
+    fn value_infos(
+        &mut self,
+        id: NodeId,
+        scope: ScopeId,
+        shown: &FxHashSet<Arc<str>>,
+        proto: &mut GraphProto,
+    ) -> Result<(), WriteError> {
         for &value in self.graph.results(id).iter().flatten() {
             let v = self.graph.value(value);
             let name = self.labels.of(value);
-            let is_output = self.labels.outputs(scope).iter().any(|o| !o.copied && *o.name == *name);
-            if !v.carried.is_empty() && !is_output {
+            if !v.carried.is_empty() && !shown.contains(name) {
                 let info = self.info(name, &v.ty, &v.carried, value, scope)?;
                 match scope {
                     ScopeId::MAIN => self.main.push_value_info(&info),
@@ -410,11 +416,9 @@ fn annotations(proto: &mut GraphProto, mut parameters: Vec<TensorProto>, results
     }
     let there: FxHashSet<String> = names::defined(proto).map(str::to_string).chain(results).collect();
     proto.quantization_annotation.retain(|a| there.contains(a.tensor_name()));
-    let named = |t: &TensorProto| {
-        let entries = proto.quantization_annotation.iter().flat_map(|a| &a.quant_parameter_tensor_names);
-        entries.into_iter().any(|e| e.value() == t.name())
-    };
-    parameters.retain(|t| !there.contains(t.name()) && named(t));
+    let entries = proto.quantization_annotation.iter().flat_map(|a| &a.quant_parameter_tensor_names);
+    let named: FxHashSet<&str> = entries.map(|e| e.value()).collect();
+    parameters.retain(|t| !there.contains(t.name()) && named.contains(t.name()));
     proto.initializer.append(&mut parameters);
 }
 

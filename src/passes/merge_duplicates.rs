@@ -57,13 +57,13 @@ fn merge_constants(graph: &mut Graph, cx: &Context<'_>, step: &mut Step) {
         if group.len() < 2 {
             continue;
         }
-        let mut kept: Vec<ValueId> = Vec::new();
+        // By scope: of what a thousand bodies hold, only what is around a constant can be its twin.
+        let mut kept: FxHashMap<ScopeId, Vec<ValueId>> = FxHashMap::default();
         for &value in group {
             let Some(tensor) = graph.constant(value).cloned() else { continue };
             let scope = graph.value(value).scope();
-            let twin = kept.iter().copied().find(|&k| {
-                graph.constant(k).is_some_and(|t| t.same_storage(&tensor) || *t == tensor) && graph.is_visible(k, scope)
-            });
+            let same = |k: &ValueId| graph.constant(*k).is_some_and(|t| t.same_storage(&tensor) || *t == tensor);
+            let twin = graph.around(scope).filter_map(|at| kept.get(&at)?.iter().copied().find(|k| same(k))).min();
             match twin {
                 // Two outputs of the interface that hold the same constant stay two initializers: one would need a copy.
                 Some(twin) if !graph.is_output(value) => {
@@ -75,7 +75,7 @@ fn merge_constants(graph: &mut Graph, cx: &Context<'_>, step: &mut Step) {
                     step.fired("merge-constants");
                 }
                 Some(_) => {}
-                None => kept.push(value),
+                None => kept.entry(scope).or_default().push(value),
             }
         }
     }

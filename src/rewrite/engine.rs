@@ -281,6 +281,8 @@ fn dying_bytes(graph: &Graph, root: NodeId, replacement: &Replacement) -> usize 
             && graph.value(value).users().iter().all(|u| matches!(u, User::Node(n, _) if dead.contains(n)))
     };
     let mut constants: Vec<ValueId> = Vec::new();
+    // What was looked at, and how many were known to die then: only with more of them the answer may be another.
+    let mut looked: FxHashMap<NodeId, usize> = FxHashMap::default();
     let mut next = 0;
     while let Some(&node) = dead.get(next) {
         next += 1;
@@ -288,8 +290,11 @@ fn dying_bytes(graph: &Graph, root: NodeId, replacement: &Replacement) -> usize 
             match graph.producer(value) {
                 None => constants.push(value),
                 Some((maker, _)) => {
+                    if dead.len() >= MOST_DYING || looked.insert(maker, dead.len()) == Some(dead.len()) {
+                        continue;
+                    }
                     let dies = graph.results(maker).iter().flatten().all(|&v| only_dead(&dead, v));
-                    if dies && dead.len() < MOST_DYING && !dead.contains(&maker) {
+                    if dies && !dead.contains(&maker) {
                         dead.push(maker);
                     }
                 }

@@ -1,4 +1,10 @@
 //! As `optimize`, from texts: a mutated text is a model far more often than a mutated file is.
+//!
+//! ```text
+//! mkdir -p target/texts && find fixtures -name '*.onnxtxt' -exec cp --backup=numbered {} target/texts \;
+//! cargo +nightly fuzz run --fuzz-dir tests/fuzz --sanitizer none text target/texts -- \
+//!     -fork=1 -ignore_crashes=1 -timeout=10 -rss_limit_mb=2048 -max_len=16384
+//! ```
 #![no_main]
 
 mod whole;
