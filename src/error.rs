@@ -20,6 +20,24 @@ pub enum Error {
     /// An input cannot have the shape that was asked for.
     #[error(transparent)]
     Shape(#[from] ShapeFault),
+    /// A model is only raised to a newer opset.
+    #[error("the model is of opset {from}, which is newer than opset {opset}")]
+    OlderOpset {
+        /// The opset that was asked for.
+        opset: i64,
+        /// The opset of the model.
+        from: i64,
+    },
+    /// The target does not know an opset.
+    #[error("the newest opset that {target} runs is {newest}, not {opset}")]
+    NewerOpset {
+        /// The opset that was asked for.
+        opset: i64,
+        /// The newest that the target runs.
+        newest: i64,
+        /// The target.
+        target: &'static str,
+    },
     /// A name that is neither a rule's nor a pass's.
     #[error("there is no rule or pass called \"{name}\"")]
     NoSuchRule {
@@ -73,6 +91,8 @@ impl Error {
             | Error::Read(_)
             | Error::Write(_)
             | Error::Shape(_)
+            | Error::OlderOpset { .. }
+            | Error::NewerOpset { .. }
             | Error::NoSuchRule { .. }
             | Error::NoSuchPass { .. } => Vec::new(),
         }
@@ -88,6 +108,10 @@ impl Error {
                 Some("a size that the model fixes stays: export the model again with that dimension open".into())
             }
             Error::Shape(_) => Some("onnx-slim inspect MODEL lists the inputs".into()),
+            Error::OlderOpset { from, .. } => {
+                Some(format!("a model keeps its opset or gets a newer one: --opset {from}"))
+            }
+            Error::NewerOpset { newest, .. } => Some(format!("--opset {newest}")),
             Error::NoSuchRule { similar, .. } | Error::NoSuchPass { similar, .. } => Some(match &similar[..] {
                 [] => "onnx-slim explain lists them".into(),
                 similar => format!("did you mean {}?", similar.join(" or ")),

@@ -35,6 +35,7 @@ pub struct Optimizer {
     target: &'static Profile,
     pipeline: Pipeline,
     shapes: Vec<(String, Vec<Size>)>,
+    opset: Option<i64>,
     without: BTreeSet<String>,
     only: BTreeSet<String>,
     check: Result<Check, Reason>,
@@ -63,6 +64,7 @@ impl Optimizer {
             target,
             pipeline: pipeline::standard(),
             shapes: Vec::new(),
+            opset: None,
             without: BTreeSet::new(),
             only: BTreeSet::new(),
             check: default_check(),
@@ -73,6 +75,13 @@ impl Optimizer {
     #[must_use]
     pub fn input<S: Into<Size>>(mut self, name: &str, shape: impl IntoIterator<Item = S>) -> Optimizer {
         self.shapes.push((name.to_string(), shape.into_iter().map(Into::into).collect()));
+        self
+    }
+
+    /// Write the model in this newer opset of the default domain, so that operators of that opset may be used.
+    #[must_use]
+    pub fn opset(mut self, opset: i64) -> Optimizer {
+        self.opset = Some(opset);
         self
     }
 
@@ -121,8 +130,8 @@ impl Optimizer {
     /// Optimize `model`.
     ///
     /// # Errors
-    /// When an input cannot have the shape that was asked for, when a rule or pass is named that does not exist, or
-    /// when a pass has a defect.
+    /// When an input cannot have the shape that was asked for, when the model cannot be brought to the opset that was
+    /// asked for, when a rule or pass is named that does not exist, or when a pass has a defect.
     pub fn run(&self, model: Model) -> Result<Outcome, Error> {
         self.run_observed(model, &mut Silent)
     }
@@ -133,6 +142,7 @@ impl Optimizer {
     /// As [`Optimizer::run`].
     pub fn run_observed(&self, mut model: Model, observer: &mut dyn Observer) -> Result<Outcome, Error> {
         let enabled = self.enabled()?;
+        let opset = self.opset_for(model.opset())?;
         let mut report = Report { target: self.target.name.into(), ..Report::default() };
         report.before = census::quick(&model);
         // From here on the graph is not what the file spells.
@@ -140,8 +150,8 @@ impl Optimizer {
         interface::fix_shapes(&mut model.graph, &self.shapes)?;
         infer_declared(&mut model.graph);
         let original = self.check.as_ref().map(|check| (check, model.clone())).map_err(|why| *why);
-        let opset = model.opset();
-        model.set_opset(self.target.opset_for(opset));
+        let from = model.opset();
+        model.set_opset(opset);
         report.opset = model.opset();
         let fuel = Fuel::unlimited();
         let mut watch = Watch { inner: observer, macs_before: None };
@@ -152,14 +162,35 @@ impl Optimizer {
         report.exactness = exactness(&report.steps);
         report.proof = match original {
             Err(why) => Proof::Without(why),
-            Ok(_) if !report.changed() && report.opset == opset => Proof::Without(Reason::Unchanged),
+            Ok(_) if !report.changed() && report.opset == from => Proof::Without(Reason::Unchanged),
             Ok((check, original)) => {
                 observer.started("check");
                 Proof::Run(self.prove(check, &original, &model, &enabled, &fuel, report.exactness)?)
             }
         };
         report.notes = std::mem::take(&mut model.notes);
+        report.notes.extend(self.newer_opset(&report.steps));
         Ok(Outcome { model, report })
+    }
+
+    /// The opset in which a model of opset `from` is written.
+    fn opset_for(&self, from: i64) -> Result<i64, Error> {
+        let newest = self.target.newest_opset;
+        match self.opset {
+            None => Ok(self.target.opset_for(from)),
+            Some(opset) if opset < from => Err(Error::OlderOpset { opset, from }),
+            Some(opset) if opset > newest => Err(Error::NewerOpset { opset, newest, target: self.target.name }),
+            Some(opset) => Ok(self.target.opset_for(opset)),
+        }
+    }
+
+    /// What a newer opset that the target runs would have fused.
+    fn newer_opset(&self, steps: &[Step]) -> Option<String> {
+        let newest = u32::try_from(self.target.newest_opset).unwrap_or(0);
+        let wanting = steps.iter().flat_map(|s| &s.wanting_opset).filter(|(opset, _)| **opset <= newest);
+        let (opset, times) = wanting.fold((0, 0), |(newest, sum), (opset, times)| (newest.max(*opset), sum + times));
+        let often = if times == 1 { "once".to_string() } else { format!("{times} times") };
+        (times > 0).then(|| format!("opset {opset} would let more be fused, {often}: --opset {opset}"))
     }
 
     /// Run the pipeline as far as `fuel` lasts.
@@ -173,6 +204,7 @@ impl Optimizer {
         let growth = Growth::of(growth(model));
         let cx = Context {
             opset: model.opset(),
+            avoids: self.target.avoids,
             fuel,
             enabled: &|name| enabled.contains(name),
             growth: &growth,
@@ -218,7 +250,7 @@ impl Optimizer {
     ) -> Option<Guilty> {
         let with = |edits: u64| {
             let (mut model, fuel) = (original.clone(), Fuel::new(edits));
-            model.set_opset(self.target.opset_for(model.opset()));
+            model.set_opset(self.opset_for(model.opset()).ok()?);
             let steps = self.edit(&mut model, enabled, &fuel, &mut Silent).ok()?;
             Some((model, steps, fuel))
         };
@@ -359,6 +391,7 @@ mod tests {
     use super::*;
     use crate::exec::{Cannot, Session};
     use crate::ir::{DType, OpKind, ScopeId, Shape, Tensor, Type};
+    use crate::model::OpsetImport;
     use crate::rewrite::var;
     use crate::target;
 
@@ -433,6 +466,50 @@ mod tests {
         assert_eq!(done.model.graph.node_count(), 1);
         let done = optimizer.run(chain(&[OpKind::Erf])).unwrap();
         assert!(matches!(done.report.proof, Proof::Without(Reason::Unchanged)));
+    }
+
+    /// `x · tanh(softplus(x))`, which is `Mish` from opset 18 on.
+    fn mish(opset: i64) -> Model {
+        let mut model = chain(&[OpKind::Softplus, OpKind::Tanh]);
+        model.opset_imports = vec![OpsetImport { domain: String::new(), version: opset }];
+        let g = &mut model.graph;
+        let (x, gate) = (g.scope(ScopeId::MAIN).inputs()[0], g.scope(ScopeId::MAIN).outputs()[0].value());
+        let product = g.add_node(ScopeId::MAIN, OpKind::Mul, &[Some(x), Some(gate)], 1, 9);
+        let y = g.result(product, 0).unwrap();
+        g.set_output(ScopeId::MAIN, 0, y);
+        model
+    }
+
+    #[test]
+    fn a_newer_opset_lets_more_rules_fire() {
+        let run = |optimizer: Optimizer| {
+            let done = optimizer.unchecked().run(mish(17)).unwrap();
+            (done.model.opset(), done.model.graph.node_count(), done.report.notes)
+        };
+        let new = || Optimizer::for_target(&target::ONNX);
+        let note = "opset 18 would let more be fused, once: --opset 18".to_string();
+        assert_eq!(run(new()), (17, 3, vec![note]));
+        assert_eq!(run(new().opset(18)), (18, 1, vec![]));
+        assert_eq!(run(new().opset(21)), (21, 1, vec![]));
+        let at = |opset| new().opset(opset).unchecked().run(mish(17));
+        assert!(matches!(at(16), Err(Error::OlderOpset { opset: 16, from: 17 })));
+        let beyond = target::ONNX.newest_opset + 1;
+        assert!(
+            matches!(at(beyond), Err(Error::NewerOpset { opset, newest, .. }) if opset == beyond && newest < beyond)
+        );
+    }
+
+    #[test]
+    fn what_the_target_avoids_is_not_brought_in() {
+        static WITHOUT_MISH: Profile = Profile { avoids: &[OpKind::Mish], ..target::ONNX };
+        static OF_17: Profile = Profile { newest_opset: 17, ..target::ONNX };
+        let done = Optimizer::for_target(&WITHOUT_MISH).unchecked().run(mish(18)).unwrap();
+        assert_eq!(done.model.graph.node_count(), 3);
+        let reasons: Vec<&String> =
+            done.report.steps.iter().filter_map(|s| s.declined.get("fuse-mish")).flat_map(|d| d.keys()).collect();
+        assert_eq!(reasons, ["the target does better without Mish"]);
+        let done = Optimizer::for_target(&OF_17).unchecked().run(mish(17)).unwrap();
+        assert!(done.report.notes.is_empty(), "a newer opset is of no use to it");
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Step {
     pub applied: BTreeMap<String, usize>,
     /// Where rules held back: rule, reason, how often.
     pub declined: BTreeMap<String, BTreeMap<String, usize>>,
+    /// How often a newer opset than the model's would have let a rule fire, by that opset.
+    pub wanting_opset: BTreeMap<u32, usize>,
     /// The loosest exactness among what fired.
     pub exactness: Exactness,
 }
@@ -43,6 +45,11 @@ impl Step {
     /// Count one reason for holding back.
     pub fn held_back(&mut self, rule: &str, why: &str) {
         *self.declined.entry(rule.to_string()).or_default().entry(why.to_string()).or_default() += 1;
+    }
+
+    /// Count one rule that `opset` would have let fire.
+    pub fn wants_opset(&mut self, opset: u32) {
+        *self.wanting_opset.entry(opset).or_default() += 1;
     }
 
     /// Whether anything fired.

@@ -57,7 +57,14 @@ fn what_no_exporter_writes_is_optimized_or_left_alone() {
 
 fn optimize(mut model: Model, file: &Path, seed: u64) {
     let fuel = Fuel::unlimited();
-    let cx = Context { opset: model.opset(), fuel: &fuel, enabled: &|_| true, growth: &Growth::of(4096), engine: None };
+    let cx = Context {
+        opset: model.opset(),
+        avoids: &[],
+        fuel: &fuel,
+        enabled: &|_| true,
+        growth: &Growth::of(4096),
+        engine: None,
+    };
     let run = pipeline::standard().run(&mut model.graph, &cx, &mut Silent);
     assert!(run.is_ok(), "{} damaged with seed {seed}: {}", file.display(), run.unwrap_err());
     if let Ok(written) = model.to_bytes() {

@@ -20,7 +20,14 @@ fn fixtures() {
         let fuel = Fuel::unlimited();
         let growth = Growth::of(GROWTH);
         growth.measure(&case.model.graph);
-        let cx = Context { opset: case.model.opset(), fuel: &fuel, enabled: &|_| true, growth: &growth, engine: None };
+        let cx = Context {
+            opset: case.model.opset(),
+            avoids: &[],
+            fuel: &fuel,
+            enabled: &|_| true,
+            growth: &growth,
+            engine: None,
+        };
         for earlier in MADE_BY.iter().filter(|(later, _)| *later == case.subject).map(|(_, earlier)| earlier) {
             let earlier = pipeline.passes().find(|p| p.name() == *earlier).expect("a pass of the pipeline");
             earlier.run(&mut case.model.graph, &cx).expect("the pass has no defect");

@@ -177,6 +177,7 @@ fn optimize(passes: &Pipeline, model: &Model, edits: u64) -> Result<(Model, Vec<
     let fuel = Fuel::new(edits);
     let cx = Context {
         opset: model.opset(),
+        avoids: &[],
         fuel: &fuel,
         enabled: &|_| true,
         growth: &Growth::of(4096),

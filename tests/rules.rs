@@ -21,7 +21,7 @@ fn fixtures() {
         let fuel = Fuel::unlimited();
         let growth = Growth::of(GROWTH);
         growth.measure(&case.model.graph);
-        let settings = Settings { opset: case.model.opset(), fuel: &fuel, growth: &growth };
+        let settings = Settings { opset: case.model.opset(), avoids: &[], fuel: &fuel, growth: &growth };
         let step = apply(&mut case.model.graph, &[rule], settings).expect("one rule settles");
         case.model.graph.remove_dead();
         assert_sound(&case.model);

@@ -64,6 +64,7 @@ Examples:
   onnx-slim optimize big.onnx -o slim.onnx --external-data   weights in slim.onnx.data
   onnx-slim optimize a.onnx b.onnx --out-dir slim/           several at once
   onnx-slim optimize model.onnx --input-shape x:1,3,224,224  with the sizes of an input fixed
+  onnx-slim optimize model.onnx --opset 20                   with operators of a newer opset
   onnx-slim optimize - -o - < model.onnx > slim.onnx         as a filter
   onnx-slim optimize model.onnx --report json                what was done, as data
 
@@ -86,6 +87,9 @@ pub(super) struct Optimize {
     /// The runtime that will run the model
     #[arg(short, long, value_name = "TARGET", default_value = "onnx", value_parser = targets())]
     pub target: String,
+    /// Write the model in this newer opset, so that more can be fused: LayerNormalization came with 17, Gelu with 20
+    #[arg(long, value_name = "N")]
+    pub opset: Option<i64>,
     /// Fix or name the sizes of an input: `x:1,3,224,224`, `x:batch,3,h,w`; once per input
     #[arg(long, value_name = "NAME:SIZES", value_parser = input_shape)]
     pub input_shape: Vec<(String, Vec<Size>)>,

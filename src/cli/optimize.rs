@@ -75,6 +75,9 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     for (input, sizes) in &args.input_shape {
         optimizer = optimizer.input(input, sizes.iter().cloned());
     }
+    if let Some(opset) = args.opset {
+        optimizer = optimizer.opset(opset);
+    }
     for name in &args.disable {
         optimizer = optimizer.without(name);
     }
@@ -102,7 +105,7 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
         },
         functions: if args.keep_functions { Functions::Kept } else { Functions::Inlined },
     };
-    let is_asked = !args.input_shape.is_empty() || args.freeze_defaults || args.external_data;
+    let is_asked = !args.input_shape.is_empty() || args.opset.is_some() || args.freeze_defaults || args.external_data;
     let weights = if args.external_data { Weights::Beside } else { Weights::Inside };
     let write = WriteOptions { weights, ir_version: IrVersion::Lowest };
     Ok(Request { optimizer, read, write, dumps: &args.dump_after, is_asked })

@@ -139,6 +139,18 @@ impl Schema {
         self.attrs.binary_search_by(|a| a.name.cmp(name)).ok().map(|at| &self.attrs[at])
     }
 
+    /// Whether operand `slot` may be a tensor of the element type called `dtype`. What the version gives as an attribute,
+    /// or not at all, may be anything.
+    pub fn takes(&self, slot: usize, dtype: &str) -> bool {
+        let last = self.inputs.last().filter(|p| p.kind == ParamKind::Variadic);
+        let Some(param) = self.inputs.get(slot).or(last) else { return true };
+        let is_it = |ty: &&str| ty.strip_prefix("tensor(").and_then(|t| t.strip_suffix(')')) == Some(dtype);
+        match self.type_constraints.iter().find(|(letter, _)| *letter == param.ty) {
+            Some((_, types)) => types.iter().any(is_it),
+            None => is_it(&param.ty),
+        }
+    }
+
     /// What the operand in this slot is; the variadic one for every slot from its own on.
     pub fn input(&self, slot: usize) -> Option<&'static Param> {
         param(self.inputs, slot)

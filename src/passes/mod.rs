@@ -10,7 +10,7 @@ mod remove_dead;
 mod simplify;
 mod spell_out;
 
-use crate::ir::{Defect, Graph, Tensor};
+use crate::ir::{Defect, Graph, OpKind, Tensor};
 use crate::ops::CallView;
 use crate::report::Step;
 use crate::rewrite::{Fuel, Growth, Settings, Unsettled};
@@ -30,6 +30,8 @@ pub use spell_out::SpellOut;
 pub struct Context<'a> {
     /// The opset of the default domain that the result will be written in.
     pub opset: i64,
+    /// Operators that no rule may bring in.
+    pub avoids: &'a [OpKind],
     /// What each edit is paid from.
     pub fuel: &'a Fuel,
     /// Whether a rule or action of this name may fire.
@@ -47,7 +49,7 @@ pub type Engine = dyn Fn(&CallView<'_>, &[Option<Tensor>], usize) -> Option<Vec<
 impl<'a> Context<'a> {
     /// What the rewriting engine needs of this.
     pub fn settings(&self) -> Settings<'a> {
-        Settings { opset: self.opset, fuel: self.fuel, growth: self.growth }
+        Settings { opset: self.opset, avoids: self.avoids, fuel: self.fuel, growth: self.growth }
     }
 }
 

@@ -174,6 +174,7 @@ fn merge(total: &mut Step, step: Step) {
         *total.applied.entry(what).or_default() += times;
     }
     total.declined = step.declined;
+    total.wanting_opset = step.wanting_opset;
     total.nodes_after = (total.nodes_after + step.nodes_after).saturating_sub(step.nodes_before);
     total.seconds += step.seconds;
     total.exactness = total.exactness.max(step.exactness);

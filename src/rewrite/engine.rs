@@ -7,6 +7,7 @@ use fixedbitset::FixedBitSet;
 use rustc_hash::FxHashMap;
 
 use crate::ir::{Graph, NodeId, OpKind, ScopeId, Shape, Tensor, Type, User, ValueId};
+use crate::ops::schema::Schema;
 use crate::ops::{infer_node, schema};
 use crate::report::Step;
 use crate::rewrite::expr::{CallExpr, Place};
@@ -18,6 +19,8 @@ use crate::rewrite::{Expr, Fuel, Growth, Match, Replacement, Rule, Skip};
 pub struct Settings<'a> {
     /// The opset of the default domain that the result will be written in.
     pub opset: i64,
+    /// Operators that no rule may bring in: who will run the model does better without.
+    pub avoids: &'a [OpKind],
     /// What each firing is paid from.
     pub fuel: &'a Fuel,
     /// Bytes that new constants may add beyond those that die.
@@ -72,7 +75,7 @@ pub fn apply(graph: &mut Graph, rules: &[&Rule], settings: Settings<'_>) -> Resu
             let Some(found) = rule.pattern().find(graph, node, settings.opset) else { continue };
             let outcome = check_inner_results(graph, &found, rule).and_then(|()| {
                 let replacement = rule.build(&found)?;
-                check_opset(&replacement, settings)?;
+                check_operators(&replacement, settings)?;
                 Ok(replacement)
             });
             let touched = found.nodes().to_vec();
@@ -84,6 +87,10 @@ pub fn apply(graph: &mut Graph, rules: &[&Rule], settings: Settings<'_>) -> Resu
                     match commit(graph, node, &touched, replacement, settings, rule.name(), &mut queue) {
                         Ok(()) => {}
                         Err(Refused::NothingReadsIt) => continue,
+                        Err(Refused::LacksType(why)) => {
+                            declined.insert((node, rule.name()), why);
+                            continue;
+                        }
                         Err(Refused::OtherType) => {
                             let why =
                                 Skip::Unsuitable("the model contradicts itself: the result would be of another type");
@@ -120,6 +127,9 @@ pub fn apply(graph: &mut Graph, rules: &[&Rule], settings: Settings<'_>) -> Resu
     for ((node, rule), why) in declined {
         if graph.has_node(node) {
             step.held_back(rule, &why.to_string());
+            if let Skip::NeedsOpset(opset) = why {
+                step.wants_opset(opset);
+            }
         }
     }
     Ok(step)
@@ -170,25 +180,51 @@ fn check_inner_results(graph: &Graph, found: &Match<'_>, rule: &Rule) -> Result<
     Ok(())
 }
 
-/// Every operator of the replacement must exist in the opset that the result is written in.
-fn check_opset(replacement: &Replacement, settings: Settings<'_>) -> Result<(), Skip> {
-    fn check(expr: &Expr, opset: u32) -> bool {
-        match expr {
-            Expr::Call(call, _) => {
-                schema::lookup("", call.op.name(), opset).is_some() && call.operands.iter().all(|e| check(e, opset))
-            }
-            Expr::Value(_) | Expr::Constant(_) | Expr::Absent => true,
+/// Every operator of the replacement must exist in the opset that the result is written in, and be one that its runtime
+/// takes.
+fn check_operators(replacement: &Replacement, settings: Settings<'_>) -> Result<(), Skip> {
+    fn check(expr: &Expr, opset: u32, avoids: &[OpKind]) -> Result<(), Skip> {
+        let Expr::Call(call, _) = expr else { return Ok(()) };
+        if avoids.contains(&call.op) {
+            return Err(Skip::Avoided(call.op.name()));
         }
+        if schema::lookup("", call.op.name(), opset).is_none() {
+            return Err(needs(call.op, opset, |_| true));
+        }
+        call.operands.iter().try_for_each(|e| check(e, opset, avoids))
     }
     let opset = u32::try_from(settings.opset).unwrap_or(1);
-    let fits = replacement.0.iter().all(|(_, e)| check(e, opset));
-    if fits { Ok(()) } else { Err(Skip::Unsuitable("the model's opset lacks the operator that it would become")) }
+    replacement.0.iter().try_for_each(|(_, e)| check(e, opset, settings.avoids))
+}
+
+/// The first version after `opset` that has `op` and is as `fits` says.
+fn needs(op: OpKind, opset: u32, fits: impl Fn(&Schema) -> bool) -> Skip {
+    let later = schema::versions("", op.name()).iter().find(|s| s.since > opset && !s.deprecated && fits(s));
+    later.map_or(Skip::Unsuitable("no opset has the operator for these types"), |s| Skip::NeedsOpset(s.since))
+}
+
+/// A new call may only have operands of types that its operator takes in the opset that the result is written in.
+fn check_types(graph: &Graph, node: NodeId, settings: Settings<'_>) -> Result<(), Skip> {
+    let op = graph.node(node).op;
+    let opset = u32::try_from(settings.opset).unwrap_or(1);
+    let takes = |schema: &Schema| {
+        graph.operands(node).enumerate().all(|(slot, value)| {
+            let Some(dtype) = value.and_then(|v| graph.value(v).ty.dtype()) else { return true };
+            schema.takes(slot, dtype.name())
+        })
+    };
+    match schema::lookup("", op.name(), opset) {
+        Some(schema) if !takes(schema) => Err(needs(op, opset, takes)),
+        _ => Ok(()),
+    }
 }
 
 /// Why a replacement was not wired in.
 enum Refused {
     /// What is read of the root is none of the results that are replaced.
     NothingReadsIt,
+    /// A new operator is not defined for a type of its operands.
+    LacksType(Skip),
     /// A result would change its type.
     OtherType,
     /// The new constants are larger than those that die, by more than the run allows.
@@ -221,7 +257,10 @@ fn commit(
     }
     let same_types = pairs.iter().all(|&(old, new)| may_stand_for(&graph.value(new).ty, &graph.value(old).ty));
     let added: usize = made.constants.iter().filter_map(|&c| graph.constant(c)).map(Tensor::stored_bytes).sum();
-    let refused = if !same_types {
+    let lacks_type = made.nodes.iter().find_map(|&n| check_types(graph, n, settings).err());
+    let refused = if let Some(why) = lacks_type {
+        Some(Refused::LacksType(why))
+    } else if !same_types {
         Some(Refused::OtherType)
     } else if !settings.growth.take(added.saturating_sub(dying)) {
         Some(Refused::Larger)

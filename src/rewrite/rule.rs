@@ -26,6 +26,12 @@ pub enum Skip {
     /// A result on the way is also read elsewhere, so replacing would compute it twice.
     #[error("an inner result is also read elsewhere")]
     InnerResultShared,
+    /// The result needs a newer opset than the one that the model is written in.
+    #[error("needs opset {0}")]
+    NeedsOpset(u32),
+    /// The target does without an operator of the result.
+    #[error("the target does better without {0}")]
+    Avoided(&'static str),
     /// The rule applies but may not fire here, for a reason that the user can act on.
     #[error("{0}")]
     Unsuitable(&'static str),

@@ -80,6 +80,15 @@ rules! {
     fold_view_into_reduce,
     fold_transpose_into_reduce,
     fold_negation,
+    // What one operator says.
+    fuse_layer_norm,
+    fuse_rms_norm,
+    fuse_softplus,
+    fuse_mish,
+    fuse_hard_sigmoid,
+    fuse_hard_swish,
+    fuse_gelu,
+    fuse_swish,
     // Into linear operators.
     fold_batchnorm,
     fold_batchnorm_forward,

@@ -12,6 +12,8 @@ pub use openvino::OPENVINO;
 pub use tensorrt::TENSORRT;
 pub use tflite::TFLITE;
 
+use crate::ir::OpKind;
+
 /// What a runtime accepts.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Profile {
@@ -21,6 +23,8 @@ pub struct Profile {
     pub oldest_opset: i64,
     /// The newest opset of the default domain that it runs. A model of a newer one is written in this one.
     pub newest_opset: i64,
+    /// Operators that no fusion may bring in: the runtime lacks them, or runs them slower than what they stand for.
+    pub avoids: &'static [OpKind],
     /// What a user should know about models written for it.
     pub notes: &'static [&'static str],
 }

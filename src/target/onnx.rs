@@ -4,4 +4,5 @@ use crate::ops::schema::NEWEST_OPSET;
 use crate::target::Profile;
 
 /// No runtime in particular.
-pub static ONNX: Profile = Profile { name: "onnx", oldest_opset: 1, newest_opset: NEWEST_OPSET as i64, notes: &[] };
+pub static ONNX: Profile =
+    Profile { name: "onnx", oldest_opset: 1, newest_opset: NEWEST_OPSET as i64, avoids: &[], notes: &[] };

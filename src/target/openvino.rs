@@ -6,4 +6,4 @@ use crate::target::Profile;
 
 /// OpenVINO, any of its devices.
 pub static OPENVINO: Profile =
-    Profile { name: "openvino", oldest_opset: 1, newest_opset: NEWEST_OPSET as i64, notes: &[] };
+    Profile { name: "openvino", oldest_opset: 1, newest_opset: NEWEST_OPSET as i64, avoids: &[], notes: &[] };

@@ -8,6 +8,7 @@ pub static TENSORRT: Profile = Profile {
     name: "tensorrt",
     oldest_opset: 9,
     newest_opset: 25,
+    avoids: &[],
     notes: &[
         "an input with an open dimension needs a range when the engine is built: trtexec --minShapes, --optShapes, --maxShapes",
     ],

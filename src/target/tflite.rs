@@ -8,5 +8,6 @@ pub static TFLITE: Profile = Profile {
     name: "tflite",
     oldest_opset: 1,
     newest_opset: NEWEST_OPSET as i64,
+    avoids: &[],
     notes: &["the model is written as ONNX, for a converter to .tflite to read"],
 };

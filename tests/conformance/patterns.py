@@ -60,7 +60,7 @@ def main():
         subprocess.run([sys.executable, make, "--large", args.large], check=True)
 
     results = {}
-    jobs = [(args.bin, file(n), [], 60) for n in chosen]
+    jobs = [(args.bin, file(n), expected[n].get("flags", []), 60) for n in chosen]
     for job, result, why in workers.over(jobs, models.check, args.jobs, timeout=300):
         name = job[1].stem
         result = result or {"category": "invalid", "why": why, "nodes": [None, None], "bytes": [None, None]}
