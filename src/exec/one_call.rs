@@ -76,6 +76,15 @@ pub fn fold_with_engine(
     if operands.iter().flatten().any(|t| t.len() == 0) {
         return Err(cannot("an operand has no elements"));
     }
+    // Of a tensor without these axes tract reads past the end of the shape, or looks for an axis without end.
+    let axes = match call.node().op {
+        OpKind::BatchNormalization => 2,
+        OpKind::LayerNormalization => 1,
+        _ => 0,
+    };
+    if operands.first().and_then(Option::as_ref).is_some_and(|t| t.rank() < axes) {
+        return Err(cannot("the operand lacks the axes that it works on"));
+    }
     let (model, expected) = alone(call, operands).ok_or_else(|| cannot("its result types are not known"))?;
     let bytes = expected.iter().try_fold(0usize, |sum, (dtype, dims)| {
         let n = dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d))?;
@@ -162,6 +171,10 @@ mod tests {
     #[test]
     fn random_and_recurrent_operators_are_not_folded() {
         let x = f32s(&[2], &[1.0, 2.0]);
+        let short = f32s(&[2], &[1.0, 2.0]);
+        let parameters = [&short, &short, &short, &short, &short].map(Tensor::clone);
+        assert!(fold(OpKind::BatchNormalization, &[], &parameters, 64).is_err());
+        assert!(fold(OpKind::LayerNormalization, &[], &[f32s(&[], &[1.0]), short], 64).is_err());
         assert!(fold(OpKind::RandomNormalLike, &[], &[x.clone()], 64).is_err());
         assert!(fold(OpKind::LSTM, &[], &[x], 64).is_err());
     }
