@@ -1,6 +1,6 @@
 //! `α · x + β` confined to 0 and 1 is `HardSigmoid`; so is a multiple of what is confined to 0 and more.
 //!
-//! Declines where something on the way is also read elsewhere.
+//! Declines where β is 0, as not every runtime reads that, and where something on the way is also read elsewhere.
 
 use crate::ir::OpKind::{Clip, Div, HardSigmoid, Mul};
 use crate::rewrite::{Exactness, Rule, any_of};
@@ -17,8 +17,8 @@ pub fn rule() -> Rule {
             let (alpha, beta) = (slope * scale, shift * scale);
             // The attributes are of single precision.
             let is_precise = |c: f64| near(f64::from(c as f32), c, dtype);
-            // Where nothing else is done, a Clip says it.
-            (is_unit && (alpha, beta) != (1.0, 0.0) && is_precise(alpha) && is_precise(beta)).then_some((alpha, beta))
+            // OpenVINO takes a β of 0 for an attribute that is left out.
+            (is_unit && beta != 0.0 && is_precise(alpha) && is_precise(beta)).then_some((alpha, beta))
         })?;
         let (alpha, beta) = found.what;
         Ok(HardSigmoid

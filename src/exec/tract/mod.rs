@@ -8,6 +8,7 @@ mod adapt;
 mod by_node;
 mod tensors;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use prost::Message;
@@ -21,8 +22,9 @@ use self::by_node::{ByNode, First};
 use self::tensors::{datum_type, from_tract, to_tract};
 use crate::exec::detach::{Detached, detach};
 use crate::exec::executor::{At, Cannot, Executor, Session, contained};
-use crate::ir::{DType, Graph, NodeId, Tensor};
+use crate::ir::{Attr, DType, Graph, NodeId, OpKind, Tensor};
 use crate::model::Model;
+use crate::ops::CallView;
 
 const NAME: &str = "tract";
 
@@ -82,6 +84,11 @@ fn whole(model: &Model) -> Result<Loaded, Cannot> {
     let onnx = onnx();
     if let Some(id) = model.graph.nodes().find(|&id| !knows(&onnx, &model.graph, id)) {
         return Err(Cannot::new(NAME, "it has no such operator").at(At::of(&model.graph, id)));
+    }
+    for id in model.graph.nodes() {
+        if let Some(why) = breaks_on(&CallView::new(&model.graph, id)) {
+            return Err(Cannot::new(NAME, why).at(At::of(&model.graph, id)));
+        }
     }
     let Detached { model, weights, defaults } = detach(model);
     let bytes = model.to_bytes().map_err(|e| Cannot::new(NAME, e.to_string()))?;
@@ -147,6 +154,23 @@ fn refusal(error: &tract_onnx::prelude::TractError) -> Cannot {
 fn knows(onnx: &Onnx, graph: &Graph, id: NodeId) -> bool {
     let node = graph.node(id);
     matches!(node.domain(), "" | "com.microsoft") && onnx.op_register.0.contains_key(node.op_name())
+}
+
+/// Calls that no model should hold, on which tract ends the process or takes all memory instead of refusing them.
+fn breaks_on(call: &CallView<'_>) -> Option<&'static str> {
+    match call.node().op {
+        OpKind::BatchNormalization if call.rank(0).is_some_and(|r| r < 2) => Some("its operand has no channels"),
+        OpKind::LayerNormalization if call.rank(0) == Some(0) => Some("its operand has no axes"),
+        OpKind::Transpose => match call.node().attr("perm") {
+            Some(Attr::Ints(perm)) => {
+                let axes: BTreeSet<i64> = perm.iter().copied().collect();
+                let all = i64::try_from(perm.len()).is_ok_and(|n| axes.iter().copied().eq(0..n));
+                (!all).then_some("perm is no permutation")
+            }
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// Put the weights in the place of the inputs that stand for them.
@@ -270,6 +294,20 @@ mod tests {
         assert_eq!(session.run(&x(zeros.clone())).unwrap(), [f32s(&[2], &[2.0, 4.0])]);
         let both = [x(zeros)[0].clone(), ("bias".to_string(), f32s(&[2], &[5.0, 6.0]))];
         assert_eq!(session.run(&both).unwrap(), [f32s(&[2], &[10.0, 12.0])]);
+    }
+
+    #[test]
+    fn what_tract_breaks_on_is_refused() {
+        for (call, why) in [
+            ("BatchNormalization(x, x, x, x, x)", "its operand has no channels"),
+            ("Transpose <perm = [0, 0]> (x)", "no permutation"),
+        ] {
+            let text =
+                format!(r#"<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[] y) {{ y = {call} }}"#);
+            let mut session = load(&text).unwrap();
+            let refused = session.run(&x(f32s(&[2], &[0.0; 2]))).unwrap_err();
+            assert!(refused.reason.contains(why), "{refused}");
+        }
     }
 
     #[test]
