@@ -229,9 +229,12 @@ impl Optimizer {
         if matches!(verdict, Verdict::Different(_)) {
             let until = Instant::now() + check.plan.budget;
             let differs = |result: Model, exactness| {
-                let verdict = referee.compare(result, exactness);
-                // Where the engine cannot run what is between, nothing is known of it.
-                (!matches!(verdict, Verdict::NotRun { .. })).then(|| verdict.is_different())
+                match referee.compare(result, exactness) {
+                    Verdict::Different(_) => Some(true),
+                    Verdict::Same(_) => Some(false),
+                    // Where the engine cannot run what is between, nothing is known of it.
+                    Verdict::Fails { .. } | Verdict::NotRun { .. } => None,
+                }
             };
             let guilty = self.find_guilty(original, enabled, fuel.spent(), until, &differs);
             return Err(Error::Different { guilty, differences: proof::differences(&verdict) });

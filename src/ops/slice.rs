@@ -429,10 +429,10 @@ fn padded(call: &CallView<'_>) -> Channels {
 /// The operand axis of each result axis of a `Transpose`. `None` where the rank is not known or `perm` is malformed.
 pub fn permutation(call: &CallView<'_>) -> Option<Vec<usize>> {
     let Some(perm) = PERM.get(call.node()) else { return Some((0..call.rank(0)?).rev().collect()) };
-    let axes: Vec<usize> = perm.iter().map(|&a| normalize_axis(a, perm.len())).collect::<Option<_>>()?;
+    let axes: Vec<usize> = perm.iter().map(|&a| usize::try_from(a).ok()).collect::<Option<_>>()?;
     let mut seen = vec![false; axes.len()];
-    axes.iter().for_each(|&a| seen[a] = true);
-    let sound = seen.iter().all(|&s| s) && call.rank(0).is_none_or(|rank| rank == axes.len());
+    let once = |&axis: &usize| seen.get_mut(axis).is_some_and(|seen| !std::mem::replace(seen, true));
+    let sound = axes.iter().all(once) && call.rank(0).is_none_or(|rank| rank == axes.len());
     sound.then_some(axes)
 }
 

@@ -2,9 +2,8 @@
 //!
 //! Queries, keys and values have axes batch, heads, length and size; without the heads, the one head is said so. The
 //! scale may stand on the scores, the queries or the keys. Declines where batch, heads and lengths are not known to fit
-//! without broadcasting, where the mask is broadcast along queries or keys (runtimes
-//! refuse the one, and `Attention` would pad the other), where the scale is not
-//! positive, and where scores or probabilities are also read elsewhere.
+//! without broadcasting, where the mask is broadcast along queries or keys (runtimes refuse the one, and `Attention`
+//! would pad the other), where the scale is not positive, and where scores or probabilities are also read elsewhere.
 
 use crate::ir::OpKind::{Attention, MatMul, Softmax};
 use crate::ir::{Int, Key};

@@ -8,7 +8,6 @@ mod adapt;
 mod by_node;
 mod tensors;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use prost::Message;
@@ -22,9 +21,10 @@ use self::by_node::{ByNode, First};
 use self::tensors::{datum_type, from_tract, to_tract};
 use crate::exec::detach::{Detached, detach};
 use crate::exec::executor::{At, Cannot, Executor, Session, contained};
-use crate::ir::{Attr, DType, Graph, NodeId, OpKind, Tensor};
+use crate::ir::{DType, Graph, NodeId, OpKind, Tensor};
 use crate::model::Model;
 use crate::ops::CallView;
+use crate::ops::slice::permutation;
 
 const NAME: &str = "tract";
 
@@ -161,14 +161,9 @@ fn breaks_on(call: &CallView<'_>) -> Option<&'static str> {
     match call.node().op {
         OpKind::BatchNormalization if call.rank(0).is_some_and(|r| r < 2) => Some("its operand has no channels"),
         OpKind::LayerNormalization if call.rank(0) == Some(0) => Some("its operand has no axes"),
-        OpKind::Transpose => match call.node().attr("perm") {
-            Some(Attr::Ints(perm)) => {
-                let axes: BTreeSet<i64> = perm.iter().copied().collect();
-                let all = i64::try_from(perm.len()).is_ok_and(|n| axes.iter().copied().eq(0..n));
-                (!all).then_some("perm is no permutation")
-            }
-            _ => None,
-        },
+        OpKind::Transpose if call.node().attr("perm").is_some() && permutation(call).is_none() => {
+            Some("perm is no permutation of its operand's axes")
+        }
         _ => None,
     }
 }

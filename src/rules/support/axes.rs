@@ -1,19 +1,8 @@
 //! Axes and permutations as a call gives them.
 
-use crate::ir::{Attr, Tensor};
-use crate::ops::{CallView, normalize_axis};
-
-/// The permutation of a `Transpose`; without `perm` all axes are reversed, which needs a known rank.
-pub fn permutation(call: &CallView<'_>) -> Option<Vec<usize>> {
-    match call.node().attr("perm") {
-        Some(Attr::Ints(perm)) => {
-            let perm: Vec<usize> = perm.iter().map(|&p| usize::try_from(p).ok()).collect::<Option<_>>()?;
-            (is_permutation(&perm) && call.rank(0).is_none_or(|rank| rank == perm.len())).then_some(perm)
-        }
-        Some(_) => None,
-        None => Some((0..call.rank(0)?).rev().collect()),
-    }
-}
+use crate::ir::Tensor;
+use crate::ops::normalize_axis;
+pub use crate::ops::slice::permutation;
 
 /// Whether every number below the length stands in `axes` once.
 pub fn is_permutation(axes: &[usize]) -> bool {
