@@ -17,7 +17,7 @@ use crate::onnx::proto::{
 use crate::ops::schema::{self, Schema};
 use crate::text::declared::{comment, is_declared};
 use crate::text::parse::{MAX_DEPTH, bodies};
-use crate::text::spell::{is_plain_name, name, quoted, ty};
+use crate::text::spell::{is_plain_name, name, quoted, schema_word, ty};
 use crate::text::{ATTRIBUTE_TYPES, tensors};
 
 /// Where the comment of a line begins, counted from the line's indentation.

@@ -18,7 +18,7 @@ pub(super) fn is_plain_name(text: &str) -> bool {
 }
 
 /// Words that mean something else than a name where values stand.
-fn schema_word(text: &str) -> bool {
+pub(super) fn schema_word(text: &str) -> bool {
     is_type_word(text) || crate::text::lexer::is_special_float(text)
 }
 
