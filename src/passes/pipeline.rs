@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use crate::ir::{Graph, verify};
 use crate::passes::{
-    Context, Fault, FoldConstants, FoldShapes, InferShapes, InlineControl, MergeDuplicates, Pass, RemoveDead, Simplify,
-    SpellOut,
+    Context, Fault, FoldConstants, FoldShapes, InferShapes, InlineControl, MergeDuplicates, Pass, PlaceTransposes,
+    RemoveDead, Simplify, SpellOut,
 };
 use crate::report::Step;
 use crate::rules::{self, Entry};
@@ -66,6 +66,7 @@ pub fn with_rules(rules: Vec<Entry>) -> Pipeline {
             Box::new(FoldShapes),
             Box::new(MergeDuplicates),
             Box::new(Simplify::with(rules)),
+            Box::new(PlaceTransposes),
             Box::new(RemoveDead),
         ])
         .then(SpellOut)

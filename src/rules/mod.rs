@@ -3,7 +3,7 @@
 
 use crate::rewrite::Rule;
 
-mod support;
+pub(crate) mod support;
 
 /// A rule with the manual page that `explain` prints: the doc comment of its file.
 pub struct Entry {
