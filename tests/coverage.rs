@@ -80,6 +80,10 @@ fn every_reason_to_hold_back_is_given_in_a_fixture() {
     let mut missing = Vec::new();
     for (path, source) in files(&root("src/rules"), "rs") {
         let rule = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default().replace('_', "-");
+        // The list of rules says how they are grouped, in words.
+        if rule == "mod" {
+            continue;
+        }
         // A reason that several rules share is seen when one of them gives it.
         let texts = seen.get(&rule).unwrap_or(&all);
         for reason in sentences(&code(&source)) {

@@ -1,10 +1,11 @@
 //! What depends on constants alone is computed now.
 //!
 //! The file does not grow for it: a result is written down only where it takes no more bytes than the constants that
-//! die with it, or what was saved elsewhere pays for the difference (see [`crate::rewrite::Growth`]). So a weight that is also read elsewhere is
-//! not doubled, a mask that is cheap to compute and large to store stays computed, and half-precision weights stay half
-//! precision. `DequantizeLinear` is never folded: quantized weights stay quantized. Random operators and those in
-//! training mode are not constant. Uniform tensors of any size are kept as one element and their shape.
+//! die with it, or what was saved elsewhere pays for the difference (see [`crate::rewrite::Growth`]). So a weight that
+//! is also read elsewhere is not doubled, a mask that is cheap to compute and large to store stays computed, and
+//! half-precision weights stay half precision. `DequantizeLinear` is never folded: quantized weights stay quantized.
+//! Random operators are not constant, nor are running statistics; a normalization by the statistics of a constant is.
+//! Uniform tensors of any size are kept as one element and their shape.
 
 use rustc_hash::FxHashMap;
 
@@ -64,7 +65,7 @@ fn evaluate_all(graph: &Graph, cx: &Context<'_>, step: &mut Step) -> Found {
 
 fn may_fold(graph: &Graph, node: NodeId) -> bool {
     let n = graph.node(node);
-    let kept = matches!(n.op, OpKind::Custom | OpKind::DequantizeLinear);
+    let kept = matches!(n.op, OpKind::Custom | OpKind::DequantizeLinear) && !exact::is_known_custom(n);
     !kept
         && ops::is_deterministic(graph, node)
         && n.bodies().next().is_none()
@@ -121,7 +122,9 @@ fn evaluate(graph: &Graph, node: NodeId, cx: &Context<'_>, found: &mut Found, st
     };
     let fits =
         graph.results(node).iter().zip(&results).all(|(value, t)| value.is_none_or(|v| agrees(&graph.value(v).ty, t)));
-    if results.len() < graph.results(node).len() || !fits {
+    // A kernel may leave out what nobody reads.
+    let left_out = graph.results(node).iter().skip(results.len()).flatten();
+    if left_out.into_iter().any(|&v| !graph.value(v).users().is_empty()) || !fits {
         return;
     }
     let total: usize = results.iter().map(Tensor::stored_bytes).sum();

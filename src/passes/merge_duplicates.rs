@@ -8,7 +8,7 @@
 use rustc_hash::FxHashMap;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use crate::ir::{Attr, Data, Graph, Int, Node, NodeId, OpKind, Origin, ScopeId, Tensor, ValueId};
+use crate::ir::{Attr, DType, Data, Graph, Int, Node, NodeId, OpKind, Origin, ScopeId, Tensor, ValueId};
 use crate::ops;
 use crate::passes::{Context, Fault, Pass};
 use crate::report::Step;
@@ -40,6 +40,9 @@ impl Pass for MergeDuplicates {
     }
 }
 
+/// Elements up to which integers may be a list of axes.
+const MOST_AXES: usize = 8;
+
 fn merge_constants(graph: &mut Graph, cx: &Context<'_>, step: &mut Step) {
     let mut alike: FxHashMap<u64, Vec<ValueId>> = FxHashMap::default();
     let mut order: Vec<u64> = Vec::new();
@@ -67,6 +70,12 @@ fn merge_constants(graph: &mut Graph, cx: &Context<'_>, step: &mut Step) {
             match twin {
                 // Two outputs of the interface that hold the same constant stay two initializers: one would need a copy.
                 Some(twin) if !graph.is_output(value) => {
+                    // Older opsets keep axes in attributes: two lists that are alike are one here, and two in the file.
+                    if tensor.dtype() == DType::I64 && tensor.len() <= MOST_AXES {
+                        graph.replace(value, twin);
+                        graph.prune_constant(value);
+                        continue;
+                    }
                     if !cx.fuel.spend("merge-constants", || graph.value_label(value)) {
                         return;
                     }
@@ -174,10 +183,11 @@ fn merge_content(
     }
 }
 
-/// Whether two equal calls may be one: custom operators and bodies are not looked into.
+/// Whether two equal calls may be one: custom operators and bodies are not looked into. An `Identity` that is still
+/// there gives an output its name.
 fn is_mergeable(graph: &Graph, node: NodeId) -> bool {
     let n = graph.node(node);
-    n.op != OpKind::Custom
+    !matches!(n.op, OpKind::Custom | OpKind::Identity)
         && ops::is_deterministic(graph, node)
         && n.bodies().next().is_none()
         && !graph.results(node).is_empty()

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use crate::ir::{Graph, verify};
 use crate::passes::{
-    Context, Fault, FoldConstants, FoldShapes, InferShapes, InlineControl, MergeDuplicates, Pass, RemoveDead, Simplify,
-    SpellOut,
+    Context, Fault, FoldConstants, FoldShapes, InferShapes, InlineControl, MergeDuplicates, Pass, PlaceTransposes,
+    RemoveDead, Simplify, SpellOut,
 };
 use crate::report::Step;
+use crate::rules::{self, Entry};
 
 /// Passes in order.
 #[derive(Default)]
@@ -51,6 +52,11 @@ const MAX_ROUNDS: usize = 32;
 /// Shapes come first, as most rules ask for them. Folding comes before the rules, which see more constants then; what
 /// the rules leave is looked at again, until nothing changes.
 pub fn standard() -> Pipeline {
+    with_rules(rules::all())
+}
+
+/// [`standard`] with `rules` for the tool's own, in this order.
+pub fn with_rules(rules: Vec<Entry>) -> Pipeline {
     Pipeline::default()
         .then(RemoveDead)
         .until_stable(vec![
@@ -59,7 +65,8 @@ pub fn standard() -> Pipeline {
             Box::new(FoldConstants),
             Box::new(FoldShapes),
             Box::new(MergeDuplicates),
-            Box::new(Simplify::default()),
+            Box::new(Simplify::with(rules)),
+            Box::new(PlaceTransposes),
             Box::new(RemoveDead),
         ])
         .then(SpellOut)

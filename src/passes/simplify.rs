@@ -13,7 +13,14 @@ pub struct Simplify {
 
 impl Default for Simplify {
     fn default() -> Simplify {
-        Simplify { rules: rules::all() }
+        Simplify::with(rules::all())
+    }
+}
+
+impl Simplify {
+    /// The step that applies `rules`, in this order.
+    pub fn with(rules: Vec<Entry>) -> Simplify {
+        Simplify { rules }
     }
 }
 

@@ -1,8 +1,9 @@
-//! The rules, one per file. The order of the list is the order in which they are tried at a node.
+//! The rules, one per file, in groups. The order of the list is the order in which they are tried at a node; within a
+//! group it makes no difference to what is left in the end.
 
 use crate::rewrite::Rule;
 
-mod support;
+pub(crate) mod support;
 
 /// A rule with the manual page that `explain` prints: the doc comment of its file.
 pub struct Entry {
@@ -10,21 +11,27 @@ pub struct Entry {
     pub rule: Rule,
     /// Its file's own text.
     pub source: &'static str,
+    /// What the rules that stand together are about.
+    pub group: &'static str,
 }
 
 macro_rules! rules {
-    ($($module:ident),* $(,)?) => {
-        $(mod $module;)*
+    ($($group:literal: $($module:ident,)*)*) => {
+        $($(mod $module;)*)*
 
         /// Every rule, in order.
         pub fn all() -> Vec<Entry> {
-            vec![$(Entry { rule: $module::rule(), source: include_str!(concat!(stringify!($module), ".rs")) }),*]
+            vec![$($(Entry {
+                rule: $module::rule(),
+                source: include_str!(concat!(stringify!($module), ".rs")),
+                group: $group,
+            },)*)*]
         }
     };
 }
 
 rules! {
-    // What computes nothing.
+    "What computes nothing":
     drop_identity,
     drop_dropout,
     drop_cast,
@@ -40,6 +47,7 @@ rules! {
     drop_relu,
     drop_clip,
     drop_where,
+    drop_not_before_where,
     drop_views,
     drop_expand,
     drop_transpose,
@@ -50,37 +58,46 @@ rules! {
     drop_reduce,
     drop_unit_pool,
     drop_zero_state,
-    // One spelling of each thing.
+    "One spelling of each thing":
     resolve_cast_like,
     turn_sum_into_add,
     turn_clip_into_relu,
     turn_resize_sizes_into_scales,
+    turn_gather_nd_into_compress,
+    turn_reduce_into_min,
     shrink_uniform_constant,
     drop_expand_before_broadcast,
-    // Two of a kind, or one that undoes the other.
+    "Two of a kind, or one that undoes the other":
     merge_casts,
     merge_expands,
     merge_transposes,
     cancel_transposes,
     unflatten_transpose,
     merge_views,
+    merge_view_into_transpose,
     cancel_views,
+    cancel_views_around_pad,
+    merge_wheres,
     merge_slices,
     turn_slices_into_split,
+    turn_slices_into_transpose,
+    turn_shuffle_into_gather,
     merge_split_into_heads,
+    merge_gathers_into_split,
     move_split_behind,
     merge_pads,
     merge_clips,
     merge_concats,
     turn_concat_into_pad,
     drop_concat_of_split,
+    turn_parts_into_gather,
     drop_split_of_concat,
     drop_slice_of_concat,
     merge_reduces,
     fold_view_into_reduce,
     fold_transpose_into_reduce,
     fold_negation,
-    // What one operator says.
+    "What one operator says":
     fuse_layer_norm,
     fuse_rms_norm,
     fuse_softplus,
@@ -89,7 +106,7 @@ rules! {
     fuse_hard_swish,
     fuse_gelu,
     fuse_swish,
-    // Into linear operators.
+    "Into linear operators":
     fold_batchnorm,
     fold_batchnorm_forward,
     fold_scale,
@@ -108,12 +125,13 @@ rules! {
     fuse_matmul_add,
     fold_transpose_into_gemm,
     unflatten_matmul,
-    // One operator for what is spelled out.
+    merge_views_around_matmul,
+    "One operator for what is spelled out":
     fuse_attention,
     fold_scale_into_attention,
     fold_heads_into_attention,
     drop_repeated_heads,
-    // What was not taken up by one.
+    "What was not taken up by one":
     merge_scales,
     merge_matmul_scales,
     merge_shifts,

@@ -18,6 +18,7 @@ mod lanes;
 mod layout;
 mod logic;
 mod minifloat;
+mod normalize;
 mod number;
 mod order;
 mod pad;
@@ -34,7 +35,7 @@ mod unique;
 
 use bytes::Bytes;
 
-use crate::ir::{Attr, DType, OpKind, Tensor};
+use crate::ir::{Attr, DType, Node, OpKind, Tensor};
 use crate::ops::schema::AttrKind;
 use crate::ops::{CallView, schema};
 use crate::rewrite::Exactness;
@@ -110,7 +111,10 @@ type Kernel = fn(&Args<'_>) -> Result<Folded, Unable>;
 /// # Errors
 /// When the results are not computed; see [`Unable`].
 pub fn evaluate(call: &CallView<'_>, operands: &[Option<Tensor>], limit_bytes: usize) -> Result<Folded, Unable> {
-    let kernel = kernel(call.node().op).ok_or(Unable::NoKernel)?;
+    let kernel = match call.node().op {
+        OpKind::Custom if is_known_custom(call.node()) => normalize::batch,
+        op => kernel(op).ok_or(Unable::NoKernel)?,
+    };
     check_spelling(call)?;
     let slots = call.operand_count();
     if let Some(slot) = (0..slots).find(|&s| call.has(s) && !operands.get(s).is_some_and(Option::is_some)) {
@@ -118,6 +122,11 @@ pub fn evaluate(call: &CallView<'_>, operands: &[Option<Tensor>], limit_bytes: u
     }
     let results = call.graph().results(call.id()).len();
     kernel(&Args::new(call.node(), operands, results, limit_bytes))
+}
+
+/// Whether `node` is an operator of the default domain that has no newer spelling, and a kernel nevertheless.
+pub fn is_known_custom(node: &Node) -> bool {
+    node.op == OpKind::Custom && node.domain().is_empty() && node.op_name() == OpKind::BatchNormalization.name()
 }
 
 /// Whether there is a kernel for `op`. It may still decline element types and values.
@@ -169,6 +178,7 @@ fn holds(kind: AttrKind, attr: &Attr) -> bool {
 fn kernel(op: OpKind) -> Option<Kernel> {
     use OpKind as O;
     Some(match op {
+        O::BatchNormalization => normalize::batch,
         O::Constant => generate::constant,
         O::ConstantOfShape => generate::constant_of_shape,
         O::Shape => generate::shape,

@@ -156,9 +156,12 @@ fn knows(onnx: &Onnx, graph: &Graph, id: NodeId) -> bool {
     matches!(node.domain(), "" | "com.microsoft") && onnx.op_register.0.contains_key(node.op_name())
 }
 
-/// Calls that no model should hold, on which tract ends the process or takes all memory instead of refusing them.
+/// Calls that no model should hold, on which tract ends the process or takes all memory instead of refusing them, and
+/// one that it takes for another.
 fn breaks_on(call: &CallView<'_>) -> Option<&'static str> {
+    const TRAINING_MODE: Key<bool> = Key::new("training_mode", false);
     match call.node().op {
+        OpKind::BatchNormalization if TRAINING_MODE.of(call.node()) => Some("it is in training mode"),
         OpKind::BatchNormalization if call.rank(0).is_some_and(|r| r < 2) => Some("its operand has no channels"),
         OpKind::LayerNormalization if call.rank(0) == Some(0) => Some("its operand has no axes"),
         OpKind::Transpose if call.node().attr("perm").is_some() && permutation(call).is_none() => {
