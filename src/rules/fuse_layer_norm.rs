@@ -13,17 +13,21 @@ use crate::ir::OpKind::{Add, Cast, Div, LayerNormalization, Mul};
 use crate::ir::{Graph, NodeId};
 use crate::ops::CallView;
 use crate::rewrite::{Exactness, Expr, Rule, Skip, any_of, applies};
-use crate::rules::support::norm::{Norm, Statistic, outermost};
+use crate::rules::fuse_instance_norm;
+use crate::rules::support::norm::{Norm, Statistic, outermost, reader_ends};
 
 pub fn rule() -> Rule {
     Rule::new("fuse-layer-norm", Exactness::Rounding, any_of(&[Div, Mul, Add, Cast]), |m| {
-        outermost(m.graph(), m.root().id(), fused)
+        let (graph, root) = (m.graph(), m.root().id());
+        // Scaled per channel, it is the other normalization over the last axes.
+        applies(!reader_ends(graph, root, fuse_instance_norm::fused))?;
+        outermost(graph, root, fused)
     })
     .even_if_shared()
 }
 
 /// What stands for the normalization that `root` ends.
-fn fused(graph: &Graph, root: NodeId) -> Result<Expr, Skip> {
+pub(super) fn fused(graph: &Graph, root: NodeId) -> Result<Expr, Skip> {
     let norm = Norm::of(graph, root).ok_or(Skip::NotThis)?;
     applies(norm.statistic == Statistic::Deviation && norm.is_trailing(graph))?;
     norm.check(graph, root)?;

@@ -2,7 +2,9 @@
 
 pub(super) mod attention;
 pub(super) mod axes;
+pub(super) mod blocks;
 pub(super) mod bounds;
+pub(super) mod branch;
 pub(super) mod broadcast;
 pub(super) mod elementwise;
 pub(super) mod formula;
@@ -16,5 +18,6 @@ pub(super) mod parts;
 pub(super) mod readers;
 pub(super) mod reductions;
 pub(super) mod slices;
+pub(super) mod softmax;
 pub(super) mod uniform;
 pub(super) mod views;
