@@ -48,7 +48,9 @@ pub fn rule() -> Rule {
         let new = finite(w.dtype(), &[outputs, c, rows, columns], &new).ok_or(Skip::NotThis)?;
         let kernel = [rows, columns].map(|n| i64::try_from(n).unwrap_or(i64::MAX)).to_vec();
         let call = Conv.emit([blocks.x.into(), new.into(), conv.operand(2).into()]).like(conv).without("auto_pad");
-        Ok(call.with("kernel_shape", kernel).with("strides", strides).with("pads", padding))
+        let call = call.with("kernel_shape", kernel).with("strides", strides);
+        let pads = padding.iter().any(|&p| p != 0);
+        Ok(if pads { call.with("pads", padding) } else { call.without("pads") })
     })
     .even_if_shared()
 }

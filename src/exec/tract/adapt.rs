@@ -4,7 +4,9 @@ mod attention;
 
 use std::borrow::Cow;
 
-use crate::ir::{Attr, Graph, NodeId, OpKind, Tensor, ValueId};
+use crate::ir::{Attr, Graph, Key, NodeId, OpKind, Tensor, ValueId};
+use crate::ops::CallView;
+use crate::ops::matmul::{Equation, Label};
 
 /// Rewrite what tract would refuse or take for something else.
 pub(super) fn adapt(graph: &mut Graph) {
@@ -13,6 +15,7 @@ pub(super) fn adapt(graph: &mut Graph) {
         match graph.node(node).op {
             OpKind::Attention => attention::part(graph, node),
             OpKind::ConstantOfShape => spell_default_value(graph, node),
+            OpKind::Einsum => spell_ellipses(graph, node),
             OpKind::Swish => part_swish(graph, node),
             OpKind::Custom
                 if graph.node(node).domain() == "com.microsoft" && graph.node(node).op_name() == "FusedConv" =>
@@ -30,6 +33,26 @@ fn spell_default_value(graph: &mut Graph, node: NodeId) {
         && let Ok(zero) = Tensor::f32s(&[1], &[0.0])
     {
         graph.set_attr(node, "value", zero.into());
+    }
+}
+
+/// tract takes an ellipsis for one axis; letters say how many there are.
+fn spell_ellipses(graph: &mut Graph, node: NodeId) {
+    const EQUATION: Key<&str> = Key::new("equation", "");
+    let given = EQUATION.of(graph.node(node));
+    let Some(equation) = Equation::of(&CallView::new(graph, node)).filter(|_| given.contains("...")) else { return };
+    let unused: Vec<char> = ('a'..='z').chain('A'..='Z').filter(|c| !given.contains(*c)).collect();
+    let spelled = |labels: &Vec<Label>| -> Option<String> {
+        let letter = |label: &Label| match *label {
+            Label::Letter(byte) => Some(char::from(byte)),
+            Label::Ellipsis(axis) => unused.get(axis).copied(),
+        };
+        labels.iter().map(letter).collect()
+    };
+    let terms: Option<Vec<String>> = equation.terms.iter().map(spelled).collect();
+    if let (Some(terms), Some(result)) = (terms, spelled(&equation.result)) {
+        let text = format!("{}->{result}", terms.join(","));
+        graph.set_attr(node, "equation", text.as_str().into());
     }
 }
 
