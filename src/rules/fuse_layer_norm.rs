@@ -2,7 +2,8 @@
 //! `LayerNormalization` (opset 17).
 //!
 //! The square may be a power or a product, the mean a sum divided by the size, and the root divided by or its reciprocal
-//! multiplied with; scale and shift may be missing. With half precision that is cast to single for all this and back,
+//! multiplied with; scale and shift may be missing, or multiplied out: `x · k + (shift - mean(x) · k)` with the scale
+//! over the root for `k`, as TensorFlow spells it. With half precision that is cast to single for all this and back,
 //! the operator does the same by itself.
 //!
 //! Declines where something on the way is also read elsewhere, where scale or shift are not of the shape of these axes,

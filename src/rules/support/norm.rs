@@ -248,7 +248,42 @@ impl<'g> Read<'g> {
             let ((unit, scale), shift) = r.either(&add, Self::scaled)?;
             Some((unit, scale, Some(shift)))
         });
+        let with_shift = with_shift.or_else(|| self.attempt(|r| r.parted(value)));
         with_shift.or_else(|| self.scaled(value).map(|(unit, scale)| (unit, scale, None)))
+    }
+
+    /// `x · k + (shift - mean(x) · k)`, where k is the scale divided by the root.
+    fn parted(&mut self, value: ValueId) -> Option<(Unit, Option<ValueId>, Option<ValueId>)> {
+        let add = self.call(value, &[OpKind::Add])?;
+        let (rest, product) = self.either(&add, |r, v| r.call(v, &[OpKind::Sub]))?;
+        let (product, taken) = (self.call(product, &[OpKind::Mul])?, self.call(rest.operand(1)?, &[OpKind::Mul])?);
+        // The mean is one factor, and what the other is of is a factor there.
+        let (mean, k) = self.either(&taken, Self::plain_mean)?;
+        let x = mean.of;
+        let same =
+            [[0, 1], [1, 0]].iter().any(|&[a, b]| product.operand(a) == Some(x) && product.operand(b) == Some(k));
+        let ((variance, epsilon), scale) = self.factor(k)?;
+        let (of, axes) = self.centred(variance.of)?;
+        let fits = same && !mean.squared && variance.squared && of == x && axes == mean.axes && axes == variance.axes;
+        let unit = Unit { x, statistic: Statistic::Deviation, axes, epsilon };
+        (fits && !unit.axes.is_empty()).then(|| Some((unit, scale, Some(rest.operand(0)?))))?
+    }
+
+    /// The statistic and the scale of `scale / √(v + ε)`, with the root divided by or its reciprocal multiplied with.
+    fn factor(&mut self, k: ValueId) -> Option<((Mean, f64), Option<ValueId>)> {
+        let alone = self.attempt(|r| r.inverse_root(k)).map(|mean| (mean, None));
+        let product = alone.or_else(|| {
+            self.attempt(|r| {
+                let mul = r.call(k, &[OpKind::Mul])?;
+                r.either(&mul, Self::inverse_root).map(|(mean, scale)| (mean, Some(scale)))
+            })
+        });
+        product.or_else(|| {
+            self.attempt(|r| {
+                let div = r.call(k, &[OpKind::Div])?;
+                Some((r.root_of_mean(div.operand(1)?)?, Some(div.operand(0)?)))
+            })
+        })
     }
 
     fn scaled(&mut self, value: ValueId) -> Option<(Unit, Option<ValueId>)> {
