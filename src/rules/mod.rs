@@ -104,6 +104,8 @@ rules! {
     fuse_depth_to_space,
     fuse_space_to_depth,
     fuse_compress,
+    merge_directions,
+    turn_last_step_into_state,
     fuse_prelu,
     fuse_elu,
     fuse_selu,
