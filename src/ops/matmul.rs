@@ -156,7 +156,7 @@ fn gemm_channels(call: &CallView<'_>) -> Channels {
 
 /// One subscript of a term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Label {
+pub enum Label {
     /// Axis `i` of those that the ellipsis stands for.
     Ellipsis(usize),
     /// A letter.
@@ -165,16 +165,19 @@ enum Label {
 
 /// An einsum equation in which every ellipsis is written out.
 #[derive(Debug, PartialEq, Eq)]
-struct Equation {
-    terms: Vec<Vec<Label>>,
-    result: Vec<Label>,
+pub struct Equation {
+    /// What the axes of each operand are called.
+    pub terms: Vec<Vec<Label>>,
+    /// What the axes of the result are called.
+    pub result: Vec<Label>,
 }
 
 /// The most axes of an operand that are followed.
 const MAX_AXES: usize = 64;
 
 impl Equation {
-    fn of(call: &CallView<'_>) -> Option<Equation> {
+    /// The equation of an `Einsum`; `None` when it does not fit the operands, or a rank that matters is not known.
+    pub fn of(call: &CallView<'_>) -> Option<Equation> {
         const EQUATION: Key<&str> = Key::new("equation", "");
         let ranks: Vec<Option<usize>> = (0..call.operand_count()).map(|slot| call.rank(slot)).collect();
         Equation::parse(&EQUATION.of(call.node()), &ranks)

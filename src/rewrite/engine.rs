@@ -75,7 +75,7 @@ pub fn apply(graph: &mut Graph, rules: &[&Rule], settings: Settings<'_>) -> Resu
             let Some(found) = rule.pattern().find(graph, node, settings.opset) else { continue };
             let outcome = check_inner_results(graph, &found, rule).and_then(|()| {
                 let replacement = rule.build(&found)?;
-                check_operators(&replacement, settings)?;
+                check_operators(graph, &found, &replacement, settings)?;
                 Ok(replacement)
             });
             let touched = found.nodes().to_vec();
@@ -181,20 +181,27 @@ fn check_inner_results(graph: &Graph, found: &Match<'_>, rule: &Rule) -> Result<
 }
 
 /// Every operator of the replacement must exist in the opset that the result is written in, and be one that its runtime
-/// takes.
-fn check_operators(replacement: &Replacement, settings: Settings<'_>) -> Result<(), Skip> {
-    fn check(expr: &Expr, opset: u32, avoids: &[OpKind]) -> Result<(), Skip> {
+/// takes, or that is there already.
+fn check_operators(
+    graph: &Graph,
+    found: &Match<'_>,
+    replacement: &Replacement,
+    settings: Settings<'_>,
+) -> Result<(), Skip> {
+    fn check(expr: &Expr, opset: u32, avoided: &impl Fn(OpKind) -> bool) -> Result<(), Skip> {
         let Expr::Call(call, _) = expr else { return Ok(()) };
-        if avoids.contains(&call.op) {
+        if avoided(call.op) {
             return Err(Skip::Avoided(call.op.name()));
         }
         if schema::lookup("", call.op.name(), opset).is_none() {
             return Err(needs(call.op, opset, |_| true));
         }
-        call.operands.iter().try_for_each(|e| check(e, opset, avoids))
+        call.operands.iter().try_for_each(|e| check(e, opset, avoided))
     }
+    let there = |op: OpKind| found.nodes().iter().any(|&n| graph.node(n).op == op);
+    let avoided = |op: OpKind| settings.avoids.contains(&op) && !there(op);
     let opset = u32::try_from(settings.opset).unwrap_or(1);
-    replacement.0.iter().try_for_each(|(_, e)| check(e, opset, settings.avoids))
+    replacement.0.iter().try_for_each(|(_, e)| check(e, opset, &avoided))
 }
 
 /// The first version after `opset` that has `op` and is as `fits` says.

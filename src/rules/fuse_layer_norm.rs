@@ -2,7 +2,8 @@
 //! `LayerNormalization` (opset 17).
 //!
 //! The square may be a power or a product, the mean a sum divided by the size, and the root divided by or its reciprocal
-//! multiplied with; scale and shift may be missing. With half precision that is cast to single for all this and back,
+//! multiplied with; scale and shift may be missing, or multiplied out: `x · k + (shift - mean(x) · k)` with the scale
+//! over the root for `k`, as TensorFlow spells it. With half precision that is cast to single for all this and back,
 //! the operator does the same by itself.
 //!
 //! Declines where something on the way is also read elsewhere, where scale or shift are not of the shape of these axes,
@@ -13,17 +14,21 @@ use crate::ir::OpKind::{Add, Cast, Div, LayerNormalization, Mul};
 use crate::ir::{Graph, NodeId};
 use crate::ops::CallView;
 use crate::rewrite::{Exactness, Expr, Rule, Skip, any_of, applies};
-use crate::rules::support::norm::{Norm, Statistic, outermost};
+use crate::rules::fuse_instance_norm;
+use crate::rules::support::norm::{Norm, Statistic, outermost, reader_ends};
 
 pub fn rule() -> Rule {
     Rule::new("fuse-layer-norm", Exactness::Rounding, any_of(&[Div, Mul, Add, Cast]), |m| {
-        outermost(m.graph(), m.root().id(), fused)
+        let (graph, root) = (m.graph(), m.root().id());
+        // Scaled per channel, it is the other normalization over the last axes.
+        applies(!reader_ends(graph, root, fuse_instance_norm::fused))?;
+        outermost(graph, root, fused)
     })
     .even_if_shared()
 }
 
 /// What stands for the normalization that `root` ends.
-fn fused(graph: &Graph, root: NodeId) -> Result<Expr, Skip> {
+pub(super) fn fused(graph: &Graph, root: NodeId) -> Result<Expr, Skip> {
     let norm = Norm::of(graph, root).ok_or(Skip::NotThis)?;
     applies(norm.statistic == Statistic::Deviation && norm.is_trailing(graph))?;
     norm.check(graph, root)?;

@@ -1,18 +1,19 @@
 //! Slices that together take all of an axis, each element once, are one `Split`.
 //!
-//! Along an axis of known size, with constant bounds and steps of 1.
+//! Along an axis of known size, with constant bounds and steps of 1. A `Gather` of indices that follow each other is
+//! such a slice.
 
-use crate::ir::OpKind::{Slice, Split};
-use crate::ir::{Attr, Tensor, User};
-use crate::ops::CallView;
-use crate::rewrite::{Exactness, Expr, Rule, Skip, applies, call};
+use crate::ir::OpKind::{Gather, Slice, Split};
+use crate::ir::{Attr, Key, Tensor, User};
+use crate::ops::{CallView, normalize_axis};
+use crate::rewrite::{Exactness, Expr, Rule, Skip, any_of, applies, call};
 use crate::rules::support::parts;
 use crate::rules::support::readers::MOST_READERS;
 use crate::rules::support::slices::cuts;
 
 pub fn rule() -> Rule {
     let slice = call("slice");
-    Rule::new("turn-slices-into-split", Exactness::Bitwise, Slice.any().bind(slice), move |m| {
+    Rule::new("turn-slices-into-split", Exactness::Bitwise, any_of(&[Slice, Gather]).bind(slice), move |m| {
         let (graph, slice) = (m.graph(), m.call(slice));
         let x = slice.operand(0).ok_or(Skip::NotThis)?;
         let (axis, start, end) = part(&slice).ok_or(Skip::NotThis)?;
@@ -45,15 +46,35 @@ pub fn rule() -> Rule {
     })
 }
 
-/// The axis that a `Slice` cuts, and from where to where, when it is one axis of known size.
+/// The axis that a `Slice` or `Gather` takes a part of, and from where to where, when it is one axis of known size.
 fn part(slice: &CallView<'_>) -> Option<(usize, i64, i64)> {
-    let cuts = if slice.node().op == Slice { cuts(slice)? } else { return None };
+    let cuts = match slice.node().op {
+        Slice => cuts(slice)?,
+        Gather => return chosen(slice),
+        _ => return None,
+    };
     let &[cut] = &cuts[..] else { return None };
     let axis = usize::try_from(cut.axis).ok()?;
     let size = slice.dims(0)?.get(axis)?.known()?;
     let (start, count) = cut.within(size);
     (cut.step == 1).then_some((axis, start, start + count))
 }
+
+/// The axis of a `Gather`, and from where to where it takes indices that follow each other.
+fn chosen(gather: &CallView<'_>) -> Option<(usize, i64, i64)> {
+    const AXIS: Key<i64> = Key::new("axis", 0);
+    let axis = normalize_axis(AXIS.of(gather.node()), gather.rank(0)?)?;
+    let size = gather.dims(0)?.get(axis)?.known()?;
+    let indices = gather.constant(1).filter(|t| t.rank() == 1 && t.len() <= MOST_INDICES)?.integers()?;
+    let first = indices.first().map(|&i| if i < 0 { i.saturating_add(size) } else { i })?;
+    let place = |i: i64| if i < 0 { i.saturating_add(size) } else { i };
+    let end = first.checked_add(i64::try_from(indices.len()).ok()?)?;
+    let in_a_row = (first..end).eq(indices.iter().map(|&i| place(i)));
+    (in_a_row && first >= 0 && end <= size).then_some((axis, first, end))
+}
+
+/// How many indices of a `Gather` are looked at.
+const MOST_INDICES: usize = 1 << 16;
 
 /// The result of a `Split` that has the elements from `start` to `end` along `axis`.
 fn slot_of(split: &CallView<'_>, axis: usize, start: i64, end: i64) -> Option<usize> {

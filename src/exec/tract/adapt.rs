@@ -4,7 +4,9 @@ mod attention;
 
 use std::borrow::Cow;
 
-use crate::ir::{Attr, Graph, NodeId, OpKind, Tensor, ValueId};
+use crate::ir::{Attr, Graph, Key, NodeId, OpKind, ScopeId, Tensor, ValueId};
+use crate::ops::CallView;
+use crate::ops::matmul::{Equation, Label};
 
 /// Rewrite what tract would refuse or take for something else.
 pub(super) fn adapt(graph: &mut Graph) {
@@ -13,6 +15,8 @@ pub(super) fn adapt(graph: &mut Graph) {
         match graph.node(node).op {
             OpKind::Attention => attention::part(graph, node),
             OpKind::ConstantOfShape => spell_default_value(graph, node),
+            OpKind::Einsum => spell_ellipses(graph, node),
+            OpKind::LSTM | OpKind::GRU | OpKind::RNN => run_forward(graph, node),
             OpKind::Swish => part_swish(graph, node),
             OpKind::Custom
                 if graph.node(node).domain() == "com.microsoft" && graph.node(node).op_name() == "FusedConv" =>
@@ -30,6 +34,64 @@ fn spell_default_value(graph: &mut Graph, node: NodeId) {
         && let Ok(zero) = Tensor::f32s(&[1], &[0.0])
     {
         graph.set_attr(node, "value", zero.into());
+    }
+}
+
+/// tract runs a network forward that is to run in reverse: the sequence and what is made of it are turned around.
+fn run_forward(graph: &mut Graph, node: NodeId) {
+    const DIRECTION: Key<&str> = Key::new("direction", "forward");
+    const LAYOUT: Key<i64> = Key::new("layout", 0);
+    let call = graph.node(node);
+    let lengths = graph.operand(node, 4).is_some();
+    if DIRECTION.of(call) != "reverse" || LAYOUT.of(call) != 0 || lengths {
+        return;
+    }
+    let (op, attrs, scope, order) = (call.op, call.attrs().to_vec(), call.scope(), call.order());
+    let mut operands: Vec<Option<ValueId>> = graph.operands(node).collect();
+    let results: Vec<Option<ValueId>> = graph.results(node).to_vec();
+    let Some(Some(x)) = operands.first().copied() else { return };
+    operands[0] = turned_around(graph, x, scope, order);
+    let forward = graph.add_node(scope, op, &operands, results.len(), order);
+    for (name, attr) in attrs {
+        graph.set_attr(forward, name, attr);
+    }
+    graph.set_attr(forward, "direction", "forward".into());
+    for (slot, old) in results.into_iter().enumerate() {
+        let new = graph.result(forward, slot);
+        // Only what is given of every step is in order.
+        let new = if slot == 0 { new.and_then(|y| turned_around(graph, y, scope, order)) } else { new };
+        if let (Some(old), Some(new)) = (old, new) {
+            graph.replace(old, new);
+        }
+    }
+    graph.remove_node(node);
+}
+
+/// `value` with the last along its first axis first.
+fn turned_around(graph: &mut Graph, value: ValueId, scope: ScopeId, order: u32) -> Option<ValueId> {
+    let bounds = [-1, i64::from(i32::MIN), 0, -1].map(|n| graph.add_constant(scope, "", Tensor::vector(&[n])));
+    let operands: Vec<Option<ValueId>> = std::iter::once(value).chain(bounds).map(Some).collect();
+    let slice = graph.add_node(scope, OpKind::Slice, &operands, 1, order);
+    graph.result(slice, 0)
+}
+
+/// tract takes an ellipsis for one axis; letters say how many there are.
+fn spell_ellipses(graph: &mut Graph, node: NodeId) {
+    const EQUATION: Key<&str> = Key::new("equation", "");
+    let given = EQUATION.of(graph.node(node));
+    let Some(equation) = Equation::of(&CallView::new(graph, node)).filter(|_| given.contains("...")) else { return };
+    let unused: Vec<char> = ('a'..='z').chain('A'..='Z').filter(|c| !given.contains(*c)).collect();
+    let spelled = |labels: &Vec<Label>| -> Option<String> {
+        let letter = |label: &Label| match *label {
+            Label::Letter(byte) => Some(char::from(byte)),
+            Label::Ellipsis(axis) => unused.get(axis).copied(),
+        };
+        labels.iter().map(letter).collect()
+    };
+    let terms: Option<Vec<String>> = equation.terms.iter().map(spelled).collect();
+    if let (Some(terms), Some(result)) = (terms, spelled(&equation.result)) {
+        let text = format!("{}->{result}", terms.join(","));
+        graph.set_attr(node, "equation", text.as_str().into());
     }
 }
 

@@ -2,7 +2,9 @@
 
 pub(crate) mod attention;
 pub(crate) mod axes;
+pub(crate) mod blocks;
 pub(crate) mod bounds;
+pub(crate) mod branch;
 pub(crate) mod broadcast;
 pub(crate) mod elementwise;
 pub(crate) mod formula;
@@ -16,5 +18,6 @@ pub(crate) mod parts;
 pub(crate) mod readers;
 pub(crate) mod reductions;
 pub(crate) mod slices;
+pub(crate) mod softmax;
 pub(crate) mod uniform;
 pub(crate) mod views;

@@ -78,6 +78,11 @@ impl Norm {
         -i64::try_from(from_back).unwrap_or(i64::MAX)
     }
 
+    /// Every node that was read.
+    pub fn nodes(&self) -> &[NodeId] {
+        &self.nodes
+    }
+
     /// Nobody else reads what is computed on the way, and statistics are taken precisely enough.
     ///
     /// # Errors
@@ -116,16 +121,7 @@ impl Norm {
             return Ok(value.into());
         }
         let (constant, sizes) = graph.constant(value).zip(sizes).ok_or(Skip::NotThis)?;
-        // Aligned with the value from the back, it may span the axes and nothing else.
-        let rank = dims.len();
-        let only_there =
-            constant.dims().iter().rev().enumerate().all(|(from_back, &n)| match rank.checked_sub(from_back + 1) {
-                Some(axis) if axes.contains(&axis) => {
-                    n == 1 || dims.get(axis).is_some_and(|d| d.known() == i64::try_from(n).ok())
-                }
-                _ => n == 1,
-            });
-        if !only_there {
+        if !spans_only(constant, dims, axes) {
             return Err(Skip::NotThis);
         }
         if constant.len() == sizes.iter().product::<usize>() {
@@ -143,15 +139,47 @@ impl Norm {
 /// # Errors
 /// Where it makes nothing, and where it is up to the other node.
 pub fn outermost<T>(graph: &Graph, root: NodeId, fused: impl Fn(&Graph, NodeId) -> Result<T, Skip>) -> Result<T, Skip> {
-    let result = graph.result(root, 0).ok_or(Skip::NotThis)?;
-    if let [User::Node(reader, _)] = graph.value(result).users()
-        && matches!(graph.node(*reader).op, OpKind::Add | OpKind::Mul | OpKind::Cast)
-        && !matches!(fused(graph, *reader), Err(Skip::NotThis))
-    {
-        return Err(Skip::NotThis);
-    }
-    fused(graph, root)
+    if reader_ends(graph, root, &fused) { Err(Skip::NotThis) } else { fused(graph, root) }
 }
+
+/// Whether the node that reads the result of `root`, the only one, ends something that `fused` is about.
+pub fn reader_ends<T>(graph: &Graph, root: NodeId, fused: impl Fn(&Graph, NodeId) -> Result<T, Skip>) -> bool {
+    let Some(result) = graph.result(root, 0) else { return false };
+    match graph.value(result).users() {
+        [User::Node(reader, _)] => {
+            matches!(graph.node(*reader).op, OpKind::Add | OpKind::Mul | OpKind::Cast)
+                && !matches!(fused(graph, *reader), Err(Skip::NotThis))
+        }
+        _ => false,
+    }
+}
+
+/// Whether `constant`, aligned from the back with a value of these dimensions, spans `axes` of it and nothing else.
+fn spans_only(constant: &Tensor, dims: &[Int], axes: &[usize]) -> bool {
+    let rank = dims.len();
+    constant.dims().iter().rev().enumerate().all(|(from_back, &n)| match rank.checked_sub(from_back + 1) {
+        Some(axis) if axes.contains(&axis) => {
+            n == 1 || dims.get(axis).is_some_and(|d| d.known() == i64::try_from(n).ok())
+        }
+        _ => n == 1,
+    })
+}
+
+/// The elements of `constant`, one for each index along `axis` of a value of these dimensions that it is broadcast
+/// with; `None` where it varies along another axis, or the size is not known.
+pub fn along(constant: &Tensor, dims: &[Int], axis: usize) -> Option<Vec<f64>> {
+    let size = usize::try_from(dims.get(axis)?.known()?).ok().filter(|&size| size <= MOST_CHANNELS)?;
+    if !spans_only(constant, dims, &[axis]) || constant.rank() > dims.len() || constant.len() == 0 {
+        return None;
+    }
+    match constant.len() {
+        1 => Some(vec![constant.item()?; size]),
+        _ => constant.reals(),
+    }
+}
+
+/// Parameters are written down for at most this many channels.
+const MOST_CHANNELS: usize = 1 << 16;
 
 /// The one element of `tensor`, `sizes` times.
 fn spread(tensor: &Tensor, sizes: &[usize]) -> Result<Tensor, Skip> {
@@ -220,7 +248,42 @@ impl<'g> Read<'g> {
             let ((unit, scale), shift) = r.either(&add, Self::scaled)?;
             Some((unit, scale, Some(shift)))
         });
+        let with_shift = with_shift.or_else(|| self.attempt(|r| r.parted(value)));
         with_shift.or_else(|| self.scaled(value).map(|(unit, scale)| (unit, scale, None)))
+    }
+
+    /// `x · k + (shift - mean(x) · k)`, where k is the scale divided by the root.
+    fn parted(&mut self, value: ValueId) -> Option<(Unit, Option<ValueId>, Option<ValueId>)> {
+        let add = self.call(value, &[OpKind::Add])?;
+        let (rest, product) = self.either(&add, |r, v| r.call(v, &[OpKind::Sub]))?;
+        let (product, taken) = (self.call(product, &[OpKind::Mul])?, self.call(rest.operand(1)?, &[OpKind::Mul])?);
+        // The mean is one factor, and what the other is of is a factor there.
+        let (mean, k) = self.either(&taken, Self::plain_mean)?;
+        let x = mean.of;
+        let same =
+            [[0, 1], [1, 0]].iter().any(|&[a, b]| product.operand(a) == Some(x) && product.operand(b) == Some(k));
+        let ((variance, epsilon), scale) = self.factor(k)?;
+        let (of, axes) = self.centred(variance.of)?;
+        let fits = same && !mean.squared && variance.squared && of == x && axes == mean.axes && axes == variance.axes;
+        let unit = Unit { x, statistic: Statistic::Deviation, axes, epsilon };
+        (fits && !unit.axes.is_empty()).then(|| Some((unit, scale, Some(rest.operand(0)?))))?
+    }
+
+    /// The statistic and the scale of `scale / √(v + ε)`, with the root divided by or its reciprocal multiplied with.
+    fn factor(&mut self, k: ValueId) -> Option<((Mean, f64), Option<ValueId>)> {
+        let alone = self.attempt(|r| r.inverse_root(k)).map(|mean| (mean, None));
+        let product = alone.or_else(|| {
+            self.attempt(|r| {
+                let mul = r.call(k, &[OpKind::Mul])?;
+                r.either(&mul, Self::inverse_root).map(|(mean, scale)| (mean, Some(scale)))
+            })
+        });
+        product.or_else(|| {
+            self.attempt(|r| {
+                let div = r.call(k, &[OpKind::Div])?;
+                Some((r.root_of_mean(div.operand(1)?)?, Some(div.operand(0)?)))
+            })
+        })
     }
 
     fn scaled(&mut self, value: ValueId) -> Option<(Unit, Option<ValueId>)> {

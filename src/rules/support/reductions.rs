@@ -1,8 +1,10 @@
 //! Reductions: which operators they are and which axes they take together.
 
-use crate::ir::{Int, Key, OpKind};
+use crate::ir::{DType, Int, Key, OpKind, ValueId};
 use crate::ops::{CallView, normalize_axis};
+use crate::rewrite::{Expr, Skip, applies};
 use crate::rules::support::axes;
+use crate::rules::support::numbers::is_foldable_float;
 
 /// Reductions whose axes are an operand.
 pub const REDUCTIONS: &[OpKind] = &[
@@ -47,4 +49,23 @@ pub fn dims_otherwise(call: &CallView<'_>) -> Option<Vec<Int>> {
         true => dims.filter(|(axis, _)| !reduced.contains(axis)).map(|(_, d)| d.clone()).collect(),
         false => dims.map(|(axis, d)| if reduced.contains(&axis) { Int::from(1) } else { d.clone() }).collect(),
     })
+}
+
+/// The reduction `op` of `x`, a float, over the axes that `like` takes together, kept as it keeps them.
+///
+/// # Errors
+/// Where the axes are computed, which not every reduction takes in every opset, or are none.
+pub fn retold(op: OpKind, x: ValueId, like: &CallView<'_>) -> Result<Expr, Skip> {
+    let dtype: Option<DType> = like.graph().value(x).ty.dtype();
+    applies(dtype.is_some_and(is_foldable_float))?;
+    let axes = like.constant(1).map(|t| t.len());
+    let all = axes.is_none_or(|n| n == 0);
+    applies(!(like.has(1) && axes.is_none()) && !(all && NOOP_WITH_EMPTY_AXES.of(like.node())))?;
+    Ok(op.emit([x.into(), like.operand(1).into()]).like(*like))
+}
+
+/// The one axis that a reduction takes together and keeps; `None` where there are more, or it is not kept.
+pub fn kept_axis(call: &CallView<'_>) -> Option<usize> {
+    let axes = reduced(call).filter(|_| KEEPDIMS.of(call.node()))?;
+    if let [axis] = axes[..] { Some(axis) } else { None }
 }
