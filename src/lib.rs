@@ -35,5 +35,6 @@ mod random;
 pub mod report;
 pub mod rewrite;
 pub mod rules;
+pub mod survey;
 pub mod target;
 pub mod text;

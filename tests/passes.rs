@@ -3,7 +3,7 @@
 mod support;
 
 use onnx_slim::passes::{Context, infer_shapes, pipeline};
-use onnx_slim::rewrite::{Fuel, Growth};
+use onnx_slim::rewrite::{Fuel, Growth, Limits};
 use onnx_slim::text;
 
 use support::{assert_sound, each, proof, report};
@@ -23,6 +23,7 @@ fn fixtures() {
         let cx = Context {
             opset: case.model.opset(),
             avoids: &[],
+            limits: Limits::NONE,
             fuel: &fuel,
             enabled: &|_| true,
             growth: &growth,

@@ -2,6 +2,7 @@
 
 use crate::rewrite::Rule;
 
+pub mod lower;
 mod support;
 
 /// A rule with the manual page that `explain` prints: the doc comment of its file.

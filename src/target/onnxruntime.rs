@@ -5,4 +5,4 @@ use crate::target::Profile;
 
 /// ONNX Runtime, any of its execution providers.
 pub static ONNXRUNTIME: Profile =
-    Profile { name: "onnxruntime", oldest_opset: 1, newest_opset: 26, avoids: &[], notes: &[] };
+    Profile { name: "onnxruntime", oldest_opset: 1, newest_opset: 26, avoids: &[], limits: &[], notes: &[] };

@@ -5,5 +5,11 @@ use crate::ops::schema::NEWEST_OPSET;
 use crate::target::Profile;
 
 /// OpenVINO, any of its devices.
-pub static OPENVINO: Profile =
-    Profile { name: "openvino", oldest_opset: 1, newest_opset: NEWEST_OPSET as i64, avoids: &[], notes: &[] };
+pub static OPENVINO: Profile = Profile {
+    name: "openvino",
+    oldest_opset: 1,
+    newest_opset: NEWEST_OPSET as i64,
+    avoids: &[],
+    limits: &[],
+    notes: &[],
+};

@@ -16,5 +16,6 @@ pub(super) mod parts;
 pub(super) mod readers;
 pub(super) mod reductions;
 pub(super) mod slices;
+pub(super) mod spelled_out;
 pub(super) mod uniform;
 pub(super) mod views;
