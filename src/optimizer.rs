@@ -222,7 +222,7 @@ impl Optimizer {
     ) -> Result<Vec<Step>, Error> {
         let growth = Growth::of(growth(model));
         let opset = model.opset();
-        let lacks = |call: &CallView<'_>| self.target.lacks(call) || lacks_words(call, opset, from).is_some();
+        let lacks = |call: &CallView<'_>| self.target.lacks(call, opset) || lacks_words(call, opset, from).is_some();
         let cx = Context {
             opset,
             avoids: self.target.avoids,

@@ -68,6 +68,7 @@ pub fn standard() -> Pipeline {
             Box::new(Lower::default()),
             Box::new(InferShapes),
             Box::new(FoldConstants),
+            Box::new(FoldShapes),
             Box::new(MergeDuplicates),
             Box::new(Simplify::default()),
             Box::new(RemoveDead),

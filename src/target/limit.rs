@@ -10,6 +10,8 @@ pub struct Limit {
     pub rule: &'static str,
     /// What it is about.
     pub subject: Subject,
+    /// It holds of models of this opset or a newer one.
+    pub from_opset: i64,
     /// Of which of these calls it holds.
     pub when: fn(&CallView<'_>) -> bool,
     /// What becomes of them.
@@ -29,6 +31,8 @@ pub enum Subject {
     Foreign(&'static [&'static str]),
     /// Calls that read or make a value of one of these element types, and inputs of such a type.
     Types(&'static [DType]),
+    /// Calls that read or make a value of one of these element types.
+    Inner(&'static [DType]),
     /// Inputs of the model with a size that only a run tells.
     OpenInputs,
 }
@@ -51,7 +55,7 @@ impl Limit {
 
     /// Nothing that `subject` names can be run.
     pub const fn about(rule: &'static str, subject: Subject, why: &'static str, advice: &'static str) -> Limit {
-        Limit { rule, subject, when: |_| true, effect: Effect::Unsupported, why, advice }
+        Limit { rule, subject, from_opset: 0, when: |_| true, effect: Effect::Unsupported, why, advice }
     }
 
     /// Only calls of which `when` holds.
@@ -60,29 +64,35 @@ impl Limit {
         Limit { when, ..self }
     }
 
+    /// Only in models of this opset or a newer one.
+    #[must_use]
+    pub const fn from(self, from_opset: i64) -> Limit {
+        Limit { from_opset, ..self }
+    }
+
     /// What it is about runs, but badly.
     #[must_use]
     pub const fn warns(self) -> Limit {
         Limit { effect: Effect::Warning, ..self }
     }
 
-    /// Whether it holds of this call.
-    pub fn holds(&self, call: &CallView<'_>) -> bool {
+    /// Whether it holds of this call in a model of `opset`.
+    pub fn holds(&self, call: &CallView<'_>, opset: i64) -> bool {
         let about = match self.subject {
             Subject::Calls(ops) => op_of(call.node()).is_some_and(|op| ops.contains(&op)),
             Subject::Foreign(known) => {
                 let domain = call.node().domain();
                 !is_default(domain) && !known.contains(&domain)
             }
-            Subject::Types(types) => touches(call, types),
+            Subject::Types(types) | Subject::Inner(types) => touches(call, types),
             Subject::OpenInputs => false,
         };
-        about && (self.when)(call)
+        about && opset >= self.from_opset && (self.when)(call)
     }
 
-    /// Whether a call of which it holds cannot be run, for the operator that it is and how it is called.
-    pub fn lacks_call(&self, call: &CallView<'_>) -> bool {
-        self.effect == Effect::Unsupported && !matches!(self.subject, Subject::Types(_)) && self.holds(call)
+    /// Whether the call cannot be run in a model of `opset`, for the operator that it is and how it is called.
+    pub fn lacks_call(&self, call: &CallView<'_>, opset: i64) -> bool {
+        self.effect == Effect::Unsupported && !matches!(self.subject, Subject::Types(_) | Subject::Inner(_)) && self.holds(call, opset)
     }
 }
 

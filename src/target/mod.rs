@@ -14,7 +14,7 @@ pub use openvino::OPENVINO;
 pub use tensorrt::{TENSORRT, TENSORRT_8_6, TENSORRT_10_1, TENSORRT_10_15};
 pub use tflite::TFLITE;
 
-use crate::ir::OpKind;
+use crate::ir::{DType, OpKind};
 use crate::ops::CallView;
 
 /// What a runtime accepts.
@@ -29,6 +29,8 @@ pub struct Profile {
     pub avoids: &'static [OpKind],
     /// What it cannot run or runs badly.
     pub limits: &'static [&'static [Limit]],
+    /// Element types that values within the model are computed in another type instead: from, to.
+    pub narrows: &'static [(DType, DType)],
     /// What a user should know about models written for it.
     pub notes: &'static [&'static str],
 }
@@ -53,9 +55,9 @@ impl Profile {
         self.limits.iter().copied().flatten()
     }
 
-    /// Whether the runtime cannot run the call, for the operator that it is and how it is called.
-    pub fn lacks(&self, call: &CallView<'_>) -> bool {
-        self.limits().any(|limit| limit.lacks_call(call))
+    /// Whether the runtime cannot run the call in a model of `opset`, for the operator that it is and how it is called.
+    pub fn lacks(&self, call: &CallView<'_>, opset: i64) -> bool {
+        self.limits().any(|limit| limit.lacks_call(call, opset))
     }
 }
 

@@ -1,7 +1,24 @@
 //! Operators said in others, for runtimes and opsets that lack them. Each rule is tried only at calls that cannot be
 //! run as they are.
 
+mod attention;
+mod batch_first;
+mod celu;
+mod compress;
 mod gelu;
+mod global_lp_pool;
+mod group_normalization;
+mod hard_swish;
+mod hardmax;
+mod layer_normalization;
+mod mean_variance_normalization;
+mod mish;
+mod or_equal;
+mod rms_normalization;
+mod rotary_embedding;
+mod swiglu;
+mod swish;
+mod thresholded_relu;
 
 use crate::rules::Entry;
 
@@ -12,5 +29,24 @@ pub fn all() -> Vec<Entry> {
             vec![$(Entry { rule: $module::rule(), source: include_str!(concat!(stringify!($module), ".rs")) }),*]
         };
     }
-    entries![gelu]
+    entries![
+            gelu,
+            mish,
+            swish,
+            swiglu,
+            hard_swish,
+            celu,
+            thresholded_relu,
+            layer_normalization,
+            rms_normalization,
+            group_normalization,
+            mean_variance_normalization,
+            global_lp_pool,
+            hardmax,
+            or_equal,
+            compress,
+            batch_first,
+            rotary_embedding,
+            attention,
+    ]
 }
