@@ -186,6 +186,7 @@ impl Optimizer {
         };
         report.notes = std::mem::take(&mut model.notes);
         report.notes.extend(self.newer_opset(&report.steps));
+        report.notes.extend(narrowed(&report.steps));
         Ok(Outcome { model, report })
     }
 
@@ -227,6 +228,7 @@ impl Optimizer {
             opset,
             avoids: self.target.avoids,
             limits: Limits::new(&lacks),
+            narrows: self.target.narrows,
             fuel,
             enabled: &|name| enabled.contains(name),
             growth: &growth,
@@ -340,6 +342,12 @@ impl Optimizer {
         enabled.retain(|name| !self.without.contains(*name));
         Ok(enabled)
     }
+}
+
+/// What was made narrower for the target.
+fn narrowed(steps: &[Step]) -> Option<String> {
+    let times: usize = steps.iter().filter_map(|s| s.applied.get("narrow-types")).sum();
+    (times > 0).then(|| format!("{times} values of double precision are computed in single precision"))
 }
 
 /// The embedded engine, where one is built in.

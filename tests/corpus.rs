@@ -61,6 +61,7 @@ fn optimize(mut model: Model, file: &Path, seed: u64) {
         opset: model.opset(),
         avoids: &[],
         limits: Limits::NONE,
+        narrows: &[],
         fuel: &fuel,
         enabled: &|_| true,
         growth: &Growth::of(4096),

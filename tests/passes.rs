@@ -24,6 +24,7 @@ fn fixtures() {
             opset: case.model.opset(),
             avoids: &[],
             limits: Limits::NONE,
+            narrows: &[],
             fuel: &fuel,
             enabled: &|_| true,
             growth: &growth,

@@ -6,12 +6,13 @@ pub mod infer_shapes;
 mod inline_control;
 mod lower;
 mod merge_duplicates;
+mod narrow_types;
 pub mod pipeline;
 mod remove_dead;
 mod simplify;
 mod spell_out;
 
-use crate::ir::{Defect, Graph, OpKind, Tensor};
+use crate::ir::{DType, Defect, Graph, OpKind, Tensor};
 use crate::ops::CallView;
 use crate::report::Step;
 use crate::rewrite::{Fuel, Growth, Limits, Settings, Unsettled};
@@ -22,6 +23,7 @@ pub use infer_shapes::{InferShapes, infer_declared, infer_shapes};
 pub use inline_control::InlineControl;
 pub use lower::Lower;
 pub use merge_duplicates::MergeDuplicates;
+pub use narrow_types::NarrowTypes;
 pub use pipeline::Pipeline;
 pub use remove_dead::RemoveDead;
 pub use simplify::Simplify;
@@ -36,6 +38,8 @@ pub struct Context<'a> {
     pub avoids: &'a [OpKind],
     /// Calls that cannot be run: no rule may bring one in, and those that are there are said in other words.
     pub limits: Limits<'a>,
+    /// Element types that values within the model are computed in another type instead: from, to.
+    pub narrows: &'a [(DType, DType)],
     /// What each edit is paid from.
     pub fuel: &'a Fuel,
     /// Whether a rule or action of this name may fire.

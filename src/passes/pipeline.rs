@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use crate::ir::{Graph, verify};
 use crate::passes::{
-    Context, Fault, FoldConstants, FoldShapes, InferShapes, InlineControl, Lower, MergeDuplicates, Pass, RemoveDead,
-    Simplify, SpellOut,
+    Context, Fault, FoldConstants, FoldShapes, InferShapes, InlineControl, Lower, MergeDuplicates, NarrowTypes, Pass,
+    RemoveDead, Simplify, SpellOut,
 };
 use crate::report::Step;
 
@@ -61,6 +61,12 @@ pub fn standard() -> Pipeline {
             Box::new(FoldConstants),
             Box::new(FoldShapes),
             Box::new(MergeDuplicates),
+            Box::new(Simplify::default()),
+            Box::new(RemoveDead),
+        ])
+        .following(vec![
+            Box::new(NarrowTypes),
+            Box::new(InferShapes),
             Box::new(Simplify::default()),
             Box::new(RemoveDead),
         ])

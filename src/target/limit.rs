@@ -92,7 +92,9 @@ impl Limit {
 
     /// Whether the call cannot be run in a model of `opset`, for the operator that it is and how it is called.
     pub fn lacks_call(&self, call: &CallView<'_>, opset: i64) -> bool {
-        self.effect == Effect::Unsupported && !matches!(self.subject, Subject::Types(_) | Subject::Inner(_)) && self.holds(call, opset)
+        self.effect == Effect::Unsupported
+            && !matches!(self.subject, Subject::Types(_) | Subject::Inner(_))
+            && self.holds(call, opset)
     }
 }
 

@@ -112,8 +112,13 @@ const LIMITS: &[Limit] = &[
         "give the sizes that are meant",
     )
     .when(|call| matches!(call.node().attr("keep_aspect_ratio_policy"), Some(Attr::Str(p)) if **p != *b"stretch")),
-    Limit::lacks("OV-K13", &[O::GRU, O::LSTM, O::RNN], "the layout is taken for sequence first", "export with layout 0")
-        .when(|call| LAYOUT.of(call.node()) != 0),
+    Limit::lacks(
+        "OV-K13",
+        &[O::GRU, O::LSTM, O::RNN],
+        "the layout is taken for sequence first",
+        "export with layout 0",
+    )
+    .when(|call| LAYOUT.of(call.node()) != 0),
     Limit::lacks("OV-K13", &[O::LSTM], "peepholes are left out", "export without peepholes").when(|call| call.has(7)),
     Limit::lacks("OV-K14", &[O::RoiAlign], "the maximum is taken of other samples", "export with mode avg")
         .when(|call| matches!(call.node().attr("mode"), Some(Attr::Str(m)) if **m == *b"max")),

@@ -19,20 +19,12 @@ pub static TENSORRT: Profile = Profile {
 };
 
 /// TensorRT, release 10.15.
-pub static TENSORRT_10_15: Profile = Profile {
-    name: "tensorrt:10.15",
-    newest_opset: 24,
-    limits: &[EVERY, BEFORE_11],
-    ..TENSORRT
-};
+pub static TENSORRT_10_15: Profile =
+    Profile { name: "tensorrt:10.15", newest_opset: 24, limits: &[EVERY, BEFORE_11], ..TENSORRT };
 
 /// TensorRT, release 10.1.
-pub static TENSORRT_10_1: Profile = Profile {
-    name: "tensorrt:10.1",
-    newest_opset: 20,
-    limits: &[EVERY, BEFORE_11, BEFORE_10_15],
-    ..TENSORRT
-};
+pub static TENSORRT_10_1: Profile =
+    Profile { name: "tensorrt:10.1", newest_opset: 20, limits: &[EVERY, BEFORE_11, BEFORE_10_15], ..TENSORRT };
 
 /// TensorRT, release 8.6.
 pub static TENSORRT_8_6: Profile = Profile {
@@ -286,6 +278,13 @@ const EVERY: &[Limit] = &[
     Limit::about(
         "TRT-T12",
         Subject::Foreign(&[]),
+        "an operator of ONNX Runtime alone",
+        "export the model with ONNX's own operators, or give a plugin of this name and pass --allow-unsupported",
+    )
+    .when(|call| call.node().domain().starts_with("com.microsoft")),
+    Limit::about(
+        "TRT-T12",
+        Subject::Foreign(&["com.microsoft", "com.microsoft.nchwc"]),
         "an operator of another domain needs a plugin",
         "load the plugin when the engine is built",
     )
@@ -300,12 +299,8 @@ const EVERY: &[Limit] = &[
 ];
 
 /// What came with release 11.
-const BEFORE_11: &[Limit] = &[Limit::lacks(
-    "TRT-T12",
-    &[O::Swish],
-    "it came with release 11",
-    "use a newer release, or an opset below 24",
-)];
+const BEFORE_11: &[Limit] =
+    &[Limit::lacks("TRT-T12", &[O::Swish], "it came with release 11", "use a newer release, or an opset below 24")];
 
 /// What came between releases 10.1 and 10.15.
 const BEFORE_10_15: &[Limit] = &[

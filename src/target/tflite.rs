@@ -2,8 +2,8 @@
 //! decomposition in the converter's table of operators. No row was tried on a device.
 
 use crate::ir::{Attr, DType, Key, OpKind as O};
-use crate::ops::schema::NEWEST_OPSET;
 use crate::ops::CallView;
+use crate::ops::schema::NEWEST_OPSET;
 use crate::target::{Limit, Profile, Subject};
 
 /// TensorFlow Lite. The model is written as ONNX.

@@ -36,6 +36,9 @@ import workers
 # numbers, empty reductions, and how a run hands over types that numpy has not.
 LENIENT = ("bfloat16", "bf16", "FLOAT8", "FLOAT4", "e8m0", "float8", "e4m3", "e5m2", "INT4", "int4", "INT2", "float4")
 
+# Rows about what goes wrong with some numbers only.
+ON_PURPOSE = ("bitshift",)
+
 
 def in_onnxruntime(path):
     session = engines.session(path)
@@ -53,10 +56,8 @@ def in_openvino(path):
 
     def run(feeds):
         named = {}
-        for port in compiled.inputs:
-            name = next((n for n in port.names if n in feeds), None)
-            if name is None:
-                raise ValueError("an input has another name")
+        for k, port in enumerate(compiled.inputs):
+            name = next((n for n in port.names if n in feeds), list(feeds)[k])
             named[port] = np.array(feeds[name], copy=True)
         results = compiled(named)
         return [np.asarray(results[o]) for o in compiled.outputs]
@@ -80,19 +81,18 @@ def outcome(runtime, path, feeds, want):
 
 def isolated(*args):
     """`outcome` in a process of its own: runtimes abort on what they do not know."""
-    import multiprocessing
-
-    context = multiprocessing.get_context("fork")
-    ours, theirs = context.Pipe()
-    child = context.Process(target=lambda: theirs.send(outcome(*args)))
-    child.start()
-    theirs.close()
-    try:
-        return ours.recv()
-    except EOFError:
-        return "the runtime died"
-    finally:
-        child.join()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, outcome(*args).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        said = pipe.read().decode("utf8", "replace")
+    os.waitpid(child, 0)
+    return said or "the runtime died"
 
 
 def check(job):
@@ -114,7 +114,7 @@ def check(job):
         if ran.failure and not refused:
             return ran.failure
         if refused:
-            needless = before == "right" and not opset
+            needless = before == "right" and not opset and not any(w in case.name for w in ON_PURPOSE)
             return ("needless", ran.stderr) if needless else ("pass", "both refuse it")
         after = isolated(runtime, written, feeds, want)
     if after == "right" or any(word in case.name for word in LENIENT):

@@ -5,20 +5,26 @@ mod attention;
 mod batch_first;
 mod celu;
 mod compress;
+mod contrib_quantized;
+mod dynamic_quantization;
 mod gelu;
 mod global_lp_pool;
 mod group_normalization;
 mod hard_swish;
 mod hardmax;
 mod layer_normalization;
+mod matmul_integer;
 mod mean_variance_normalization;
 mod mish;
 mod or_equal;
+mod qlinear_conv;
+mod qlinear_matmul;
 mod rms_normalization;
 mod rotary_embedding;
 mod swiglu;
 mod swish;
 mod thresholded_relu;
+mod unsigned_quantization;
 
 use crate::rules::Entry;
 
@@ -30,23 +36,29 @@ pub fn all() -> Vec<Entry> {
         };
     }
     entries![
-            gelu,
-            mish,
-            swish,
-            swiglu,
-            hard_swish,
-            celu,
-            thresholded_relu,
-            layer_normalization,
-            rms_normalization,
-            group_normalization,
-            mean_variance_normalization,
-            global_lp_pool,
-            hardmax,
-            or_equal,
-            compress,
-            batch_first,
-            rotary_embedding,
-            attention,
+        gelu,
+        mish,
+        swish,
+        swiglu,
+        hard_swish,
+        celu,
+        thresholded_relu,
+        hardmax,
+        or_equal,
+        compress,
+        global_lp_pool,
+        layer_normalization,
+        rms_normalization,
+        group_normalization,
+        mean_variance_normalization,
+        attention,
+        rotary_embedding,
+        batch_first,
+        unsigned_quantization,
+        qlinear_conv,
+        qlinear_matmul,
+        contrib_quantized,
+        dynamic_quantization,
+        matmul_integer,
     ]
 }

@@ -13,6 +13,7 @@ pub(super) mod norm;
 pub(super) mod numbers;
 pub(super) mod pads;
 pub(super) mod parts;
+pub(super) mod quantized;
 pub(super) mod readers;
 pub(super) mod reductions;
 pub(super) mod slices;

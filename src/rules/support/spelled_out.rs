@@ -1,7 +1,7 @@
 //! What spelling an operator out in others takes: numbers of the type of its operand.
 
-use crate::ir::{DType, Tensor, Type};
 use crate::ir::OpKind::{Cast, ReduceMean};
+use crate::ir::{DType, Tensor, Type};
 use crate::rewrite::{Expr, Skip, require};
 use crate::rules::support::numbers::{finite, is_foldable_float};
 
