@@ -7,6 +7,7 @@ use crate::interface::ShapeFault;
 use crate::onnx::{ReadError, WriteError};
 use crate::passes::pipeline::PassError;
 use crate::survey::{self, Finding};
+use crate::target::Effect;
 
 /// Why a model is not optimized.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,8 @@ pub enum Error {
         target: &'static str,
         /// What it cannot run.
         findings: Vec<Finding>,
+        /// Why rules that would have said it in other words did not.
+        held_back: Vec<String>,
     },
     /// The target does not know an opset.
     #[error("the newest opset that {target} runs is {newest}, not {opset}")]
@@ -98,7 +101,12 @@ impl Error {
                     guilty.iter().map(|g| format!("the first difference comes from {} at \"{}\"", g.rule, g.at));
                 guilty.chain(differences.iter().cloned()).collect()
             }
-            Error::Unsupported { findings, .. } => survey::lines(findings),
+            Error::Unsupported { findings, held_back, .. } => {
+                let unsupported = findings.iter().filter(|f| f.effect == Effect::Unsupported).cloned();
+                let mut lines = survey::lines(&unsupported.collect::<Vec<_>>());
+                lines.extend(held_back.iter().cloned());
+                lines
+            }
             Error::Pass(_)
             | Error::Read(_)
             | Error::Write(_)

@@ -170,7 +170,8 @@ impl Optimizer {
         report.steps = self.edit(&mut model, from, &enabled, &fuel, &mut watch)?;
         report.findings = survey(&model, self.target, opset, from);
         if !self.allows_unsupported && survey::counts(&report.findings).0 > 0 {
-            return Err(Error::Unsupported { target: self.target.name, findings: report.findings });
+            let held_back = held_back(&report.steps);
+            return Err(Error::Unsupported { target: self.target.name, findings: report.findings, held_back });
         }
         report.before.macs = watch.macs_before.flatten();
         report.after = census::take(&model);
@@ -342,6 +343,15 @@ impl Optimizer {
         enabled.retain(|name| !self.without.contains(*name));
         Ok(enabled)
     }
+}
+
+/// Why what would have been said in other words for the target was not.
+fn held_back(steps: &[Step]) -> Vec<String> {
+    let lowering = steps.iter().filter(|s| ["lower", "narrow-types"].contains(&&*s.pass));
+    let reasons = lowering
+        .flat_map(|s| s.declined.iter())
+        .flat_map(|(rule, reasons)| reasons.keys().map(move |why| format!("{rule} holds back: {why}")));
+    reasons.collect()
 }
 
 /// What was made narrower for the target.

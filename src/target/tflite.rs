@@ -126,7 +126,7 @@ const LIMITS: &[Limit] = &[
     .when(|call| (1..3).any(|slot| call.has(slot) && call.constant(slot).is_none())),
     Limit::lacks(
         "TFL-T7",
-        &[O::DynamicQuantizeLinear],
+        &[O::DynamicQuantizeLinear, O::MatMulInteger, O::ConvInteger],
         "scales that are found during the run are not in the model's words",
         "let the converter quantize dynamically, or calibrate ahead of the run",
     ),

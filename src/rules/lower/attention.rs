@@ -1,13 +1,13 @@
 //! `Attention` is the product of queries and keys, scaled, a mask added, a `Softmax`, and the product with the values.
 //!
 //! What was kept of earlier runs is put before keys and values. Heads that share keys read repeated ones. A mask of
-//! booleans becomes one of zeros and negative infinities; a causal one is a constant where the lengths are known.
+//! booleans chooses between the scores and negative infinity; a causal one is a constant where the lengths are known.
 //!
 //! Declines where the scores themselves are asked for or capped, where only some keys count or a window of them, where
 //! the lengths of a causal mask are not known, where a mask may be shorter than the keys, and where heads or their size
 //! are not known.
 
-use crate::ir::OpKind::{Add, Attention, Concat, Gather, MatMul, Mul, Reshape, Softmax, Transpose, Where};
+use crate::ir::OpKind::{Add, And, Attention, Concat, Gather, MatMul, Mul, Reshape, Softmax, Transpose, Where};
 use crate::ir::{DType, Int, Key, Tensor, Type};
 use crate::ops::CallView;
 use crate::rewrite::{Exactness, Expr, Replacement, Rule, Skip, require};
@@ -61,16 +61,36 @@ fn spelled(call: &CallView<'_>) -> Result<Replacement, Skip> {
     q = Mul.emit([q, root.clone()]);
     k = Mul.emit([Transpose.emit([k]).with("perm", vec![0, 1, 3, 2]), root]);
     let mut scores = MatMul.emit([q, k]);
-    if CAUSAL.of(node) {
-        scores = Add.emit([scores, causal(call, n, kept[0].is_some())?]);
+    let chooses = call.has(3) && call.dtype(3) == Some(DType::Bool);
+    let mut allowed = None;
+    if chooses {
+        allowed = Some(mask(call, &kept)?);
+    } else if call.has(3) {
+        scores = Add.emit([scores, mask(call, &kept)?]);
     }
-    if call.has(3) {
-        scores = Add.emit([scores, mask(call, n, &kept)?]);
+    if CAUSAL.of(node) {
+        let below = causal(call, kept[0].is_some())?;
+        match allowed {
+            Some(mask) => allowed = Some(And.emit([mask, constant(&below, DType::Bool, |_| 0.0)?])),
+            None => {
+                let added = constant(&below, n.dtype, |is| if is { 0.0 } else { f64::NEG_INFINITY })?;
+                scores = Add.emit([scores, added]);
+            }
+        }
+    }
+    if let Some(allowed) = &allowed {
+        let low = Tensor::rounded(n.dtype, &[], &[f64::NEG_INFINITY]).map_err(|_| Skip::NotThis)?;
+        scores = Where.emit([allowed.clone(), scores, low.into()]);
     }
     let precise = i32::try_from(PRECISION.of(node)).ok().and_then(DType::from_code).filter(|&d| d != n.dtype);
     let shares = match precise {
         Some(dtype) => cast(Softmax.emit([cast(scores, dtype)]).with("axis", -1), n.dtype),
         None => Softmax.emit([scores]).with("axis", -1),
+    };
+    let shares = match allowed {
+        // Where nothing is allowed the softmax is not a number, and the share is zero.
+        Some(allowed) => Where.emit([allowed, shares, n.of(0.0)?]),
+        None => shares,
     };
     let mut y = MatMul.emit([shares, v]);
     if heads.packed {
@@ -118,22 +138,37 @@ fn unpacked(x: Expr, heads: i64) -> Expr {
     Transpose.emit([Reshape.emit([x, ints(&[0, 0, heads, -1])])]).with("perm", vec![0, 2, 1, 3])
 }
 
-/// Negative infinity above the diagonal.
-fn causal(call: &CallView<'_>, n: Numbers, keeps: bool) -> Result<Expr, Skip> {
+/// Which keys each query may see: sizes, and each in turn.
+struct Below {
+    dims: [usize; 2],
+    before: usize,
+}
+
+/// What a causal mask allows.
+fn causal(call: &CallView<'_>, keeps: bool) -> Result<Below, Skip> {
     let length = |slot: usize| call.dims(slot).and_then(|d| d.get(d.len().checked_sub(2)?)?.known());
     let sizes = (length(0), length(1), if keeps { length(4) } else { Some(0) });
     let unknown = Skip::Unsuitable("the lengths that a causal mask is for are not known");
     let (Some(queries), Some(keys), Some(before)) = sizes else { return Err(unknown) };
     let keys = keys.checked_add(before).ok_or(Skip::NotThis)?;
     require(queries.checked_mul(keys).is_some_and(|n| n <= LARGEST_MASK), "a causal mask would be too large")?;
-    let element = |i: i64, j: i64| if j <= i + before { 0.0 } else { f64::NEG_INFINITY };
-    let elements: Vec<f64> = (0..queries).flat_map(|i| (0..keys).map(move |j| element(i, j))).collect();
-    let dims = [queries, keys].map(|d| usize::try_from(d).unwrap_or_default());
-    Tensor::rounded(n.dtype, &dims, &elements).map(Expr::Constant).map_err(|_| Skip::NotThis)
+    let size = |n: i64| usize::try_from(n).map_err(|_| Skip::NotThis);
+    Ok(Below { dims: [size(queries)?, size(keys)?], before: size(before)? })
 }
 
-/// What is added to the scores for the mask.
-fn mask(call: &CallView<'_>, n: Numbers, kept: &[Option<crate::ir::ValueId>; 2]) -> Result<Expr, Skip> {
+/// A tensor with an element for each query and key.
+fn constant(below: &Below, dtype: DType, element: impl Fn(bool) -> f64) -> Result<Expr, Skip> {
+    let [queries, keys] = below.dims;
+    let elements = (0..queries).flat_map(|i| (0..keys).map(move |j| j <= i + below.before));
+    let tensor = match dtype {
+        DType::Bool => Tensor::raw(dtype, &below.dims, elements.map(u8::from).collect()),
+        _ => Tensor::rounded(dtype, &below.dims, &elements.map(element).collect::<Vec<f64>>()),
+    };
+    tensor.map(Expr::Constant).map_err(|_| Skip::NotThis)
+}
+
+/// The mask, where it has an element for every key or one for all.
+fn mask(call: &CallView<'_>, kept: &[Option<crate::ir::ValueId>; 2]) -> Result<Expr, Skip> {
     let graph = call.graph();
     let length = |dims: Option<&[Int]>| dims.and_then(|d| Some(d.get(d.len().checked_sub(2)?)?.clone()));
     let mut keys = length(call.dims(1));
@@ -144,10 +179,5 @@ fn mask(call: &CallView<'_>, n: Numbers, kept: &[Option<crate::ir::ValueId>; 2])
     let last = call.dims(3).and_then(|d| d.last().cloned());
     let whole = last.is_some() && last == keys || last.and_then(|n| n.known()) == Some(1);
     require(whole, "the mask may be shorter than the keys")?;
-    let value: Expr = call.operand(3).into();
-    if call.dtype(3) != Some(DType::Bool) {
-        return Ok(value);
-    }
-    let low = Tensor::rounded(n.dtype, &[], &[f64::NEG_INFINITY]).map_err(|_| Skip::NotThis)?;
-    Ok(Where.emit([value, n.of(0.0)?, low.into()]))
+    Ok(call.operand(3).into())
 }

@@ -65,7 +65,11 @@ pub fn weight(
     let axis = channels.or(weight.rank().checked_sub(1)).ok_or(Skip::NotThis)?;
     let size = weight.dims().get(axis).copied().ok_or(Skip::NotThis)?;
     let fits = |len: usize| len == 1 || len == size;
-    require(fits(scale.len()) && fits(zeros.len()), "a scale is neither one number nor one per channel")?;
+    // The product of the integers has the channels last, that of a convolution before its other axes.
+    let behind = if channels.is_some() { weight.rank().saturating_sub(2) } else { 0 };
+    let along = scale.rank().checked_sub(1 + behind).and_then(|axis| scale.dims().get(axis));
+    let aligned = scale.len() == 1 || along == Some(&scale.len());
+    require(fits(scale.len()) && fits(zeros.len()) && aligned, "a scale is neither one number nor one per channel")?;
     let signed = match weight.dtype() {
         DType::I8 if zeros.iter().all(|&z| z == 0.0) => Some(weight.clone()),
         DType::U8 if zeros.iter().all(|&z| z == 128.0) => lowered_by_128(weight),
