@@ -25,6 +25,8 @@ pub struct Finding {
     pub why: String,
     /// What to do.
     pub advice: String,
+    /// Whether `optimize` says it in words that the target has.
+    pub rewritten: bool,
     /// The nodes or inputs, by name, in the order of the file.
     pub places: Vec<String>,
 }
@@ -117,9 +119,16 @@ impl Found {
         let at = *self.index.entry(key).or_insert(self.findings.len());
         if at == self.findings.len() {
             let (rule, why, advice) = (rule.into(), why.into(), advice.into());
-            self.findings.push(Finding { effect, rule, op, why, advice, places: Vec::new() });
+            self.findings.push(Finding { effect, rule, op, why, advice, rewritten: false, places: Vec::new() });
         }
         self.findings[at].places.push(place());
+    }
+}
+
+/// Mark those findings that are none any more `afterwards`.
+pub fn mark_rewritten(findings: &mut [Finding], afterwards: &[Finding]) {
+    for finding in findings {
+        finding.rewritten = !afterwards.iter().any(|f| (&f.rule, &f.op) == (&finding.rule, &finding.op));
     }
 }
 
@@ -128,6 +137,9 @@ pub fn counts(findings: &[Finding]) -> (usize, usize) {
     let of = |effect| findings.iter().filter(|f| f.effect == effect).map(|f| f.places.len()).sum();
     (of(Effect::Unsupported), of(Effect::Warning))
 }
+
+/// What there is to do about what `optimize` says in other words.
+const REWRITTEN: &str = "onnx-slim optimize for this target says it in other words";
 
 /// Columns that lists of places wrap at.
 const WIDTH: usize = 100;
@@ -138,7 +150,8 @@ pub fn lines(findings: &[Finding]) -> Vec<String> {
     for finding in findings {
         let op = if finding.op.is_empty() { String::new() } else { format!(" {}", finding.op) };
         lines.push(format!("{}{op}: {}", finding.rule, finding.why));
-        lines.push(format!("  → {}", finding.advice));
+        let advice = if finding.rewritten { REWRITTEN } else { &finding.advice };
+        lines.push(format!("  → {advice}"));
         let mut line = String::from("  at");
         for (i, place) in finding.places.iter().enumerate() {
             if i > 0 && line.chars().count() + place.chars().count() > WIDTH {

@@ -13,6 +13,7 @@ use crate::exec::{Executor, Plan, Verdict};
 use crate::interface::Interface;
 use crate::ir::ScopeId;
 use crate::model::Model;
+use crate::optimizer::Optimizer;
 use crate::passes::infer_declared;
 use crate::proof::{self, Referee};
 use crate::rewrite::Exactness;
@@ -57,7 +58,9 @@ struct Suitability {
 fn look(args: &args::Check, target: &'static Profile) -> anyhow::Result<End> {
     let model = read(&args.original)?;
     let opset = model.opset();
-    let findings = survey::survey(&model, target, target.opset_for(opset), opset);
+    let mut findings = survey::survey(&model, target, target.opset_for(opset), opset);
+    let lowering = Optimizer::for_target(target).only("lower").only("narrow-types").unchecked().allow_unsupported();
+    survey::mark_rewritten(&mut findings, &lowering.run(model)?.report.findings);
     let (unsupported, warnings) = survey::counts(&findings);
     let model = args.original.display().to_string();
     let found = Suitability { model, target: target.name, opset, unsupported, warnings, findings };
