@@ -6,6 +6,8 @@
 use crate::interface::ShapeFault;
 use crate::onnx::{ReadError, WriteError};
 use crate::passes::pipeline::PassError;
+use crate::survey::{self, Finding};
+use crate::target::Effect;
 
 /// Why a model is not optimized.
 #[derive(Debug, thiserror::Error)]
@@ -20,13 +22,25 @@ pub enum Error {
     /// An input cannot have the shape that was asked for.
     #[error(transparent)]
     Shape(#[from] ShapeFault),
-    /// A model is only raised to a newer opset.
-    #[error("the model is of opset {from}, which is newer than opset {opset}")]
+    /// The target does not know an opset any more.
+    #[error("the oldest opset that {target} runs is {oldest}, not {opset}")]
     OlderOpset {
         /// The opset that was asked for.
         opset: i64,
-        /// The opset of the model.
-        from: i64,
+        /// The oldest that the target runs.
+        oldest: i64,
+        /// The target.
+        target: &'static str,
+    },
+    /// The target cannot run the result.
+    #[error("{target} cannot run {} of the model's nodes or inputs", survey::counts(.findings).0)]
+    Unsupported {
+        /// The target.
+        target: &'static str,
+        /// What it cannot run.
+        findings: Vec<Finding>,
+        /// Why rules that would have said it in other words did not.
+        held_back: Vec<String>,
     },
     /// The target does not know an opset.
     #[error("the newest opset that {target} runs is {newest}, not {opset}")]
@@ -87,6 +101,12 @@ impl Error {
                     guilty.iter().map(|g| format!("the first difference comes from {} at \"{}\"", g.rule, g.at));
                 guilty.chain(differences.iter().cloned()).collect()
             }
+            Error::Unsupported { findings, held_back, .. } => {
+                let unsupported = findings.iter().filter(|f| f.effect == Effect::Unsupported).cloned();
+                let mut lines = survey::lines(&unsupported.collect::<Vec<_>>());
+                lines.extend(held_back.iter().cloned());
+                lines
+            }
             Error::Pass(_)
             | Error::Read(_)
             | Error::Write(_)
@@ -108,8 +128,9 @@ impl Error {
                 Some("a size that the model fixes stays: export the model again with that dimension open".into())
             }
             Error::Shape(_) => Some("onnx-slim inspect MODEL lists the inputs".into()),
-            Error::OlderOpset { from, .. } => {
-                Some(format!("a model keeps its opset or gets a newer one: --opset {from}"))
+            Error::OlderOpset { oldest, .. } => Some(format!("--opset {oldest}")),
+            Error::Unsupported { .. } => {
+                Some("nothing was written; --allow-unsupported writes the model all the same".into())
             }
             Error::NewerOpset { newest, .. } => Some(format!("--opset {newest}")),
             Error::NoSuchRule { similar, .. } | Error::NoSuchPass { similar, .. } => Some(match &similar[..] {

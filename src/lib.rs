@@ -1,8 +1,8 @@
 //! Makes an ONNX model the smallest and fastest form its target runs well, and proves that it computes the same.
 //!
 //! ```text
-//! file ─ onnx::read ─▶ Model(Graph) ─ passes (infer, fold, merge, simplify) ─▶ exec::compare ─▶ onnx::write
-//!                          ▲ op table, symbolic shapes                          ▲ the proof
+//! file ─ onnx::read ─▶ Model(Graph) ─ passes (infer, fold, merge, simplify, lower) ─▶ survey ─▶ exec::compare ─▶ onnx::write
+//!                          ▲ op table, symbolic shapes                      target ▲            ▲ the proof
 //! ```
 //!
 //! Where to start reading: [`ir::Graph`] is what everything works on; [`ops`] says what every operator is;
@@ -35,5 +35,6 @@ mod random;
 pub mod report;
 pub mod rewrite;
 pub mod rules;
+pub mod survey;
 pub mod target;
 pub mod text;

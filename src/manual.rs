@@ -22,6 +22,8 @@ pub enum Kind {
     Pass,
     /// A rule, and how close results stay.
     Rule(Exactness),
+    /// A rule that says an operator in others, and how close results stay.
+    Lowering(Exactness),
 }
 
 impl Page {
@@ -35,7 +37,8 @@ impl Page {
     }
 }
 
-/// Every page: passes in the order in which they first run, then rules in the order in which they are tried.
+/// Every page: passes in the order in which they first run, then rules in the order in which they are tried, those that
+/// lower last.
 pub fn pages() -> Vec<Page> {
     let mut pages: Vec<Page> = Vec::new();
     for pass in pipeline::standard().passes() {
@@ -45,6 +48,10 @@ pub fn pages() -> Vec<Page> {
     }
     for entry in rules::all() {
         let kind = Kind::Rule(entry.rule.exactness());
+        pages.push(Page { name: entry.rule.name(), kind, text: top_comment(entry.source) });
+    }
+    for entry in rules::lower::all() {
+        let kind = Kind::Lowering(entry.rule.exactness());
         pages.push(Page { name: entry.rule.name(), kind, text: top_comment(entry.source) });
     }
     pages

@@ -23,11 +23,13 @@ use crate::exec::{fold_with_engine, tract::Tract};
 use crate::interface::{self, Interface, Size};
 use crate::ir::Graph;
 use crate::model::Model;
+use crate::ops::CallView;
 use crate::passes::pipeline::{self, Observer, Silent};
 use crate::passes::{Context, Engine, Fault, InferShapes, Pass, Pipeline, infer_declared};
 use crate::proof::{self, Proof, Reason, Referee};
 use crate::report::{Report, Step};
-use crate::rewrite::{Exactness, Fuel, Growth, Rule, apply};
+use crate::rewrite::{Exactness, Fuel, Growth, Limits, Rule, apply};
+use crate::survey::{self, lacks_words, survey};
 use crate::target::Profile;
 
 /// Says what is wanted of a model; [`Optimizer::run`] does it.
@@ -39,6 +41,7 @@ pub struct Optimizer {
     without: BTreeSet<String>,
     only: BTreeSet<String>,
     check: Result<Check, Reason>,
+    allows_unsupported: bool,
 }
 
 /// How results are compared with their originals.
@@ -68,6 +71,7 @@ impl Optimizer {
             without: BTreeSet::new(),
             only: BTreeSet::new(),
             check: default_check(),
+            allows_unsupported: false,
         }
     }
 
@@ -78,10 +82,18 @@ impl Optimizer {
         self
     }
 
-    /// Write the model in this newer opset of the default domain, so that operators of that opset may be used.
+    /// Write the model in this opset of the default domain. A newer one has more operators to fuse into; operators that
+    /// an older one lacks are said in others.
     #[must_use]
     pub fn opset(mut self, opset: i64) -> Optimizer {
         self.opset = Some(opset);
+        self
+    }
+
+    /// Give the model back also where the target cannot run all of it; the report says what.
+    #[must_use]
+    pub fn allow_unsupported(mut self) -> Optimizer {
+        self.allows_unsupported = true;
         self
     }
 
@@ -130,8 +142,8 @@ impl Optimizer {
     /// Optimize `model`.
     ///
     /// # Errors
-    /// When an input cannot have the shape that was asked for, when the model cannot be brought to the opset that was
-    /// asked for, when a rule or pass is named that does not exist, or when a pass has a defect.
+    /// When an input cannot have the shape that was asked for, when the target runs no model of the opset that was asked
+    /// for, when it cannot run something of the result, when a rule or pass is named that does not exist, or when a pass has a defect.
     pub fn run(&self, model: Model) -> Result<Outcome, Error> {
         self.run_observed(model, &mut Silent)
     }
@@ -155,7 +167,12 @@ impl Optimizer {
         report.opset = model.opset();
         let fuel = Fuel::unlimited();
         let mut watch = Watch { inner: observer, macs_before: None };
-        report.steps = self.edit(&mut model, &enabled, &fuel, &mut watch)?;
+        report.steps = self.edit(&mut model, from, &enabled, &fuel, &mut watch)?;
+        report.findings = survey(&model, self.target, opset, from);
+        if !self.allows_unsupported && survey::counts(&report.findings).0 > 0 {
+            let held_back = held_back(&report.steps);
+            return Err(Error::Unsupported { target: self.target.name, findings: report.findings, held_back });
+        }
         report.before.macs = watch.macs_before.flatten();
         report.after = census::take(&model);
         report.interface = Interface::of(&model.graph);
@@ -170,6 +187,7 @@ impl Optimizer {
         };
         report.notes = std::mem::take(&mut model.notes);
         report.notes.extend(self.newer_opset(&report.steps));
+        report.notes.extend(narrowed(&report.steps));
         Ok(Outcome { model, report })
     }
 
@@ -178,9 +196,11 @@ impl Optimizer {
         let newest = self.target.newest_opset;
         match self.opset {
             None => Ok(self.target.opset_for(from)),
-            Some(opset) if opset < from => Err(Error::OlderOpset { opset, from }),
+            Some(opset) if opset < self.target.oldest_opset => {
+                Err(Error::OlderOpset { opset, oldest: self.target.oldest_opset, target: self.target.name })
+            }
             Some(opset) if opset > newest => Err(Error::NewerOpset { opset, newest, target: self.target.name }),
-            Some(opset) => Ok(self.target.opset_for(opset)),
+            Some(opset) => Ok(opset),
         }
     }
 
@@ -193,18 +213,23 @@ impl Optimizer {
         (times > 0).then(|| format!("opset {opset} would let more be fused, {often}: --opset {opset}"))
     }
 
-    /// Run the pipeline as far as `fuel` lasts.
+    /// Run the pipeline on a model that was read in opset `from`, as far as `fuel` lasts.
     fn edit(
         &self,
         model: &mut Model,
+        from: i64,
         enabled: &BTreeSet<&str>,
         fuel: &Fuel,
         observer: &mut dyn Observer,
     ) -> Result<Vec<Step>, Error> {
         let growth = Growth::of(growth(model));
+        let opset = model.opset();
+        let lacks = |call: &CallView<'_>| self.target.lacks(call, opset) || lacks_words(call, opset, from).is_some();
         let cx = Context {
-            opset: model.opset(),
+            opset,
             avoids: self.target.avoids,
+            limits: Limits::new(&lacks),
+            narrows: self.target.narrows,
             fuel,
             enabled: &|name| enabled.contains(name),
             growth: &growth,
@@ -254,7 +279,7 @@ impl Optimizer {
         let with = |edits: u64| {
             let (mut model, fuel) = (original.clone(), Fuel::new(edits));
             model.set_opset(self.opset_for(model.opset()).ok()?);
-            let steps = self.edit(&mut model, enabled, &fuel, &mut Silent).ok()?;
+            let steps = self.edit(&mut model, original.opset(), enabled, &fuel, &mut Silent).ok()?;
             Some((model, steps, fuel))
         };
         let first = proof::first_guilty(total, |edits| {
@@ -318,6 +343,21 @@ impl Optimizer {
         enabled.retain(|name| !self.without.contains(*name));
         Ok(enabled)
     }
+}
+
+/// Why what would have been said in other words for the target was not.
+fn held_back(steps: &[Step]) -> Vec<String> {
+    let lowering = steps.iter().filter(|s| ["lower", "narrow-types"].contains(&&*s.pass));
+    let reasons = lowering
+        .flat_map(|s| s.declined.iter())
+        .flat_map(|(rule, reasons)| reasons.keys().map(move |why| format!("{rule} holds back: {why}")));
+    reasons.collect()
+}
+
+/// What was made narrower for the target.
+fn narrowed(steps: &[Step]) -> Option<String> {
+    let times: usize = steps.iter().filter_map(|s| s.applied.get("narrow-types")).sum();
+    (times > 0).then(|| format!("{times} values of double precision are computed in single precision"))
 }
 
 /// The embedded engine, where one is built in.
@@ -495,7 +535,7 @@ mod tests {
         assert_eq!(run(new().opset(18)), (18, 1, vec![]));
         assert_eq!(run(new().opset(21)), (21, 1, vec![]));
         let at = |opset| new().opset(opset).unchecked().run(mish(17));
-        assert!(matches!(at(16), Err(Error::OlderOpset { opset: 16, from: 17 })));
+        assert!(matches!(at(0), Err(Error::OlderOpset { opset: 0, oldest: 1, .. })));
         let beyond = target::ONNX.newest_opset + 1;
         assert!(
             matches!(at(beyond), Err(Error::NewerOpset { opset, newest, .. }) if opset == beyond && newest < beyond)

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::interface::Interface;
 use crate::proof::Proof;
 use crate::rewrite::Exactness;
+use crate::survey::Finding;
 
 /// What one step did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -95,11 +96,19 @@ pub struct Report {
     pub interface: Interface,
     /// Whether the result computes what the original does.
     pub proof: Proof,
+    /// What the target cannot run of the result, or runs badly.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
     /// What else there is to say, of the file or of the target.
     pub notes: Vec<String>,
 }
 
 impl Report {
+    /// Whether something was said in other words for the target or the opset to have them.
+    pub fn lowered(&self) -> bool {
+        self.steps.iter().any(|s| s.pass == "lower" && s.changed())
+    }
+
     /// Whether anything was changed.
     pub fn changed(&self) -> bool {
         self.steps.iter().any(Step::changed)

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use onnx_slim::model::Model;
 use onnx_slim::passes::Context;
 use onnx_slim::passes::pipeline::{self, Silent};
-use onnx_slim::rewrite::{Fuel, Growth};
+use onnx_slim::rewrite::{Fuel, Growth, Limits};
 use onnx_slim::text;
 
 use crate::random::Random;
@@ -60,6 +60,8 @@ fn optimize(mut model: Model, file: &Path, seed: u64) {
     let cx = Context {
         opset: model.opset(),
         avoids: &[],
+        limits: Limits::NONE,
+        narrows: &[],
         fuel: &fuel,
         enabled: &|_| true,
         growth: &Growth::of(4096),

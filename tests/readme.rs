@@ -36,9 +36,9 @@ fn manual() -> String {
     text.push_str("\n| rule | | |\n| --- | --- | --- |\n");
     for rule in &rules {
         let exactness = match rule.kind {
-            Kind::Rule(Exactness::Rounding) => "rounding",
-            Kind::Rule(Exactness::Approximate) => "approximate",
-            Kind::Rule(Exactness::Bitwise) | Kind::Pass => "exact",
+            Kind::Rule(Exactness::Rounding) | Kind::Lowering(Exactness::Rounding) => "rounding",
+            Kind::Rule(Exactness::Approximate) | Kind::Lowering(Exactness::Approximate) => "approximate",
+            Kind::Rule(Exactness::Bitwise) | Kind::Lowering(Exactness::Bitwise) | Kind::Pass => "exact",
         };
         let _ = writeln!(text, "| `{}` | {} | {exactness} |", rule.name, cell(rule));
     }

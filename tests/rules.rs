@@ -4,14 +4,14 @@
 mod support;
 
 use onnx_slim::passes::infer_shapes;
-use onnx_slim::rewrite::{Fuel, Growth, Settings, apply};
+use onnx_slim::rewrite::{Fuel, Growth, Limits, Settings, apply};
 use onnx_slim::{rules, text};
 
 use support::{assert_sound, each, proof, report};
 
 #[test]
 fn fixtures() {
-    let rules = rules::all();
+    let rules: Vec<_> = rules::all().into_iter().chain(rules::lower::all()).collect();
     each("rules", |mut case| {
         let entry = rules.iter().find(|e| e.rule.name() == case.subject);
         let rule = &entry.unwrap_or_else(|| panic!("{}: no rule has this name", case.subject)).rule;
@@ -21,7 +21,8 @@ fn fixtures() {
         let fuel = Fuel::unlimited();
         let growth = Growth::of(GROWTH);
         growth.measure(&case.model.graph);
-        let settings = Settings { opset: case.model.opset(), avoids: &[], fuel: &fuel, growth: &growth };
+        let settings =
+            Settings { opset: case.model.opset(), avoids: &[], limits: Limits::NONE, fuel: &fuel, growth: &growth };
         let step = apply(&mut case.model.graph, &[rule], settings).expect("one rule settles");
         case.model.graph.remove_dead();
         assert_sound(&case.model);

@@ -10,6 +10,7 @@ use crate::cli::args::{self, Noise};
 use crate::cli::jobs::Job;
 use crate::cli::render;
 use crate::report::{Census, Report, Step};
+use crate::survey;
 
 /// What became of one model.
 pub(super) struct Account {
@@ -169,6 +170,9 @@ fn comparison(before: &Census, after: &Census) -> String {
 
 fn notes(text: &mut String, report: &Report) {
     let _ = writeln!(text, "  {}", report.proof);
+    for line in survey::lines(&report.findings) {
+        let _ = writeln!(text, "warning: {line}");
+    }
     for note in &report.notes {
         let _ = writeln!(text, "note: {note}");
     }

@@ -19,8 +19,8 @@ Examples:
   onnx-slim check model.onnx slim.onnx
   onnx-slim explain fold-batchnorm
 
-Exit codes: 0 done; 1 a model could not be handled, or the check found a difference;
-2 the command line is wrong.";
+Exit codes: 0 done; 1 a model could not be handled, or the check found a difference or something
+that the target cannot run; 2 the command line is wrong.";
 
 /// Make an ONNX model the smallest and fastest form its target runs well, and prove that it computes the same.
 #[derive(Debug, Parser)]
@@ -47,7 +47,7 @@ pub(super) struct Noise {
 pub(super) enum Verb {
     /// Simplify models and prove that the results compute the same
     Optimize(Box<Optimize>),
-    /// Find out whether two models compute the same
+    /// Find out whether two models compute the same, or what a target cannot run of one
     Check(Check),
     /// Show what a model holds: its interface, operators, parameters
     Inspect(Inspect),
@@ -87,9 +87,13 @@ pub(super) struct Optimize {
     /// The runtime that will run the model
     #[arg(short, long, value_name = "TARGET", default_value = "onnx", value_parser = targets())]
     pub target: String,
-    /// Write the model in this newer opset, so that more can be fused: LayerNormalization came with 17, Gelu with 20
+    /// Write the model in this opset. A newer one lets more be fused (LayerNormalization came with 17, Gelu with 20);
+    /// operators that an older one lacks are said in others
     #[arg(long, value_name = "N")]
     pub opset: Option<i64>,
+    /// Write the model also where the target cannot run all of it; the report says what
+    #[arg(long)]
+    pub allow_unsupported: bool,
     /// Fix or name the sizes of an input: `x:1,3,224,224`, `x:batch,3,h,w`; once per input
     #[arg(long, value_name = "NAME:SIZES", value_parser = input_shape)]
     pub input_shape: Vec<(String, Vec<Size>)>,
@@ -138,17 +142,22 @@ const CHECK_EXAMPLES: &str = "\
 Examples:
   onnx-slim check original.onnx slim.onnx
   onnx-slim check original.onnx slim.onnx --data inputs.npz
-  onnx-slim check original.onnx slim.onnx --engine tract,ort";
+  onnx-slim check original.onnx slim.onnx --engine tract,ort
+  onnx-slim check --target tensorrt:10.1 model.onnx            what this release cannot run";
 
 #[derive(Debug, Args)]
 #[command(after_help = CHECK_EXAMPLES)]
 pub(super) struct Check {
-    /// The model that is right
+    /// The model that is right; with --target, the model to look at
     #[arg(value_name = "A")]
     pub original: PathBuf,
     /// The model that should compute the same
-    #[arg(value_name = "B")]
-    pub other: PathBuf,
+    #[arg(value_name = "B", required_unless_present = "target", conflicts_with = "target")]
+    pub other: Option<PathBuf>,
+    /// List what this runtime cannot run of one model, and what it runs badly
+    #[arg(short, long, value_name = "TARGET", value_parser = targets(),
+        conflicts_with_all = ["engine", "data", "budget", "memory"])]
+    pub target: Option<String>,
     /// What runs the models; each engine compares them by itself
     #[arg(long, value_enum, value_delimiter = ',', default_value = "tract")]
     pub engine: Vec<Engine>,

@@ -31,7 +31,7 @@ pub(super) fn run(args: &args::Explain) -> anyhow::Result<End> {
 fn full(page: &Page) -> String {
     let kind = match page.kind {
         Kind::Pass => "a pass".to_string(),
-        Kind::Rule(exactness) => format!("a rule, {}", in_words(exactness)),
+        Kind::Rule(exactness) | Kind::Lowering(exactness) => format!("a rule, {}", in_words(exactness)),
     };
     format!("{}: {kind}\n\n{}\n", page.name, page.text)
 }
@@ -51,7 +51,11 @@ fn list(pages: &[Page]) -> String {
         let _ = writeln!(text, "  {:width$}  {}", page.name, page.summary());
     }
     text.push_str("\nRules of simplify, in the order in which they are tried:\n");
-    for page in pages.iter().filter(|p| p.kind != Kind::Pass) {
+    for page in pages.iter().filter(|p| matches!(p.kind, Kind::Rule(_))) {
+        let _ = writeln!(text, "  {:width$}  {}", page.name, page.summary());
+    }
+    text.push_str("\nRules of lower, tried at what the target or the opset lacks:\n");
+    for page in pages.iter().filter(|p| matches!(p.kind, Kind::Lowering(_))) {
         let _ = writeln!(text, "  {:width$}  {}", page.name, page.summary());
     }
     text

@@ -78,6 +78,9 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     if let Some(opset) = args.opset {
         optimizer = optimizer.opset(opset);
     }
+    if args.allow_unsupported {
+        optimizer = optimizer.allow_unsupported();
+    }
     for name in &args.disable {
         optimizer = optimizer.without(name);
     }
@@ -126,7 +129,7 @@ fn optimize(job: &Job, request: &Request<'_>, progress: &Progress) -> anyhow::Re
     steps.dumper.finish()?;
     let (model, mut report) = (done.model, done.report);
     progress.step("write");
-    let must = request.is_asked || opset != model.opset();
+    let must = request.is_asked || opset != model.opset() || report.lowered();
     let helps = must || is_better(&model, &report)?;
     let delivery = if helps {
         let written = model.write_with(&job.output, &request.write).map_err(Error::from)?;

@@ -56,8 +56,13 @@ pub(super) fn message(error: &anyhow::Error, model: Option<&str>) -> String {
     } else {
         details.extend(error.chain().skip(1).map(ToString::to_string));
     }
-    let more = details.len().saturating_sub(MAX_DETAILS);
-    lines.extend(details.into_iter().take(MAX_DETAILS).map(|d| format!("  {d}")));
+    // What has to be mended in one go is told in one go.
+    let most = match error.downcast_ref::<Error>() {
+        Some(Error::Unsupported { .. }) => usize::MAX,
+        _ => MAX_DETAILS,
+    };
+    let more = details.len().saturating_sub(most);
+    lines.extend(details.into_iter().take(most).map(|d| format!("  {d}")));
     if more > 0 {
         lines.push(format!("  and {more} more"));
     }

@@ -31,11 +31,13 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod types;
+mod words;
 mod write;
 
 pub use about::About;
 pub use error::{ExternalFault, Fault, ReadError, TensorFault, WriteError};
 pub use mapped::Files;
 pub use options::{Defaults, Functions, ReadOptions};
+pub(crate) use words::{function_names, says};
 pub(crate) use write::replace;
 pub use write::{IrVersion, Weights, WriteOptions, Written};

@@ -4,23 +4,27 @@ mod fold_constants;
 mod fold_shapes;
 pub mod infer_shapes;
 mod inline_control;
+mod lower;
 mod merge_duplicates;
+mod narrow_types;
 pub mod pipeline;
 mod place_transposes;
 mod remove_dead;
 mod simplify;
 mod spell_out;
 
-use crate::ir::{Defect, Graph, OpKind, Tensor};
+use crate::ir::{DType, Defect, Graph, OpKind, Tensor};
 use crate::ops::CallView;
 use crate::report::Step;
-use crate::rewrite::{Fuel, Growth, Settings, Unsettled};
+use crate::rewrite::{Fuel, Growth, Limits, Settings, Unsettled};
 
 pub use fold_constants::FoldConstants;
 pub use fold_shapes::FoldShapes;
 pub use infer_shapes::{InferShapes, infer_declared, infer_shapes};
 pub use inline_control::InlineControl;
+pub use lower::Lower;
 pub use merge_duplicates::MergeDuplicates;
+pub use narrow_types::NarrowTypes;
 pub use pipeline::Pipeline;
 pub use place_transposes::PlaceTransposes;
 pub use remove_dead::RemoveDead;
@@ -34,6 +38,10 @@ pub struct Context<'a> {
     pub opset: i64,
     /// Operators that no rule may bring in.
     pub avoids: &'a [OpKind],
+    /// Calls that cannot be run: no rule may bring one in, and those that are there are said in other words.
+    pub limits: Limits<'a>,
+    /// Element types that values within the model are computed in another type instead: from, to.
+    pub narrows: &'a [(DType, DType)],
     /// What each edit is paid from.
     pub fuel: &'a Fuel,
     /// Whether a rule or action of this name may fire.
@@ -51,7 +59,7 @@ pub type Engine = dyn Fn(&CallView<'_>, &[Option<Tensor>], usize) -> Option<Vec<
 impl<'a> Context<'a> {
     /// What the rewriting engine needs of this.
     pub fn settings(&self) -> Settings<'a> {
-        Settings { opset: self.opset, avoids: self.avoids, fuel: self.fuel, growth: self.growth }
+        Settings { opset: self.opset, avoids: self.avoids, limits: self.limits, fuel: self.fuel, growth: self.growth }
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use crate::ir::{Graph, verify};
 use crate::passes::{
-    Context, Fault, FoldConstants, FoldShapes, InferShapes, InlineControl, MergeDuplicates, Pass, PlaceTransposes,
-    RemoveDead, Simplify, SpellOut,
+    Context, Fault, FoldConstants, FoldShapes, InferShapes, InlineControl, Lower, MergeDuplicates, NarrowTypes, Pass,
+    PlaceTransposes, RemoveDead, Simplify, SpellOut,
 };
 use crate::report::Step;
 use crate::rules::{self, Entry};
@@ -19,6 +19,8 @@ pub struct Pipeline {
 enum Stage {
     Once(Box<dyn Pass>),
     UntilStable(Vec<Box<dyn Pass>>),
+    /// The others run after the first, again and again, as long as the first changes anything.
+    Following(Vec<Box<dyn Pass>>),
 }
 
 /// A pass that could not finish.
@@ -50,7 +52,7 @@ const MAX_ROUNDS: usize = 32;
 /// The order in which a model is made small.
 ///
 /// Shapes come first, as most rules ask for them. Folding comes before the rules, which see more constants then; what
-/// the rules leave is looked at again, until nothing changes.
+/// the rules leave is looked at again, until nothing changes. What cannot be run as it is then is said in other words.
 pub fn standard() -> Pipeline {
     with_rules(rules::all())
 }
@@ -67,6 +69,21 @@ pub fn with_rules(rules: Vec<Entry>) -> Pipeline {
             Box::new(MergeDuplicates),
             Box::new(Simplify::with(rules)),
             Box::new(PlaceTransposes),
+            Box::new(RemoveDead),
+        ])
+        .following(vec![
+            Box::new(NarrowTypes),
+            Box::new(InferShapes),
+            Box::new(Simplify::default()),
+            Box::new(RemoveDead),
+        ])
+        .following(vec![
+            Box::new(Lower::default()),
+            Box::new(InferShapes),
+            Box::new(FoldConstants),
+            Box::new(FoldShapes),
+            Box::new(MergeDuplicates),
+            Box::new(Simplify::default()),
             Box::new(RemoveDead),
         ])
         .then(SpellOut)
@@ -87,13 +104,20 @@ impl Pipeline {
         self
     }
 
+    /// Run the first of these passes next; where it changes anything, run the others and begin again.
+    #[must_use]
+    pub fn following(mut self, passes: Vec<Box<dyn Pass>>) -> Pipeline {
+        self.stages.push(Stage::Following(passes));
+        self
+    }
+
     /// Every pass, in order.
     pub fn passes(&self) -> impl Iterator<Item = &dyn Pass> {
         self.stages
             .iter()
             .flat_map(|stage| match stage {
                 Stage::Once(pass) => std::slice::from_ref(pass),
-                Stage::UntilStable(passes) => passes.as_slice(),
+                Stage::UntilStable(passes) | Stage::Following(passes) => passes.as_slice(),
             })
             .map(|pass| &**pass)
     }
@@ -113,16 +137,30 @@ impl Pipeline {
         for stage in &self.stages {
             match stage {
                 Stage::Once(pass) => steps.extend(run_one(&**pass, graph, cx, observer)?),
-                Stage::UntilStable(passes) => {
+                Stage::UntilStable(passes) | Stage::Following(passes) => {
+                    let follows = matches!(stage, Stage::Following(_));
                     let mut total: Vec<Option<Step>> = vec![None; passes.len()];
                     for round in 0.. {
                         let mut changed = false;
                         for (pass, total) in passes.iter().zip(&mut total) {
-                            let Some(step) = run_one(&**pass, graph, cx, observer)? else { continue };
+                            let Some(step) = run_one(&**pass, graph, cx, observer)? else {
+                                // A first one that is left out changes nothing.
+                                if follows && !changed {
+                                    break;
+                                }
+                                continue;
+                            };
+                            let idle = follows && !changed && !step.changed();
                             changed |= step.changed();
+                            if idle && step.declined.is_empty() && total.is_none() {
+                                break;
+                            }
                             match total {
                                 None => *total = Some(step),
                                 Some(total) => merge(total, step),
+                            }
+                            if idle {
+                                break;
                             }
                         }
                         if !changed || cx.fuel.is_empty() {

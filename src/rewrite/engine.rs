@@ -8,11 +8,11 @@ use rustc_hash::FxHashMap;
 
 use crate::ir::{Graph, NodeId, OpKind, ScopeId, Shape, Tensor, Type, User, ValueId};
 use crate::ops::schema::Schema;
-use crate::ops::{infer_node, schema};
+use crate::ops::{CallView, infer_node, schema};
 use crate::report::Step;
 use crate::rewrite::expr::{CallExpr, Place};
 use crate::rewrite::growth::NODE_BYTES;
-use crate::rewrite::{Expr, Fuel, Growth, Match, Replacement, Rule, Skip};
+use crate::rewrite::{Expr, Fuel, Growth, Limits, Match, Replacement, Rule, Skip};
 
 /// What the engine needs to know of the run.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,8 @@ pub struct Settings<'a> {
     pub opset: i64,
     /// Operators that no rule may bring in: who will run the model does better without.
     pub avoids: &'a [OpKind],
+    /// Calls that no rule may bring in where there was none like them: who will run the model cannot run them.
+    pub limits: Limits<'a>,
     /// What each firing is paid from.
     pub fuel: &'a Fuel,
     /// Bytes that new constants may add beyond those that die.
@@ -43,6 +45,19 @@ const MAX_FIRINGS_PER_NODE: usize = 64;
 /// # Errors
 /// When the rules do not settle.
 pub fn apply(graph: &mut Graph, rules: &[&Rule], settings: Settings<'_>) -> Result<Step, Unsettled> {
+    apply_where(graph, rules, settings, |_| true)
+}
+
+/// As [`apply`], at those calls of which `wanted` holds.
+///
+/// # Errors
+/// When the rules do not settle.
+pub fn apply_where(
+    graph: &mut Graph,
+    rules: &[&Rule],
+    settings: Settings<'_>,
+    wanted: impl Fn(&CallView<'_>) -> bool,
+) -> Result<Step, Unsettled> {
     let mut by_root: FxHashMap<OpKind, Vec<&Rule>> = FxHashMap::default();
     for rule in rules {
         let mut roots = rule.pattern().roots();
@@ -70,6 +85,9 @@ pub fn apply(graph: &mut Graph, rules: &[&Rule], settings: Settings<'_>) -> Resu
             continue;
         }
         let Some(rules) = by_root.get(&graph.node(node).op) else { continue };
+        if !wanted(&CallView::new(graph, node)) {
+            continue;
+        }
         for rule in rules {
             declined.remove(&(node, rule.name()));
             let Some(found) = rule.pattern().find(graph, node, settings.opset) else { continue };
@@ -264,7 +282,11 @@ fn commit(
     }
     let same_types = pairs.iter().all(|&(old, new)| may_stand_for(&graph.value(new).ty, &graph.value(old).ty));
     let added: usize = made.constants.iter().filter_map(|&c| graph.constant(c)).map(Tensor::stored_bytes).sum();
+    let lacks = |n: NodeId| settings.limits.lacks(&CallView::new(graph, n));
+    let lacked = touched.iter().any(|&n| lacks(n));
+    let brings_in = made.nodes.iter().find(|&&n| !lacked && lacks(n));
     let lacks_type = made.nodes.iter().find_map(|&n| check_types(graph, n, settings).err());
+    let lacks_type = lacks_type.or(brings_in.map(|&n| Skip::Avoided(graph.node(n).op.name())));
     let refused = if let Some(why) = lacks_type {
         Some(Refused::LacksType(why))
     } else if !same_types {

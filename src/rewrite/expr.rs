@@ -165,3 +165,17 @@ impl FromIterator<(usize, Expr)> for Replacement {
         Replacement(results.into_iter().map(|(slot, expr)| (Place::Slot(slot), expr)).collect())
     }
 }
+
+macro_rules! arithmetic {
+    ($($trait:ident $method:ident),*) => {
+        $(
+            /// A call of the operator of this name.
+            impl std::ops::$trait for Expr {
+                type Output = Expr;
+                fn $method(self, rhs: Expr) -> Expr { OpKind::$trait.emit([self, rhs]) }
+            }
+        )*
+    };
+}
+
+arithmetic!(Add add, Sub sub, Mul mul, Div div);

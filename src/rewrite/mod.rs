@@ -7,14 +7,16 @@ mod engine;
 mod expr;
 mod fuel;
 mod growth;
+mod limits;
 mod pattern;
 mod rule;
 
-pub use engine::{Settings, Unsettled, apply};
+pub use engine::{Settings, Unsettled, apply, apply_where};
 pub use expr::{Expr, Replacement, tensor};
 pub use fuel::Fuel;
 pub use growth::Growth;
 pub(crate) use growth::NODE_BYTES;
+pub use limits::Limits;
 pub use pattern::{
     Call, Const, IntoPat, Match, Operands, OptConst, Pat, Var, any_of, call, constant, exactly, optional, var,
 };

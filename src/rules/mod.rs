@@ -3,18 +3,6 @@
 
 use crate::rewrite::Rule;
 
-pub(crate) mod support;
-
-/// A rule with the manual page that `explain` prints: the doc comment of its file.
-pub struct Entry {
-    /// The rule.
-    pub rule: Rule,
-    /// Its file's own text.
-    pub source: &'static str,
-    /// What the rules that stand together are about.
-    pub group: &'static str,
-}
-
 macro_rules! rules {
     ($($group:literal: $($module:ident,)*)*) => {
         $($(mod $module;)*)*
@@ -28,6 +16,19 @@ macro_rules! rules {
             },)*)*]
         }
     };
+}
+
+pub mod lower;
+pub(crate) mod support;
+
+/// A rule with the manual page that `explain` prints: the doc comment of its file.
+pub struct Entry {
+    /// The rule.
+    pub rule: Rule,
+    /// Its file's own text.
+    pub source: &'static str,
+    /// What the rules that stand together are about.
+    pub group: &'static str,
 }
 
 rules! {

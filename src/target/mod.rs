@@ -1,36 +1,43 @@
 //! What each runtime accepts, as data. Passes read a profile; they never ask which target it is.
 
+mod limit;
 mod onnx;
 mod onnxruntime;
 mod openvino;
 mod tensorrt;
 mod tflite;
 
+pub use limit::{Effect, Limit, Subject};
 pub use onnx::ONNX;
 pub use onnxruntime::ONNXRUNTIME;
 pub use openvino::OPENVINO;
-pub use tensorrt::TENSORRT;
+pub use tensorrt::{TENSORRT, TENSORRT_8_6, TENSORRT_10_1, TENSORRT_10_15};
 pub use tflite::TFLITE;
 
-use crate::ir::OpKind;
+use crate::ir::{DType, OpKind};
+use crate::ops::CallView;
 
 /// What a runtime accepts.
-#[derive(Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// What `--target` calls it.
+    /// What `--target` calls it; a release that is not the newest follows a colon.
     pub name: &'static str,
     /// The oldest opset of the default domain that it runs.
     pub oldest_opset: i64,
     /// The newest opset of the default domain that it runs. A model of a newer one is written in this one.
     pub newest_opset: i64,
-    /// Operators that no fusion may bring in: the runtime lacks them, or runs them slower than what they stand for.
+    /// Operators that no fusion may bring in though the runtime has them: it runs what they stand for faster.
     pub avoids: &'static [OpKind],
+    /// What it cannot run or runs badly.
+    pub limits: &'static [&'static [Limit]],
+    /// Element types that values within the model are computed in another type instead: from, to.
+    pub narrows: &'static [(DType, DType)],
     /// What a user should know about models written for it.
     pub notes: &'static [&'static str],
 }
 
 /// Every target.
-pub static ALL: [&Profile; 5] = [&ONNX, &ONNXRUNTIME, &TENSORRT, &OPENVINO, &TFLITE];
+pub static ALL: [&Profile; 8] =
+    [&ONNX, &ONNXRUNTIME, &TENSORRT, &TENSORRT_10_15, &TENSORRT_10_1, &TENSORRT_8_6, &OPENVINO, &TFLITE];
 
 /// The target called `name`.
 pub fn by_name(name: &str) -> Option<&'static Profile> {
@@ -42,6 +49,16 @@ impl Profile {
     pub fn opset_for(&self, from: i64) -> i64 {
         from.clamp(self.oldest_opset, self.newest_opset)
     }
+
+    /// Every row of what it cannot run or runs badly.
+    pub fn limits(&self) -> impl Iterator<Item = &'static Limit> {
+        self.limits.iter().copied().flatten()
+    }
+
+    /// Whether the runtime cannot run the call in a model of `opset`, for the operator that it is and how it is called.
+    pub fn lacks(&self, call: &CallView<'_>, opset: i64) -> bool {
+        self.limits().any(|limit| limit.lacks_call(call, opset))
+    }
 }
 
 #[cfg(test)]
@@ -51,7 +68,7 @@ mod tests {
     #[test]
     fn every_target_is_found_by_its_name_and_accepts_something() {
         for profile in ALL {
-            assert_eq!(by_name(profile.name), Some(profile));
+            assert_eq!(by_name(profile.name).map(|p| p.name), Some(profile.name));
             assert!(profile.oldest_opset <= profile.newest_opset, "{}", profile.name);
         }
     }
@@ -62,5 +79,18 @@ mod tests {
         assert_eq!(TENSORRT.opset_for(99), TENSORRT.newest_opset);
         assert_eq!(TENSORRT.opset_for(7), TENSORRT.oldest_opset);
         assert_eq!(ONNX.opset_for(1), 1);
+    }
+
+    #[test]
+    fn every_row_says_why_and_what_to_do() {
+        for profile in ALL {
+            for limit in profile.limits() {
+                let sentence = |text: &str| !text.is_empty() && !text.ends_with('.') && text.contains(' ');
+                assert!(sentence(limit.why) && sentence(limit.advice), "{} {}", profile.name, limit.rule);
+                let (area, number) = limit.rule.split_once('-').unwrap_or_default();
+                assert!(!area.is_empty() && !number.is_empty(), "{} {}", profile.name, limit.rule);
+            }
+        }
+        assert_eq!(ONNX.limits().count(), 0);
     }
 }

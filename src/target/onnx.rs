@@ -4,5 +4,12 @@ use crate::ops::schema::NEWEST_OPSET;
 use crate::target::Profile;
 
 /// No runtime in particular.
-pub static ONNX: Profile =
-    Profile { name: "onnx", oldest_opset: 1, newest_opset: NEWEST_OPSET as i64, avoids: &[], notes: &[] };
+pub static ONNX: Profile = Profile {
+    name: "onnx",
+    oldest_opset: 1,
+    newest_opset: NEWEST_OPSET as i64,
+    avoids: &[],
+    limits: &[],
+    narrows: &[],
+    notes: &[],
+};

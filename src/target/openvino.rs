@@ -1,9 +1,234 @@
 //! OpenVINO. Its reader takes every opset number (tried from 5 to 28 with release 2026.4) and looks operators up by
-//! name, so nothing is gained by moving a model to another opset.
+//! name, so nothing is gained by moving a model to another opset. What it lacks is what that release could not convert
+//! or compile when it was given a node of every operator, and every node test of ONNX.
 
+use crate::ir::{Attr, DType, Key, OpKind as O};
+use crate::ops::CallView;
 use crate::ops::schema::NEWEST_OPSET;
-use crate::target::Profile;
+use crate::target::{Limit, Profile, Subject};
 
-/// OpenVINO, any of its devices.
-pub static OPENVINO: Profile =
-    Profile { name: "openvino", oldest_opset: 1, newest_opset: NEWEST_OPSET as i64, avoids: &[], notes: &[] };
+/// OpenVINO on a CPU.
+pub static OPENVINO: Profile = Profile {
+    name: "openvino",
+    oldest_opset: 1,
+    newest_opset: NEWEST_OPSET as i64,
+    avoids: &[],
+    limits: &[LIMITS],
+    narrows: &[],
+    notes: &[],
+};
+
+const LIMITS: &[Limit] = &[
+    Limit::lacks(
+        "OV-K1",
+        &[
+            O::Bernoulli,
+            O::BitCast,
+            O::CausalConvWithState,
+            O::CumProd,
+            O::DeformConv,
+            O::Det,
+            O::ImageDecoder,
+            O::LinearAttention,
+            O::MaxUnpool,
+            O::MelWeightMatrix,
+            O::STFT,
+            O::SwiGLU,
+            O::TensorScatter,
+        ],
+        "the reader has no conversion for it",
+        "compute it before or after the model",
+    ),
+    Limit::lacks(
+        "OV-K1",
+        &[
+            O::Optional,
+            O::OptionalGetElement,
+            O::OptionalHasElement,
+            O::SequenceConstruct,
+            O::SequenceInsert,
+            O::SequenceMap,
+            O::SplitToSequence,
+        ],
+        "there are tensors only, no sequences and no optional values",
+        "export the model with Split, Concat and Gather in their place",
+    ),
+    Limit::lacks(
+        "OV-K1",
+        &[O::RegexFullMatch, O::StringConcat, O::StringNormalizer, O::StringSplit, O::TfIdfVectorizer],
+        "the reader has no conversion for it",
+        "treat text before the model",
+    ),
+    Limit::lacks("OV-K2", &[O::Mod], "the remainder of floats is that of fmod only", "export with fmod 1")
+        .when(|call| call.dtype(0).is_some_and(DType::is_float) && FMOD.of(call.node()) == 0),
+    Limit::lacks("OV-K3", &[O::Dropout], "there is no training", "export for inference")
+        .when(|call| call.has(2) && call.constant(2).is_none_or(|t| t.integer() != Some(0))),
+    Limit::lacks("OV-K4", &[O::GridSample], "samples are taken from images of 2 dimensions", "sample in 2 dimensions")
+        .when(|call| call.rank(0).is_some_and(|rank| rank != 4)),
+    Limit::lacks(
+        "OV-K5",
+        &[O::Resize],
+        "these coordinates are not known to it",
+        "export with half_pixel, pytorch_half_pixel, asymmetric or align_corners",
+    )
+    .when(|call| match call.node().attr("coordinate_transformation_mode") {
+        Some(Attr::Str(mode)) => [&b"half_pixel_symmetric"[..], b"tf_crop_and_resize"].contains(&&**mode),
+        _ => false,
+    }),
+    Limit::lacks("OV-K6", &[O::Pad], "there is no padding that wraps around", "pad with slices and Concat")
+        .when(|call| matches!(call.node().attr("mode"), Some(Attr::Str(m)) if **m == *b"wrap")),
+    Limit::lacks("OV-K7", &[O::Col2Im], "images have 2 dimensions", "fold in 2 dimensions")
+        .when(|call| call.known_ints(1).is_some_and(|size| size.len() != 2)),
+    Limit::lacks(
+        "OV-K8",
+        &[O::QuantizeLinear],
+        "activations are not quantized in blocks",
+        "quantize activations per tensor",
+    )
+    .when(|call| BLOCK_SIZE.of(call.node()) != 0),
+    Limit::about(
+        "OV-K9",
+        Subject::Types(&[
+            DType::I2,
+            DType::U2,
+            DType::F8E4M3FNUZ,
+            DType::F8E5M2FNUZ,
+            DType::F6E2M3,
+            DType::F6E3M2,
+            DType::C64,
+            DType::C128,
+        ]),
+        "the reader does not know this type",
+        "quantize to int4 or int8",
+    ),
+    Limit::lacks("OV-K10", &[O::Equal], "strings are not compared", "compare text before the model")
+        .when(|call| call.dtype(0) == Some(DType::String)),
+    Limit::lacks("OV-K12", &[O::Resize], "antialiasing is left out", "resize without antialiasing")
+        .when(|call| ANTIALIAS.of(call.node())),
+    Limit::lacks(
+        "OV-K12",
+        &[O::Resize],
+        "the aspect ratio is stretched whatever is asked for",
+        "give the sizes that are meant",
+    )
+    .when(|call| matches!(call.node().attr("keep_aspect_ratio_policy"), Some(Attr::Str(p)) if **p != *b"stretch")),
+    Limit::lacks(
+        "OV-K13",
+        &[O::GRU, O::LSTM, O::RNN],
+        "the layout is taken for sequence first",
+        "export with layout 0",
+    )
+    .when(|call| LAYOUT.of(call.node()) != 0),
+    Limit::lacks("OV-K13", &[O::LSTM], "peepholes are left out", "export without peepholes").when(|call| call.has(7)),
+    Limit::lacks("OV-K14", &[O::RoiAlign], "the maximum is taken of other samples", "export with mode avg")
+        .when(|call| matches!(call.node().attr("mode"), Some(Attr::Str(m)) if **m == *b"max")),
+    Limit::lacks("OV-K15", &[O::BitShift], "signed integers are not shifted as ONNX says", "shift unsigned integers")
+        .when(|call| call.dtype(0).is_some_and(DType::is_signed_integer)),
+    Limit::lacks(
+        "OV-K16",
+        &[O::Attention],
+        "the causal mask does not count what was kept of earlier runs",
+        "pass a mask instead of is_causal",
+    )
+    .when(|call| IS_CAUSAL.of(call.node()) && call.has(4)),
+    Limit::about(
+        "OV-K11",
+        Subject::Foreign(&["com.microsoft"]),
+        "the reader has no conversion for operators of this domain",
+        "load the extension that has it, and pass --allow-unsupported",
+    ),
+    Limit::about(
+        "OV-K11",
+        Subject::Foreign(&[]),
+        "the reader has no conversion for this operator of com.microsoft",
+        "export the model with ONNX's own operators",
+    )
+    .when(|call| call.node().domain() == "com.microsoft" && !CONTRIB.contains(&call.node().op_name())),
+    Limit::lacks(
+        "OV-R5",
+        &[O::DequantizeLinear],
+        "a weight with a zero point that is not zero is computed in single precision",
+        "quantize weights symmetrically, to int8",
+    )
+    .when(|call| {
+        matches!(call.dtype(0), Some(DType::U8 | DType::I8))
+            && call.constant(0).is_some()
+            && call.constant(2).is_some_and(|t| t.uniform_real() != Some(0.0))
+    })
+    .warns(),
+    Limit::lacks(
+        "OV-R3",
+        &[O::ConvTranspose],
+        "with a zero point that is not zero it is computed in single precision",
+        "quantize its input and weight symmetrically",
+    )
+    .when(|call| (0..2).any(|slot| is_asymmetric(call, slot)))
+    .warns(),
+    Limit::lacks(
+        "OV-R4",
+        &[O::MatMul],
+        "a product of two activations needs zero points of zero to be computed in integers",
+        "quantize both symmetrically, to int8",
+    )
+    .when(|call| {
+        let is_weight = call.is_weight(0) || call.is_weight(1);
+        !is_weight && (0..2).any(|slot| is_asymmetric(call, slot))
+    })
+    .warns(),
+];
+
+const ANTIALIAS: Key<bool> = Key::new("antialias", false);
+const LAYOUT: Key<i64> = Key::new("layout", 0);
+const IS_CAUSAL: Key<bool> = Key::new("is_causal", false);
+const FMOD: Key<i64> = Key::new("fmod", 0);
+const BLOCK_SIZE: Key<i64> = Key::new("block_size", 0);
+
+/// Whether operand `slot` is dequantized with a zero point that is not zero.
+fn is_asymmetric(call: &CallView<'_>, slot: usize) -> bool {
+    let producer = call.operand(slot).and_then(|v| call.graph().producer(v));
+    producer.is_some_and(|(node, _)| {
+        let made = CallView::new(call.graph(), node);
+        made.node().op == O::DequantizeLinear && made.constant(2).is_some_and(|t| t.uniform_real() != Some(0.0))
+    })
+}
+
+/// Operators of com.microsoft that the reader converts.
+const CONTRIB: &[&str] = &[
+    "Attention",
+    "BiasAdd",
+    "BiasGelu",
+    "BifurcationDetector",
+    "DequantizeLinear",
+    "DynamicQuantizeLSTM",
+    "DynamicQuantizeMatMul",
+    "EmbedLayerNormalization",
+    "FastGelu",
+    "FusedConv",
+    "FusedGemm",
+    "FusedMatMul",
+    "GatherBlockQuantized",
+    "GatherND",
+    "Gelu",
+    "GroupNorm",
+    "GroupQueryAttention",
+    "MatMulIntegerToFloat",
+    "MatMulNBits",
+    "MultiHeadAttention",
+    "Pad",
+    "QLinearAdd",
+    "QLinearAveragePool",
+    "QLinearConcat",
+    "QLinearLeakyRelu",
+    "QLinearMul",
+    "QLinearReduceMean",
+    "QLinearSigmoid",
+    "QLinearSoftmax",
+    "QLinearWhere",
+    "QuantizeLinear",
+    "QuickGelu",
+    "Range",
+    "RotaryEmbedding",
+    "SkipLayerNormalization",
+    "SkipSimplifiedLayerNormalization",
+    "Trilu",
+];

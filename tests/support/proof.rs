@@ -58,8 +58,13 @@ pub fn compare(before: &Model, after: &Model, exactness: Exactness) {
             compared += 1;
         }
     }
-    assert!(compared > 0, "the original does not run: {}", refused.join("; "));
+    let runs_elsewhere = before.graph.nodes().any(|n| RUNS_ELSEWHERE.contains(&before.graph.node(n).op));
+    assert!(compared > 0 || runs_elsewhere, "the original does not run: {}", refused.join("; "));
 }
+
+/// Operators of which no engine here runs every form. tests/conformance/profiles.py writes them in older opsets and runs
+/// original and result in onnxruntime.
+const RUNS_ELSEWHERE: [OpKind; 2] = [OpKind::Attention, OpKind::SwiGLU];
 
 /// The outputs of both, by one engine: what two engines make of the sign of a zero is their own.
 fn run(before: &Model, after: &Model, inputs: &[(String, Tensor)]) -> Result<(Vec<Tensor>, Vec<Tensor>), String> {
@@ -157,7 +162,13 @@ fn assert_same(expected: &Tensor, actual: &Tensor, exactness: Exactness, what: &
         _ => f64::from(f32::EPSILON),
     };
     let largest = a.iter().filter(|x| x.is_finite()).fold(1.0, |m: f64, x| m.max(x.abs()));
-    let tolerance = if exactness == Exactness::Bitwise { 0.0 } else { 32.0 * epsilon * largest };
+    let tolerance = match exactness {
+        Exactness::Bitwise => 0.0,
+        Exactness::Rounding => 32.0 * epsilon * largest,
+        // A step or two of 8 bits.
+        Exactness::Approximate if expected.dtype().is_integer() => 1.0,
+        Exactness::Approximate => largest / 64.0,
+    };
     for (i, (a, b)) in a.iter().zip(&b).enumerate() {
         // What an engine makes of NaN in `Max`, `Clip` or `Relu` is its own.
         let same = a.is_nan()

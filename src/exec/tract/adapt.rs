@@ -18,6 +18,8 @@ pub(super) fn adapt(graph: &mut Graph) {
             OpKind::Einsum => spell_ellipses(graph, node),
             OpKind::LSTM | OpKind::GRU | OpKind::RNN => run_forward(graph, node),
             OpKind::Swish => part_swish(graph, node),
+            OpKind::Celu => part_celu(graph, node),
+            OpKind::GlobalLpPool => spell_norm(graph, node),
             OpKind::Custom
                 if graph.node(node).domain() == "com.microsoft" && graph.node(node).op_name() == "FusedConv" =>
             {
@@ -108,6 +110,42 @@ fn part_swish(graph: &mut Graph, node: NodeId) {
     let gate = graph.add_node(scope, OpKind::Sigmoid, &[graph.result(scaled, 0)], 1, order);
     let product = graph.add_node(scope, OpKind::Mul, &[Some(x), graph.result(gate, 0)], 1, order);
     if let Some(new) = graph.result(product, 0) {
+        graph.replace(result, new);
+        graph.remove_node(node);
+    }
+}
+
+/// `Celu(x)` is `α · Elu(x / α)`; tract forgets the factor.
+fn part_celu(graph: &mut Graph, node: NodeId) {
+    let call = graph.node(node);
+    let Some(Attr::Float(alpha)) = call.attr("alpha") else { return };
+    let (scope, order, alpha) = (call.scope(), call.order(), f64::from(*alpha));
+    let (Some(x), Some(result)) = (graph.operand(node, 0), graph.result(node, 0)) else { return };
+    let Some(dtype) = graph.value(x).ty.dtype().filter(|_| alpha > 0.0) else { return };
+    let Ok(alpha) = Tensor::rounded(dtype, &[], &[alpha]) else { return };
+    let alpha = graph.add_constant(scope, "", alpha);
+    let scaled = graph.add_node(scope, OpKind::Div, &[Some(x), Some(alpha)], 1, order);
+    let bent = graph.add_node(scope, OpKind::Elu, &[graph.result(scaled, 0)], 1, order);
+    let product = graph.add_node(scope, OpKind::Mul, &[graph.result(bent, 0), Some(alpha)], 1, order);
+    if let Some(new) = graph.result(product, 0) {
+        graph.replace(result, new);
+        graph.remove_node(node);
+    }
+}
+
+/// `GlobalLpPool` is a norm over the axes behind the channels; tract takes the mean of powers of signed numbers.
+fn spell_norm(graph: &mut Graph, node: NodeId) {
+    let norm = match graph.node(node).attr("p") {
+        Some(Attr::Int(1)) => OpKind::ReduceL1,
+        Some(Attr::Int(2)) | None => OpKind::ReduceL2,
+        _ => return,
+    };
+    let (Some(x), Some(result)) = (graph.operand(node, 0), graph.result(node, 0)) else { return };
+    let Some(rank) = graph.value(x).ty.shape().rank().and_then(|r| i64::try_from(r).ok()) else { return };
+    let (scope, order) = (graph.node(node).scope(), graph.node(node).order());
+    let axes = graph.add_constant(scope, "", Tensor::vector(&(2..rank).collect::<Vec<_>>()));
+    let reduced = graph.add_node(scope, norm, &[Some(x), Some(axes)], 1, order);
+    if let Some(new) = graph.result(reduced, 0) {
         graph.replace(result, new);
         graph.remove_node(node);
     }

@@ -1,0 +1,32 @@
+//! Operators said in others, for runtimes and opsets that lack them. Each rule is tried only at calls that cannot be
+//! run as they are.
+
+use crate::rules::Entry;
+
+rules! {
+    "Operators said in others":
+    gelu,
+    mish,
+    swish,
+    swiglu,
+    hard_swish,
+    celu,
+    thresholded_relu,
+    hardmax,
+    or_equal,
+    compress,
+    global_lp_pool,
+    layer_normalization,
+    rms_normalization,
+    group_normalization,
+    mean_variance_normalization,
+    attention,
+    rotary_embedding,
+    batch_first,
+    unsigned_quantization,
+    qlinear_conv,
+    qlinear_matmul,
+    contrib_quantized,
+    dynamic_quantization,
+    matmul_integer,
+}

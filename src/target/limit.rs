@@ -1,0 +1,120 @@
+//! What a runtime cannot run or runs badly, a row each.
+
+use crate::ir::{DType, Node, OpKind};
+use crate::ops::CallView;
+
+/// One thing that a runtime cannot do, or does badly.
+#[derive(Clone, Copy)]
+pub struct Limit {
+    /// What the report calls it: `TRT-T12`.
+    pub rule: &'static str,
+    /// What it is about.
+    pub subject: Subject,
+    /// It holds of models of this opset or a newer one.
+    pub from_opset: i64,
+    /// Of which of these calls it holds.
+    pub when: fn(&CallView<'_>) -> bool,
+    /// What becomes of them.
+    pub effect: Effect,
+    /// The reason, as a sentence about the operator or the value.
+    pub why: &'static str,
+    /// What to do, in the imperative.
+    pub advice: &'static str,
+}
+
+/// What a [`Limit`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// Calls of these operators of the default domain.
+    Calls(&'static [OpKind]),
+    /// Calls of operators of other domains than the default one and these.
+    Foreign(&'static [&'static str]),
+    /// Calls that read or make a value of one of these element types, and inputs of such a type.
+    Types(&'static [DType]),
+    /// Calls that read or make a value of one of these element types.
+    Inner(&'static [DType]),
+    /// Inputs of the model with a size that only a run tells.
+    OpenInputs,
+}
+
+/// What becomes of a call that a [`Limit`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    /// The runtime refuses the model, or computes something else.
+    Unsupported,
+    /// It runs, but slower or with more to set up than another form.
+    Warning,
+}
+
+impl Limit {
+    /// No call of `ops` can be run.
+    pub const fn lacks(rule: &'static str, ops: &'static [OpKind], why: &'static str, advice: &'static str) -> Limit {
+        Limit::about(rule, Subject::Calls(ops), why, advice)
+    }
+
+    /// Nothing that `subject` names can be run.
+    pub const fn about(rule: &'static str, subject: Subject, why: &'static str, advice: &'static str) -> Limit {
+        Limit { rule, subject, from_opset: 0, when: |_| true, effect: Effect::Unsupported, why, advice }
+    }
+
+    /// Only calls of which `when` holds.
+    #[must_use]
+    pub const fn when(self, when: fn(&CallView<'_>) -> bool) -> Limit {
+        Limit { when, ..self }
+    }
+
+    /// Only in models of this opset or a newer one.
+    #[must_use]
+    pub const fn from(self, from_opset: i64) -> Limit {
+        Limit { from_opset, ..self }
+    }
+
+    /// What it is about runs, but badly.
+    #[must_use]
+    pub const fn warns(self) -> Limit {
+        Limit { effect: Effect::Warning, ..self }
+    }
+
+    /// Whether it holds of this call in a model of `opset`.
+    pub fn holds(&self, call: &CallView<'_>, opset: i64) -> bool {
+        let about = match self.subject {
+            Subject::Calls(ops) => op_of(call.node()).is_some_and(|op| ops.contains(&op)),
+            Subject::Foreign(known) => {
+                let domain = call.node().domain();
+                !is_default(domain) && !known.contains(&domain)
+            }
+            Subject::Types(types) | Subject::Inner(types) => touches(call, types),
+            Subject::OpenInputs => false,
+        };
+        about && opset >= self.from_opset && (self.when)(call)
+    }
+
+    /// Whether the call cannot be run in a model of `opset`, for the operator that it is and how it is called.
+    pub fn lacks_call(&self, call: &CallView<'_>, opset: i64) -> bool {
+        self.effect == Effect::Unsupported
+            && !matches!(self.subject, Subject::Types(_) | Subject::Inner(_))
+            && self.holds(call, opset)
+    }
+}
+
+/// The operator of the default domain that a node calls, also in a spelling that the graph has no other form of.
+fn op_of(node: &Node) -> Option<OpKind> {
+    match node.op {
+        OpKind::Custom if is_default(node.domain()) => OpKind::from_name(node.op_name()),
+        OpKind::Custom => None,
+        op => Some(op),
+    }
+}
+
+fn is_default(domain: &str) -> bool {
+    domain.is_empty() || domain == "ai.onnx"
+}
+
+/// Whether the call reads or makes a value of one of these types.
+fn touches(call: &CallView<'_>, types: &[DType]) -> bool {
+    let is = |dtype: Option<DType>| dtype.is_some_and(|t| types.contains(&t));
+    let results = call.graph().results(call.id()).len();
+    (0..call.operand_count()).any(|slot| is(call.dtype(slot)))
+        || (0..results).any(|slot| is(call.result_ty(slot).and_then(|ty| ty.dtype())))
+}
