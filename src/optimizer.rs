@@ -205,12 +205,15 @@ impl Optimizer {
         let cx = Context {
             opset: model.opset(),
             avoids: self.target.avoids,
+            contrib: self.target.contrib,
             fuel,
             enabled: &|name| enabled.contains(name),
             growth: &growth,
             engine: embedded(),
         };
-        Ok(self.pipeline.run(&mut model.graph, &cx, observer)?)
+        let steps = self.pipeline.run(&mut model.graph, &cx, observer)?;
+        model.import_domains();
+        Ok(steps)
     }
 
     /// Compare `result` with `original`; name the edit at fault where they differ.

@@ -60,12 +60,14 @@ fn optimize(mut model: Model, file: &Path, seed: u64) {
     let cx = Context {
         opset: model.opset(),
         avoids: &[],
+        contrib: onnx_slim::target::ONNXRUNTIME.contrib,
         fuel: &fuel,
         enabled: &|_| true,
         growth: &Growth::of(4096),
         engine: None,
     };
     let run = pipeline::standard().run(&mut model.graph, &cx, &mut Silent);
+    model.import_domains();
     assert!(run.is_ok(), "{} damaged with seed {seed}: {}", file.display(), run.unwrap_err());
     if let Ok(written) = model.to_bytes() {
         let again = Model::from_bytes(written, &Default::default());

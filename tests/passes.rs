@@ -23,6 +23,7 @@ fn fixtures() {
         let cx = Context {
             opset: case.model.opset(),
             avoids: &[],
+            contrib: onnx_slim::target::ONNXRUNTIME.contrib,
             fuel: &fuel,
             enabled: &|_| true,
             growth: &growth,
@@ -36,6 +37,7 @@ fn fixtures() {
         }
         let step = pass.run(&mut case.model.graph, &cx).expect("the pass has no defect");
         case.model.graph.remove_dead();
+        case.model.import_domains();
         assert_sound(&case.model);
 
         infer_shapes(&mut case.model.graph);

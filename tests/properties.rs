@@ -178,6 +178,7 @@ fn optimize(passes: &Pipeline, model: &Model, edits: u64) -> Result<(Model, Vec<
     let cx = Context {
         opset: model.opset(),
         avoids: &[],
+        contrib: onnx_slim::target::ONNXRUNTIME.contrib,
         fuel: &fuel,
         enabled: &|_| true,
         growth: &Growth::of(4096),

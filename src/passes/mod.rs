@@ -8,6 +8,7 @@ mod merge_duplicates;
 pub mod pipeline;
 mod remove_dead;
 mod simplify;
+mod specialize;
 mod spell_out;
 
 use crate::ir::{Defect, Graph, OpKind, Tensor};
@@ -23,6 +24,7 @@ pub use merge_duplicates::MergeDuplicates;
 pub use pipeline::Pipeline;
 pub use remove_dead::RemoveDead;
 pub use simplify::Simplify;
+pub use specialize::Specialize;
 pub use spell_out::SpellOut;
 
 /// What a pass needs to know of the run.
@@ -32,6 +34,8 @@ pub struct Context<'a> {
     pub opset: i64,
     /// Operators that no rule may bring in.
     pub avoids: &'a [OpKind],
+    /// Operators of [`CONTRIB`](crate::rewrite::CONTRIB) that rules may bring in.
+    pub contrib: &'a [&'static str],
     /// What each edit is paid from.
     pub fuel: &'a Fuel,
     /// Whether a rule or action of this name may fire.
@@ -49,7 +53,8 @@ pub type Engine = dyn Fn(&CallView<'_>, &[Option<Tensor>], usize) -> Option<Vec<
 impl<'a> Context<'a> {
     /// What the rewriting engine needs of this.
     pub fn settings(&self) -> Settings<'a> {
-        Settings { opset: self.opset, avoids: self.avoids, fuel: self.fuel, growth: self.growth }
+        let Context { opset, avoids, contrib, fuel, growth, .. } = *self;
+        Settings { opset, avoids, contrib, fuel, growth }
     }
 }
 

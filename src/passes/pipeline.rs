@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::ir::{Graph, verify};
 use crate::passes::{
     Context, Fault, FoldConstants, FoldShapes, InferShapes, InlineControl, MergeDuplicates, Pass, RemoveDead, Simplify,
-    SpellOut,
+    Specialize, SpellOut,
 };
 use crate::report::Step;
 
@@ -62,6 +62,7 @@ pub fn standard() -> Pipeline {
             Box::new(Simplify::default()),
             Box::new(RemoveDead),
         ])
+        .then(Specialize::default())
         .then(SpellOut)
 }
 

@@ -13,7 +13,7 @@ pub struct Simplify {
 
 impl Default for Simplify {
     fn default() -> Simplify {
-        Simplify { rules: rules::all() }
+        Simplify { rules: rules::simplify() }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::ir::{Graph, NodeId, OpKind, ScopeId, Shape, Tensor, Type, User, Value
 use crate::ops::schema::Schema;
 use crate::ops::{infer_node, schema};
 use crate::report::Step;
-use crate::rewrite::expr::{CallExpr, Place};
+use crate::rewrite::expr::{CONTRIB, CallExpr, Place};
 use crate::rewrite::growth::NODE_BYTES;
 use crate::rewrite::{Expr, Fuel, Growth, Match, Replacement, Rule, Skip};
 
@@ -21,6 +21,8 @@ pub struct Settings<'a> {
     pub opset: i64,
     /// Operators that no rule may bring in: who will run the model does better without.
     pub avoids: &'a [OpKind],
+    /// Operators of [`CONTRIB`](crate::rewrite::CONTRIB) that rules may bring in.
+    pub contrib: &'a [&'static str],
     /// What each firing is paid from.
     pub fuel: &'a Fuel,
     /// Bytes that new constants may add beyond those that die.
@@ -44,7 +46,7 @@ const MAX_FIRINGS_PER_NODE: usize = 64;
 /// When the rules do not settle.
 pub fn apply(graph: &mut Graph, rules: &[&Rule], settings: Settings<'_>) -> Result<Step, Unsettled> {
     let mut by_root: FxHashMap<OpKind, Vec<&Rule>> = FxHashMap::default();
-    for rule in rules {
+    for rule in rules.iter().filter(|r| r.contrib().is_none_or(|name| settings.contrib.contains(&name))) {
         let mut roots = rule.pattern().roots();
         roots.sort_unstable();
         roots.dedup();
@@ -183,18 +185,19 @@ fn check_inner_results(graph: &Graph, found: &Match<'_>, rule: &Rule) -> Result<
 /// Every operator of the replacement must exist in the opset that the result is written in, and be one that its runtime
 /// takes.
 fn check_operators(replacement: &Replacement, settings: Settings<'_>) -> Result<(), Skip> {
-    fn check(expr: &Expr, opset: u32, avoids: &[OpKind]) -> Result<(), Skip> {
+    fn check(expr: &Expr, opset: u32, settings: Settings<'_>) -> Result<(), Skip> {
         let Expr::Call(call, _) = expr else { return Ok(()) };
-        if avoids.contains(&call.op) {
-            return Err(Skip::Avoided(call.op.name()));
+        match call.contrib {
+            Some(name) if !settings.contrib.contains(&name) => return Err(Skip::Avoided(name)),
+            Some(_) => {}
+            None if settings.avoids.contains(&call.op) => return Err(Skip::Avoided(call.op.name())),
+            None if schema::lookup("", call.op.name(), opset).is_none() => return Err(needs(call.op, opset, |_| true)),
+            None => {}
         }
-        if schema::lookup("", call.op.name(), opset).is_none() {
-            return Err(needs(call.op, opset, |_| true));
-        }
-        call.operands.iter().try_for_each(|e| check(e, opset, avoids))
+        call.operands.iter().try_for_each(|e| check(e, opset, settings))
     }
     let opset = u32::try_from(settings.opset).unwrap_or(1);
-    replacement.0.iter().try_for_each(|(_, e)| check(e, opset, settings.avoids))
+    replacement.0.iter().try_for_each(|(_, e)| check(e, opset, settings))
 }
 
 /// The first version after `opset` that has `op` and is as `fits` says.
@@ -424,6 +427,9 @@ impl Made {
         let node = graph.add_node(self.scope, call.op, &operands, call.results, self.order);
         for (name, attr) in &call.attrs {
             graph.set_attr(node, name.clone(), attr.clone());
+        }
+        if let Some(name) = call.contrib {
+            graph.node_mut(node).custom = Some(Arc::new((CONTRIB.into(), name.into())));
         }
         if let Some(like) = call.like
             && graph.has_node(like)

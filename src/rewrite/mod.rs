@@ -11,7 +11,7 @@ mod pattern;
 mod rule;
 
 pub use engine::{Settings, Unsettled, apply};
-pub use expr::{Expr, Replacement, tensor};
+pub use expr::{CONTRIB, Expr, Replacement, contrib, tensor};
 pub use fuel::Fuel;
 pub use growth::Growth;
 pub(crate) use growth::NODE_BYTES;

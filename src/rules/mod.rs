@@ -1,7 +1,8 @@
-//! The rules, one per file. The order of the list is the order in which they are tried at a node.
+//! The rules, one per file. The order of each list is the order in which they are tried at a node.
 
 use crate::rewrite::Rule;
 
+pub mod expand;
 mod support;
 
 /// A rule with the manual page that `explain` prints: the doc comment of its file.
@@ -13,17 +14,24 @@ pub struct Entry {
 }
 
 macro_rules! rules {
-    ($($module:ident),* $(,)?) => {
+    ($(#[$doc:meta])* $list:ident: $($module:ident),* $(,)?) => {
         $(mod $module;)*
 
-        /// Every rule, in order.
-        pub fn all() -> Vec<Entry> {
+        $(#[$doc])*
+        pub fn $list() -> Vec<Entry> {
             vec![$(Entry { rule: $module::rule(), source: include_str!(concat!(stringify!($module), ".rs")) }),*]
         }
     };
 }
 
+/// Every rule, in order.
+pub fn all() -> Vec<Entry> {
+    simplify().into_iter().chain(specialize()).collect()
+}
+
 rules! {
+    /// What makes a model smaller and faster wherever it runs.
+    simplify:
     // What computes nothing.
     drop_identity,
     drop_dropout,
@@ -117,4 +125,16 @@ rules! {
     merge_scales,
     merge_matmul_scales,
     merge_shifts,
+}
+
+rules! {
+    /// What only some targets have an operator for. None of the others knows these operators, so they come last.
+    specialize:
+    fuse_conv_activation,
+    fuse_conv_sum_activation,
+    fuse_gemm_activation,
+    fuse_quick_gelu,
+    fuse_early_gelu,
+    fuse_transpose_into_matmul,
+    fuse_scale_into_matmul,
 }

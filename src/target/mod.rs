@@ -25,6 +25,8 @@ pub struct Profile {
     pub newest_opset: i64,
     /// Operators that no fusion may bring in: the runtime lacks them, or runs them slower than what they stand for.
     pub avoids: &'static [OpKind],
+    /// Operators of com.microsoft that it has and runs as fast as what they stand for, or faster.
+    pub contrib: &'static [&'static str],
     /// What a user should know about models written for it.
     pub notes: &'static [&'static str],
 }

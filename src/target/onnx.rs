@@ -5,4 +5,4 @@ use crate::target::Profile;
 
 /// No runtime in particular.
 pub static ONNX: Profile =
-    Profile { name: "onnx", oldest_opset: 1, newest_opset: NEWEST_OPSET as i64, avoids: &[], notes: &[] };
+    Profile { name: "onnx", oldest_opset: 1, newest_opset: NEWEST_OPSET as i64, avoids: &[], contrib: &[], notes: &[] };

@@ -6,8 +6,14 @@ use crate::ops::schema::NEWEST_OPSET;
 use crate::target::Profile;
 
 /// OpenVINO, any of its devices.
-pub static OPENVINO: Profile =
-    Profile { name: "openvino", oldest_opset: 1, newest_opset: NEWEST_OPSET as i64, avoids: SLOW, notes: &[] };
+pub static OPENVINO: Profile = Profile {
+    name: "openvino",
+    oldest_opset: 1,
+    newest_opset: NEWEST_OPSET as i64,
+    avoids: SLOW,
+    contrib: &[],
+    notes: &[],
+};
 
 /// What takes longer than what it stands for. Measured on the CPU plugin of release 2026.4 in f32 with
 /// benches/spellings.py, as processor time on one thread: HardSigmoid 1.2 to 2.0 times that of its Clip behind a Conv,

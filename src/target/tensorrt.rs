@@ -9,6 +9,7 @@ pub static TENSORRT: Profile = Profile {
     oldest_opset: 9,
     newest_opset: 25,
     avoids: &[],
+    contrib: &[],
     notes: &[
         "an input with an open dimension needs a range when the engine is built: trtexec --minShapes, --optShapes, --maxShapes",
     ],

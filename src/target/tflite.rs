@@ -9,5 +9,6 @@ pub static TFLITE: Profile = Profile {
     oldest_opset: 1,
     newest_opset: NEWEST_OPSET as i64,
     avoids: &[],
+    contrib: &[],
     notes: &["the model is written as ONNX, for a converter to .tflite to read"],
 };

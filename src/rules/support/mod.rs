@@ -1,5 +1,6 @@
 //! What several rules share: the algebra of broadcasting, of slices, pads and reductions, and of linear operators.
 
+pub(super) mod activation;
 pub(super) mod attention;
 pub(super) mod axes;
 pub(super) mod bounds;
@@ -13,6 +14,7 @@ pub(super) mod norm;
 pub(super) mod numbers;
 pub(super) mod pads;
 pub(super) mod parts;
+pub(super) mod product;
 pub(super) mod readers;
 pub(super) mod reductions;
 pub(super) mod slices;
