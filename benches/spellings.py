@@ -149,12 +149,18 @@ def cases():
             "spelled": lambda b, x, n=n, l=length, c=count, a=attend: projections(b, x, l, n, c, a),
             "4 axes": lambda b, x, n=n, l=length, c=count, a=four: projections(b, x, l, n, c, a),
             "3 axes": lambda b, x, n=n, c=count: packed_attention(b, x, n, c),
+            "MultiHeadAttention": lambda b, x, n=n, c=count: b.contrib(
+                "MultiHeadAttention", *(b.MatMul(x, b.random(n, n)) for _ in range(3)), num_heads=c
+            ),
         }
         masked = lambda b, q, k, v, n=n, c=count, l=length: attention_spelled(b, q, k, v, (n // c) ** -0.5, causal(l))
         four = lambda b, q, k, v, n=n, c=count, l=length: b.Attention(q, k, v, causal(l), scale=(n // c) ** -0.5)
         yield f"Attention, masked {at}", 23, shape, {
             "spelled": lambda b, x, n=n, l=length, c=count, a=masked: projections(b, x, l, n, c, a),
             "4 axes": lambda b, x, n=n, l=length, c=count, a=four: projections(b, x, l, n, c, a),
+            "MultiHeadAttention": lambda b, x, n=n, c=count, l=length: b.contrib(
+                "MultiHeadAttention", *(b.MatMul(x, b.random(n, n)) for _ in range(3)), "", "", causal(l), num_heads=c
+            ),
         }
 
         def three(b, x, n=n):

@@ -20,8 +20,11 @@ pub fn rule() -> Rule {
         applies(is_matrix(0) && is_matrix(1))?;
         let scale = (a.scale * b.scale) as f32;
         applies((a.transposed || b.transposed || scale != 1.0) && scale.is_normal())?;
-        let fused = contrib("FusedMatMul", [a.value.into(), b.value.into()]).named_like(root).with("alpha", scale);
-        Ok(fused.with("transA", i64::from(a.transposed)).with("transB", i64::from(b.transposed)))
+        let mut fused = contrib("FusedMatMul", [a.value.into(), b.value.into()]).named_like(root);
+        for (name, factor) in [("transA", &a), ("transB", &b)] {
+            fused = if factor.transposed { fused.with(name, 1) } else { fused };
+        }
+        Ok(if scale == 1.0 { fused } else { fused.with("alpha", scale) })
     })
     .for_contrib("FusedMatMul")
 }

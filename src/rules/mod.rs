@@ -96,6 +96,7 @@ rules! {
     fuse_hard_sigmoid,
     fuse_hard_swish,
     fuse_gelu,
+    fuse_early_gelu,
     fuse_swish,
     // Into linear operators.
     fold_batchnorm,
@@ -118,6 +119,7 @@ rules! {
     unflatten_matmul,
     // One operator for what is spelled out.
     fuse_attention,
+    fuse_multi_head_attention,
     fold_scale_into_attention,
     fold_heads_into_attention,
     drop_repeated_heads,
@@ -134,7 +136,6 @@ rules! {
     fuse_conv_sum_activation,
     fuse_gemm_activation,
     fuse_quick_gelu,
-    fuse_early_gelu,
     fuse_transpose_into_matmul,
     fuse_scale_into_matmul,
 }

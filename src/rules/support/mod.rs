@@ -7,6 +7,7 @@ pub(super) mod bounds;
 pub(super) mod broadcast;
 pub(super) mod elementwise;
 pub(super) mod formula;
+pub(super) mod heads;
 pub(super) mod layout;
 pub(super) mod linear;
 pub(super) mod matrix;
