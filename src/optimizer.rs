@@ -27,7 +27,7 @@ use crate::passes::pipeline::{self, Observer, Silent};
 use crate::passes::{Context, Engine, Fault, InferShapes, Pass, Pipeline, infer_declared};
 use crate::proof::{self, Proof, Reason, Referee};
 use crate::report::{Report, Step};
-use crate::rewrite::{Exactness, Fuel, Growth, Rule, apply};
+use crate::rewrite::{CONTRIB, Exactness, Fuel, Growth, Rule, apply};
 use crate::target::Profile;
 
 /// Says what is wanted of a model; [`Optimizer::run`] does it.
@@ -153,6 +153,7 @@ impl Optimizer {
         let from = model.opset();
         model.set_opset(opset);
         report.opset = model.opset();
+        let domains = model.opset_imports.len();
         let fuel = Fuel::unlimited();
         let mut watch = Watch { inner: observer, macs_before: None };
         report.steps = self.edit(&mut model, &enabled, &fuel, &mut watch)?;
@@ -170,6 +171,11 @@ impl Optimizer {
         };
         report.notes = std::mem::take(&mut model.notes);
         report.notes.extend(self.newer_opset(&report.steps));
+        if model.opset_imports.len() > domains {
+            report
+                .notes
+                .push(format!("only {} has operators of {CONTRIB}: --target onnx does without", self.target.name));
+        }
         Ok(Outcome { model, report })
     }
 
