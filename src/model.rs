@@ -70,6 +70,16 @@ impl Model {
         }
     }
 
+    /// Import each domain that a node is of and the file did not have, in its first version.
+    pub fn import_domains(&mut self) {
+        for node in self.graph.nodes() {
+            let domain = self.graph.node(node).domain();
+            if !domain.is_empty() && self.opset_imports.iter().all(|o| o.domain != domain) {
+                self.opset_imports.push(OpsetImport { domain: domain.to_string(), version: 1 });
+            }
+        }
+    }
+
     /// Have the nodes written in another opset of the default domain. A model that uses none stays without.
     pub fn set_opset(&mut self, version: i64) {
         if let Some(import) = self.opset_imports.iter_mut().find(|o| o.is_default()) {

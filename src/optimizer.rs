@@ -28,7 +28,7 @@ use crate::passes::pipeline::{self, Observer, Silent};
 use crate::passes::{Context, Engine, Fault, InferShapes, Pass, Pipeline, infer_declared};
 use crate::proof::{self, Proof, Reason, Referee};
 use crate::report::{Report, Step};
-use crate::rewrite::{Exactness, Fuel, Growth, Limits, Rule, apply};
+use crate::rewrite::{CONTRIB, Exactness, Fuel, Growth, Limits, Rule, apply};
 use crate::survey::{self, lacks_words, survey};
 use crate::target::Profile;
 
@@ -165,6 +165,7 @@ impl Optimizer {
         let from = model.opset();
         model.set_opset(opset);
         report.opset = model.opset();
+        let domains = model.opset_imports.len();
         let fuel = Fuel::unlimited();
         let mut watch = Watch { inner: observer, macs_before: None };
         report.steps = self.edit(&mut model, from, &enabled, &fuel, &mut watch)?;
@@ -188,6 +189,11 @@ impl Optimizer {
         report.notes = std::mem::take(&mut model.notes);
         report.notes.extend(self.newer_opset(&report.steps));
         report.notes.extend(narrowed(&report.steps));
+        if model.opset_imports.len() > domains {
+            report
+                .notes
+                .push(format!("only {} has operators of {CONTRIB}: --target onnx does without", self.target.name));
+        }
         Ok(Outcome { model, report })
     }
 
@@ -230,12 +236,15 @@ impl Optimizer {
             avoids: self.target.avoids,
             limits: Limits::new(&lacks),
             narrows: self.target.narrows,
+            contrib: self.target.contrib,
             fuel,
             enabled: &|name| enabled.contains(name),
             growth: &growth,
             engine: embedded(),
         };
-        Ok(self.pipeline.run(&mut model.graph, &cx, observer)?)
+        let steps = self.pipeline.run(&mut model.graph, &cx, observer)?;
+        model.import_domains();
+        Ok(steps)
     }
 
     /// Compare `result` with `original`; name the edit at fault where they differ.

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use onnx_slim::model::Model;
 use onnx_slim::passes::Context;
 use onnx_slim::passes::pipeline::{self, Silent};
-use onnx_slim::rewrite::{Fuel, Growth, Limits};
+use onnx_slim::rewrite::{Fuel, Growth};
+use onnx_slim::target::ONNXRUNTIME;
 use onnx_slim::text;
 
 use crate::random::Random;
@@ -57,17 +58,10 @@ fn what_no_exporter_writes_is_optimized_or_left_alone() {
 
 fn optimize(mut model: Model, file: &Path, seed: u64) {
     let fuel = Fuel::unlimited();
-    let cx = Context {
-        opset: model.opset(),
-        avoids: &[],
-        limits: Limits::NONE,
-        narrows: &[],
-        fuel: &fuel,
-        enabled: &|_| true,
-        growth: &Growth::of(4096),
-        engine: None,
-    };
+    let growth = Growth::of(4096);
+    let cx = Context { contrib: ONNXRUNTIME.contrib, ..Context::new(model.opset(), &fuel, &growth) };
     let run = pipeline::standard().run(&mut model.graph, &cx, &mut Silent);
+    model.import_domains();
     assert!(run.is_ok(), "{} damaged with seed {seed}: {}", file.display(), run.unwrap_err());
     if let Ok(written) = model.to_bytes() {
         let again = Model::from_bytes(written, &Default::default());

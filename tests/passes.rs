@@ -6,6 +6,7 @@ use onnx_slim::ir::{DType, OpKind};
 use onnx_slim::ops::CallView;
 use onnx_slim::passes::{Context, infer_shapes, pipeline};
 use onnx_slim::rewrite::{Fuel, Growth, Limits};
+use onnx_slim::target::ONNXRUNTIME;
 use onnx_slim::text;
 
 use support::{assert_sound, each, proof, report};
@@ -23,14 +24,10 @@ fn fixtures() {
         let growth = Growth::of(GROWTH);
         growth.measure(&case.model.graph);
         let cx = Context {
-            opset: case.model.opset(),
-            avoids: &[],
+            contrib: ONNXRUNTIME.contrib,
             limits: Limits::new(&lacks_gelu),
             narrows: &[(DType::F64, DType::F32)],
-            fuel: &fuel,
-            enabled: &|_| true,
-            growth: &growth,
-            engine: None,
+            ..Context::new(case.model.opset(), &fuel, &growth)
         };
         for earlier in MADE_BY.iter().filter(|(later, _)| *later == case.subject).map(|(_, earlier)| earlier) {
             let earlier = pipeline.passes().find(|p| p.name() == *earlier).expect("a pass of the pipeline");
@@ -40,6 +37,7 @@ fn fixtures() {
         }
         let step = pass.run(&mut case.model.graph, &cx).expect("the pass has no defect");
         case.model.graph.remove_dead();
+        case.model.import_domains();
         assert_sound(&case.model);
 
         infer_shapes(&mut case.model.graph);

@@ -27,7 +27,7 @@ use onnx_slim::passes::pipeline::{self, Silent};
 use onnx_slim::passes::{Context, Pipeline, infer_declared};
 use onnx_slim::proof::first_guilty;
 use onnx_slim::report::Step;
-use onnx_slim::rewrite::{Exactness, Fuel, Growth, Limits, Rule, var};
+use onnx_slim::rewrite::{Exactness, Fuel, Growth, Rule, var};
 use onnx_slim::{target, text};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
@@ -175,15 +175,11 @@ fn optimize(passes: &Pipeline, model: &Model, edits: u64) -> Result<(Model, Vec<
     let mut model = model.clone();
     infer_declared(&mut model.graph);
     let fuel = Fuel::new(edits);
+    let growth = Growth::of(4096);
     let cx = Context {
-        opset: model.opset(),
-        avoids: &[],
-        limits: Limits::NONE,
-        narrows: &[],
-        fuel: &fuel,
-        enabled: &|_| true,
-        growth: &Growth::of(4096),
+        contrib: target::ONNXRUNTIME.contrib,
         engine: Some(&|call, operands, limit| fold_with_engine(&Tract, call, operands, limit).ok()),
+        ..Context::new(model.opset(), &fuel, &growth)
     };
     let steps = passes.run(&mut model.graph, &cx, &mut Silent).map_err(|e| e.to_string())?;
     Ok((model, steps, fuel))

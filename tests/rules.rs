@@ -4,8 +4,8 @@
 mod support;
 
 use onnx_slim::passes::infer_shapes;
-use onnx_slim::rewrite::{Fuel, Growth, Limits, Settings, apply};
-use onnx_slim::{rules, text};
+use onnx_slim::rewrite::{Fuel, Growth, Settings, apply};
+use onnx_slim::{rules, target, text};
 
 use support::{assert_sound, each, proof, report};
 
@@ -21,10 +21,11 @@ fn fixtures() {
         let fuel = Fuel::unlimited();
         let growth = Growth::of(GROWTH);
         growth.measure(&case.model.graph);
-        let settings =
-            Settings { opset: case.model.opset(), avoids: &[], limits: Limits::NONE, fuel: &fuel, growth: &growth };
+        let contrib = target::ONNXRUNTIME.contrib;
+        let settings = Settings { contrib, ..Settings::new(case.model.opset(), &fuel, &growth) };
         let step = apply(&mut case.model.graph, &[rule], settings).expect("one rule settles");
         case.model.graph.remove_dead();
+        case.model.import_domains();
         assert_sound(&case.model);
 
         let again = apply(&mut case.model.graph.clone(), &[rule], settings).expect("one rule settles");

@@ -132,13 +132,10 @@ fn shuffled_rules(seed: u64) -> Vec<Entry> {
 fn optimize(passes: &Pipeline, model: &Model) -> BTreeMap<String, usize> {
     let mut model = model.clone();
     infer_declared(&mut model.graph);
+    let (fuel, growth) = (Fuel::unlimited(), Growth::of(4096));
     let cx = Context {
-        opset: model.opset(),
-        avoids: &[],
-        fuel: &Fuel::unlimited(),
-        enabled: &|_| true,
-        growth: &Growth::of(4096),
         engine: Some(&|call, operands, limit| fold_with_engine(&Tract, call, operands, limit).ok()),
+        ..Context::new(model.opset(), &fuel, &growth)
     };
     passes.run(&mut model.graph, &cx, &mut Silent).expect("no pass has a defect");
     let mut left = BTreeMap::new();

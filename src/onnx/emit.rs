@@ -339,7 +339,8 @@ impl Emitter<'_> {
             proto.name = Some(node.name.to_string());
         }
         proto.op_type = Some(words.op_type.into_owned());
-        if !node.domain().is_empty() && proto.domain.is_none() {
+        // What is carried may be of the node that this one took the place of.
+        if names::domain(proto.domain()) != node.domain() {
             proto.domain = Some(node.domain().to_string());
         }
         for (name, attr) in words.attrs {

@@ -28,6 +28,7 @@ static DYNAMIC_MATMUL: OpDef =
 static INTEGER_MATMUL: OpDef = OpDef { infer: Some(|c| multiply(c, 0, 1, c.dtype(2))), ..DYNAMIC_MATMUL };
 static QLINEAR_BINARY: OpDef = OpDef { infer: Some(qlinear_binary), macs: |_| Some(Int::from(0)), ..PURE };
 static ATTENTION: OpDef = OpDef { infer: Some(attention), ..PURE };
+static MULTI_HEAD_ATTENTION: OpDef = OpDef { infer: Some(multi_head_attention), ..PURE };
 static QUANTIZE: OpDef = OpDef { infer: quant::QUANTIZE_LINEAR.infer, macs: |_| Some(Int::from(0)), ..PURE };
 static DEQUANTIZE: OpDef = OpDef { infer: quant::DEQUANTIZE_LINEAR.infer, macs: |_| Some(Int::from(0)), ..PURE };
 static TO_FLOAT: OpDef = OpDef { infer: Some(|c| retyped(c, Some(DType::F32))), ..LIKE_FIRST };
@@ -66,7 +67,8 @@ fn microsoft(name: &str) -> &'static OpDef {
         "DynamicQuantizeMatMul" => &DYNAMIC_MATMUL,
         "MatMulIntegerToFloat" => &INTEGER_MATMUL,
         "QLinearAdd" | "QLinearMul" => &QLINEAR_BINARY,
-        "MultiHeadAttention" | "GroupQueryAttention" | "Attention" | "DecoderMaskedMultiHeadAttention" => &ATTENTION,
+        "MultiHeadAttention" => &MULTI_HEAD_ATTENTION,
+        "GroupQueryAttention" | "Attention" | "DecoderMaskedMultiHeadAttention" => &ATTENTION,
         "QuantizeLinear" => &QUANTIZE,
         "DequantizeLinear" => &DEQUANTIZE,
         "Pad" => &slice::PAD,
@@ -248,6 +250,15 @@ fn attention(call: &mut Infer<'_>) -> Outcome {
     call.set_dtype(0, dtype);
     let [batch, length, ..] = call.dims(0)? else { return None };
     let dims = [batch.clone(), length.clone(), call.fresh(0, 2)];
+    call.set(0, dtype, dims);
+    Some(())
+}
+
+/// Queries and values of batch, length and all heads: the result is as long as the one and as wide as the other.
+fn multi_head_attention(call: &mut Infer<'_>) -> Outcome {
+    let dtype = call.dtype(0);
+    let ([batch, length, _], Some([_, _, width])) = (call.dims(0)?, call.dims(2)) else { return attention(call) };
+    let dims = [batch.clone(), length.clone(), width.clone()];
     call.set(0, dtype, dims);
     Some(())
 }

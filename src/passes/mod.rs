@@ -11,6 +11,7 @@ pub mod pipeline;
 mod place_transposes;
 mod remove_dead;
 mod simplify;
+mod specialize;
 mod spell_out;
 
 use crate::ir::{DType, Defect, Graph, OpKind, Tensor};
@@ -29,6 +30,7 @@ pub use pipeline::Pipeline;
 pub use place_transposes::PlaceTransposes;
 pub use remove_dead::RemoveDead;
 pub use simplify::Simplify;
+pub use specialize::Specialize;
 pub use spell_out::SpellOut;
 
 /// What a pass needs to know of the run.
@@ -38,6 +40,8 @@ pub struct Context<'a> {
     pub opset: i64,
     /// Operators that no rule may bring in.
     pub avoids: &'a [OpKind],
+    /// Operators of [`CONTRIB`](crate::rewrite::CONTRIB) that rules may bring in.
+    pub contrib: &'a [&'static str],
     /// Calls that cannot be run: no rule may bring one in, and those that are there are said in other words.
     pub limits: Limits<'a>,
     /// Element types that values within the model are computed in another type instead: from, to.
@@ -57,9 +61,25 @@ pub struct Context<'a> {
 pub type Engine = dyn Fn(&CallView<'_>, &[Option<Tensor>], usize) -> Option<Vec<Tensor>> + Sync;
 
 impl<'a> Context<'a> {
+    /// For a runtime that runs whatever `opset` has, and nothing else; everything may fire.
+    pub fn new(opset: i64, fuel: &'a Fuel, growth: &'a Growth) -> Context<'a> {
+        Context {
+            opset,
+            avoids: &[],
+            contrib: &[],
+            limits: Limits::NONE,
+            narrows: &[],
+            fuel,
+            enabled: &|_| true,
+            growth,
+            engine: None,
+        }
+    }
+
     /// What the rewriting engine needs of this.
     pub fn settings(&self) -> Settings<'a> {
-        Settings { opset: self.opset, avoids: self.avoids, limits: self.limits, fuel: self.fuel, growth: self.growth }
+        let Context { opset, avoids, contrib, limits, fuel, growth, .. } = *self;
+        Settings { opset, avoids, contrib, limits, fuel, growth }
     }
 }
 

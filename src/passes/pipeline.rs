@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::ir::{Graph, verify};
 use crate::passes::{
     Context, Fault, FoldConstants, FoldShapes, InferShapes, InlineControl, Lower, MergeDuplicates, NarrowTypes, Pass,
-    PlaceTransposes, RemoveDead, Simplify, SpellOut,
+    PlaceTransposes, RemoveDead, Simplify, Specialize, SpellOut,
 };
 use crate::report::Step;
 use crate::rules::{self, Entry};
@@ -86,6 +86,7 @@ pub fn with_rules(rules: Vec<Entry>) -> Pipeline {
             Box::new(Simplify::default()),
             Box::new(RemoveDead),
         ])
+        .then(Specialize::default())
         .then(SpellOut)
 }
 

@@ -13,7 +13,7 @@ pub struct Simplify {
 
 impl Default for Simplify {
     fn default() -> Simplify {
-        Simplify::with(rules::all())
+        Simplify::with(rules::simplify())
     }
 }
 

@@ -10,7 +10,7 @@ use crate::ir::{Graph, NodeId, OpKind, ScopeId, Shape, Tensor, Type, User, Value
 use crate::ops::schema::Schema;
 use crate::ops::{CallView, infer_node, schema};
 use crate::report::Step;
-use crate::rewrite::expr::{CallExpr, Place};
+use crate::rewrite::expr::{CONTRIB, CallExpr, Place};
 use crate::rewrite::growth::NODE_BYTES;
 use crate::rewrite::{Expr, Fuel, Growth, Limits, Match, Replacement, Rule, Skip};
 
@@ -23,10 +23,19 @@ pub struct Settings<'a> {
     pub avoids: &'a [OpKind],
     /// Calls that no rule may bring in where there was none like them: who will run the model cannot run them.
     pub limits: Limits<'a>,
+    /// Operators of [`CONTRIB`](crate::rewrite::CONTRIB) that rules may bring in.
+    pub contrib: &'a [&'static str],
     /// What each firing is paid from.
     pub fuel: &'a Fuel,
     /// Bytes that new constants may add beyond those that die.
     pub growth: &'a Growth,
+}
+
+impl<'a> Settings<'a> {
+    /// For a runtime that runs whatever `opset` has, and nothing else.
+    pub fn new(opset: i64, fuel: &'a Fuel, growth: &'a Growth) -> Settings<'a> {
+        Settings { opset, avoids: &[], limits: Limits::NONE, contrib: &[], fuel, growth }
+    }
 }
 
 /// The rules fire on each other's results without end. A defect of the rules, never of the model.
@@ -59,7 +68,7 @@ pub fn apply_where(
     wanted: impl Fn(&CallView<'_>) -> bool,
 ) -> Result<Step, Unsettled> {
     let mut by_root: FxHashMap<OpKind, Vec<&Rule>> = FxHashMap::default();
-    for rule in rules {
+    for rule in rules.iter().filter(|r| r.contrib().is_none_or(|name| settings.contrib.contains(&name))) {
         let mut roots = rule.pattern().roots();
         roots.sort_unstable();
         roots.dedup();
@@ -206,20 +215,20 @@ fn check_operators(
     replacement: &Replacement,
     settings: Settings<'_>,
 ) -> Result<(), Skip> {
-    fn check(expr: &Expr, opset: u32, avoided: &impl Fn(OpKind) -> bool) -> Result<(), Skip> {
+    fn check(expr: &Expr, opset: u32, settings: Settings<'_>, there: &impl Fn(OpKind) -> bool) -> Result<(), Skip> {
         let Expr::Call(call, _) = expr else { return Ok(()) };
-        if avoided(call.op) {
-            return Err(Skip::Avoided(call.op.name()));
+        match call.contrib {
+            Some(name) if !settings.contrib.contains(&name) => return Err(Skip::Avoided(name)),
+            Some(_) => {}
+            None if settings.avoids.contains(&call.op) && !there(call.op) => return Err(Skip::Avoided(call.op.name())),
+            None if schema::lookup("", call.op.name(), opset).is_none() => return Err(needs(call.op, opset, |_| true)),
+            None => {}
         }
-        if schema::lookup("", call.op.name(), opset).is_none() {
-            return Err(needs(call.op, opset, |_| true));
-        }
-        call.operands.iter().try_for_each(|e| check(e, opset, avoided))
+        call.operands.iter().try_for_each(|e| check(e, opset, settings, there))
     }
     let there = |op: OpKind| found.nodes().iter().any(|&n| graph.node(n).op == op);
-    let avoided = |op: OpKind| settings.avoids.contains(&op) && !there(op);
     let opset = u32::try_from(settings.opset).unwrap_or(1);
-    replacement.0.iter().try_for_each(|(_, e)| check(e, opset, &avoided))
+    replacement.0.iter().try_for_each(|(_, e)| check(e, opset, settings, &there))
 }
 
 /// The first version after `opset` that has `op` and is as `fits` says.
@@ -453,6 +462,9 @@ impl Made {
         let node = graph.add_node(self.scope, call.op, &operands, call.results, self.order);
         for (name, attr) in &call.attrs {
             graph.set_attr(node, name.clone(), attr.clone());
+        }
+        if let Some(name) = call.contrib {
+            graph.node_mut(node).custom = Some(Arc::new((CONTRIB.into(), name.into())));
         }
         if let Some(like) = call.like
             && graph.has_node(like)

@@ -24,6 +24,8 @@ pub enum Expr {
 pub struct CallExpr {
     /// The operator.
     pub op: OpKind,
+    /// The name of an operator of [`CONTRIB`], where `op` is [`OpKind::Custom`].
+    pub contrib: Option<&'static str>,
     /// Operands in slot order.
     pub operands: Vec<Expr>,
     /// Attributes; absent ones mean their defaults.
@@ -37,9 +39,23 @@ pub struct CallExpr {
 impl OpKind {
     /// An expression that calls this operator. Trailing [`Expr::Absent`] operands are not written.
     pub fn emit(self, operands: impl IntoIterator<Item = Expr>) -> Expr {
-        let operands = operands.into_iter().collect();
-        Expr::Call(Arc::new(CallExpr { op: self, operands, attrs: Vec::new(), results: 1, like: None }), 0)
+        new_call(self, None, operands)
     }
+}
+
+/// The domain of the operators that ONNX Runtime adds to ONNX's.
+pub const CONTRIB: &str = "com.microsoft";
+
+/// An expression that calls operator `name` of [`CONTRIB`]. A rule that has one says so: [`Rule::for_contrib`].
+///
+/// [`Rule::for_contrib`]: crate::rewrite::Rule::for_contrib
+pub fn contrib(name: &'static str, operands: impl IntoIterator<Item = Expr>) -> Expr {
+    new_call(OpKind::Custom, Some(name), operands)
+}
+
+fn new_call(op: OpKind, contrib: Option<&'static str>, operands: impl IntoIterator<Item = Expr>) -> Expr {
+    let operands = operands.into_iter().collect();
+    Expr::Call(Arc::new(CallExpr { op, contrib, operands, attrs: Vec::new(), results: 1, like: None }), 0)
 }
 
 impl Expr {

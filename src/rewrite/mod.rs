@@ -12,7 +12,7 @@ mod pattern;
 mod rule;
 
 pub use engine::{Settings, Unsettled, apply, apply_where};
-pub use expr::{Expr, Replacement, tensor};
+pub use expr::{CONTRIB, Expr, Replacement, contrib, tensor};
 pub use fuel::Fuel;
 pub use growth::Growth;
 pub(crate) use growth::NODE_BYTES;

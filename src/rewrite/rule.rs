@@ -56,6 +56,7 @@ pub struct Rule {
     pattern: Pat,
     build: Box<Build>,
     shares_inner: bool,
+    contrib: Option<&'static str>,
 }
 
 impl Rule {
@@ -67,7 +68,7 @@ impl Rule {
         build: impl Fn(&Match<'_>) -> Result<R, Skip> + Send + Sync + 'static,
     ) -> Rule {
         let build = Box::new(move |m: &Match<'_>| build(m).map(Into::into));
-        Rule { name, exactness, pattern, build, shares_inner: false }
+        Rule { name, exactness, pattern, build, shares_inner: false, contrib: None }
     }
 
     /// The replacement does not repeat what inner calls compute, so it is worth making even when their results are
@@ -75,6 +76,13 @@ impl Rule {
     #[must_use]
     pub fn even_if_shared(mut self) -> Rule {
         self.shares_inner = true;
+        self
+    }
+
+    /// The rule brings in operator `name` of [`CONTRIB`](crate::rewrite::CONTRIB): it is for targets that have it.
+    #[must_use]
+    pub fn for_contrib(mut self, name: &'static str) -> Rule {
+        self.contrib = Some(name);
         self
     }
 
@@ -91,6 +99,11 @@ impl Rule {
     /// What it looks for.
     pub fn pattern(&self) -> &Pat {
         &self.pattern
+    }
+
+    /// The operator of [`CONTRIB`](crate::rewrite::CONTRIB) that it brings in.
+    pub fn contrib(&self) -> Option<&'static str> {
+        self.contrib
     }
 
     pub(super) fn shares_inner(&self) -> bool {

@@ -1,14 +1,15 @@
-//! The rules, one per file, in groups. The order of the list is the order in which they are tried at a node; within a
+//! The rules, one per file, in groups. The order of each list is the order in which they are tried at a node; within a
 //! group it makes no difference to what is left in the end.
 
 use crate::rewrite::Rule;
 
+/// Modules of one rule each, and a function that lists them.
 macro_rules! rules {
-    ($($group:literal: $($module:ident,)*)*) => {
+    ($(#[$doc:meta])* $list:ident { $($group:literal: $($module:ident,)*)* }) => {
         $($(mod $module;)*)*
 
-        /// Every rule, in order.
-        pub fn all() -> Vec<Entry> {
+        $(#[$doc])*
+        pub fn $list() -> Vec<Entry> {
             vec![$($(Entry {
                 rule: $module::rule(),
                 source: include_str!(concat!(stringify!($module), ".rs")),
@@ -18,6 +19,7 @@ macro_rules! rules {
     };
 }
 
+pub mod expand;
 pub mod lower;
 pub(crate) mod support;
 
@@ -31,7 +33,14 @@ pub struct Entry {
     pub group: &'static str,
 }
 
+/// Every rule, in order.
+pub fn all() -> Vec<Entry> {
+    simplify().into_iter().chain(specialize()).collect()
+}
+
 rules! {
+    /// What makes a model smaller and faster wherever it runs.
+    simplify {
     "What computes nothing":
     drop_identity,
     drop_dropout,
@@ -134,6 +143,7 @@ rules! {
     fuse_hard_sigmoid,
     fuse_hard_swish,
     fuse_gelu,
+    fuse_early_gelu,
     fuse_swish,
     "Into linear operators":
     fold_batchnorm,
@@ -158,6 +168,7 @@ rules! {
     merge_views_around_matmul,
     "One operator for what is spelled out":
     fuse_attention,
+    fuse_multi_head_attention,
     fold_scale_into_attention,
     fold_heads_into_attention,
     drop_repeated_heads,
@@ -165,4 +176,18 @@ rules! {
     merge_scales,
     merge_matmul_scales,
     merge_shifts,
+    }
+}
+
+rules! {
+    /// What only some targets have an operator for.
+    specialize {
+    "None of the others knows these operators, so they come last":
+    fuse_conv_activation,
+    fuse_conv_sum_activation,
+    fuse_gemm_activation,
+    fuse_quick_gelu,
+    fuse_transpose_into_matmul,
+    fuse_scale_into_matmul,
+    }
 }

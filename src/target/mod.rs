@@ -31,6 +31,8 @@ pub struct Profile {
     pub limits: &'static [&'static [Limit]],
     /// Element types that values within the model are computed in another type instead: from, to.
     pub narrows: &'static [(DType, DType)],
+    /// Operators of com.microsoft that it has and runs as fast as what they stand for, or faster.
+    pub contrib: &'static [&'static str],
     /// What a user should know about models written for it.
     pub notes: &'static [&'static str],
 }

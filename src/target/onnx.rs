@@ -9,6 +9,7 @@ pub static ONNX: Profile = Profile {
     oldest_opset: 1,
     newest_opset: NEWEST_OPSET as i64,
     avoids: &[],
+    contrib: &[],
     limits: &[],
     narrows: &[],
     notes: &[],

@@ -11,6 +11,7 @@ pub static TENSORRT: Profile = Profile {
     oldest_opset: 9,
     newest_opset: 25,
     avoids: &[],
+    contrib: &[],
     limits: &[EVERY],
     narrows: &[(DType::F64, DType::F32)],
     notes: &[

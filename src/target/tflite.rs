@@ -12,6 +12,7 @@ pub static TFLITE: Profile = Profile {
     oldest_opset: 1,
     newest_opset: NEWEST_OPSET as i64,
     avoids: &[],
+    contrib: &[],
     limits: &[LIMITS],
     narrows: &[(DType::F64, DType::F32)],
     notes: &["the model is written as ONNX, for a converter to .tflite to read"],

@@ -33,6 +33,8 @@ def session(path, level=onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL, thre
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    # A thread that waits for work would count as one that works.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
 
 

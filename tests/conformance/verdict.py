@@ -171,12 +171,12 @@ def domains(model):
     return {"" if n.domain == "ai.onnx" else n.domain for n in all_nodes(model)}
 
 
-def invalidity(before, after_path, after, original_is_valid):
+def invalidity(before, after_path, after, original_is_valid, may_add=frozenset()):
     """None, or why the optimized file is not a valid model although the original is one.
 
-    `original_is_valid` is asked only when the optimized file is not.
+    `original_is_valid` is asked only when the optimized file is not; `may_add` are domains that the target has.
     """
-    new = domains(after) - domains(before) - {f.domain for f in before.functions}
+    new = domains(after) - domains(before) - {f.domain for f in before.functions} - may_add
     if new:
         return f"operators from a domain the original does not use: {', '.join(sorted(new))}"
     try:

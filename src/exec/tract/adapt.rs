@@ -2,14 +2,18 @@
 
 mod attention;
 
-use std::borrow::Cow;
-
 use crate::ir::{Attr, Graph, Key, NodeId, OpKind, ScopeId, Tensor, ValueId};
 use crate::ops::CallView;
 use crate::ops::matmul::{Equation, Label};
+use crate::ops::schema::NEWEST_OPSET;
+use crate::rewrite::{Fuel, Growth, Settings, apply};
+use crate::rules::expand;
 
 /// Rewrite what tract would refuse or take for something else.
 pub(super) fn adapt(graph: &mut Graph) {
+    if graph.nodes().any(|n| graph.node(n).op == OpKind::Custom) {
+        expand(graph);
+    }
     let nodes: Vec<NodeId> = graph.nodes().collect();
     for node in nodes {
         match graph.node(node).op {
@@ -20,14 +24,18 @@ pub(super) fn adapt(graph: &mut Graph) {
             OpKind::Swish => part_swish(graph, node),
             OpKind::Celu => part_celu(graph, node),
             OpKind::GlobalLpPool => spell_norm(graph, node),
-            OpKind::Custom
-                if graph.node(node).domain() == "com.microsoft" && graph.node(node).op_name() == "FusedConv" =>
-            {
-                part_fused_conv(graph, node);
-            }
             _ => {}
         }
     }
+}
+
+/// What only ONNX Runtime has, in ONNX's own words.
+fn expand(graph: &mut Graph) {
+    let (rules, fuel, growth) = (expand::all(), Fuel::unlimited(), Growth::of(usize::MAX / 2));
+    growth.measure(graph);
+    let settings = Settings::new(NEWEST_OPSET.into(), &fuel, &growth);
+    // What does not settle is refused as it stands.
+    let _ = apply(graph, &rules.iter().collect::<Vec<_>>(), settings);
 }
 
 /// tract takes the missing value for a float64; ONNX means a float32.
@@ -149,59 +157,4 @@ fn spell_norm(graph: &mut Graph, node: NodeId) {
         graph.replace(result, new);
         graph.remove_node(node);
     }
-}
-
-/// `FusedConv(x, w, b, z)` is `activation(Conv(x, w, b) + z)`.
-fn part_fused_conv(graph: &mut Graph, node: NodeId) {
-    let call = graph.node(node);
-    let Some(Attr::Str(activation)) = call.attr("activation") else { return };
-    let parameters = match call.attr("activation_params") {
-        Some(Attr::Floats(p)) => p.clone(),
-        _ => Vec::new(),
-    };
-    let Some((op, attrs)) = activation_call(activation, &parameters) else { return };
-    let (scope, order) = (call.scope(), call.order());
-    let conv_attrs: Vec<(Cow<'static, str>, Attr)> =
-        call.attrs().iter().filter(|(name, _)| !name.starts_with("activation")).cloned().collect();
-    let operands: Vec<Option<ValueId>> = graph.operands(node).take(3).collect();
-    let (Some(result), addend) = (graph.result(node, 0), graph.operand(node, 3)) else { return };
-    let conv = graph.add_node(scope, OpKind::Conv, &operands, 1, order);
-    for (name, attr) in conv_attrs {
-        graph.set_attr(conv, name, attr);
-    }
-    let mut value = graph.result(conv, 0);
-    if addend.is_some() {
-        let sum = graph.add_node(scope, OpKind::Add, &[value, addend], 1, order);
-        value = graph.result(sum, 0);
-    }
-    let mut operands = vec![value];
-    if op == OpKind::Clip {
-        for bound in &parameters {
-            let Ok(bound) = Tensor::f32s(&[], &[*bound]) else { return };
-            operands.push(Some(graph.add_constant(scope, "", bound)));
-        }
-    }
-    let last = graph.add_node(scope, op, &operands, 1, order);
-    for (name, value) in attrs {
-        graph.set_attr(last, name, Attr::Float(value));
-    }
-    if let Some(new) = graph.result(last, 0) {
-        graph.replace(result, new);
-        graph.remove_node(node);
-    }
-}
-
-type Call = (OpKind, Vec<(&'static str, f32)>);
-
-/// The activation called so, with its parameters as attributes.
-fn activation_call(name: &[u8], parameters: &[f32]) -> Option<Call> {
-    Some(match (name, parameters) {
-        (b"Relu", _) => (OpKind::Relu, vec![]),
-        (b"Tanh", _) => (OpKind::Tanh, vec![]),
-        (b"Sigmoid", _) => (OpKind::Sigmoid, vec![]),
-        (b"LeakyRelu", [alpha]) => (OpKind::LeakyRelu, vec![("alpha", *alpha)]),
-        (b"HardSigmoid", [alpha, beta]) => (OpKind::HardSigmoid, vec![("alpha", *alpha), ("beta", *beta)]),
-        (b"Clip", [_, _]) => (OpKind::Clip, vec![]),
-        _ => return None,
-    })
 }

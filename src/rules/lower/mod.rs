@@ -4,6 +4,8 @@
 use crate::rules::Entry;
 
 rules! {
+    /// Every lowering, in the order in which they are tried.
+    all {
     "Operators said in others":
     gelu,
     mish,
@@ -29,4 +31,5 @@ rules! {
     contrib_quantized,
     dynamic_quantization,
     matmul_integer,
+    }
 }
