@@ -85,6 +85,7 @@ rules! {
     // What one operator says.
     fuse_layer_norm,
     fuse_rms_norm,
+    shorten_rms_norm,
     fuse_softplus,
     fuse_mish,
     fuse_hard_sigmoid,
@@ -99,6 +100,7 @@ rules! {
     fold_scale_through_moves,
     fold_scale_into_gemm,
     fold_scale_forward,
+    reuse_scaled,
     fold_shift,
     fold_shift_forward,
     fold_pad_into_conv,
