@@ -7,10 +7,11 @@
 use crate::ir::OpKind::{Attention, Reshape, Split, Transpose};
 use crate::ir::{Attr, Graph, Int, Key, NodeId, Tensor, ValueId};
 use crate::ops::CallView;
-use crate::rewrite::{Exactness, Expr, Rule, Skip, applies, call, require};
+use crate::rewrite::{Exactness, Expr, Replacement, Rule, Skip, applies, call, require};
+use crate::rules::support::attention::SWAPPED;
 use crate::rules::support::axes::permutation;
 use crate::rules::support::parts;
-use crate::rules::support::readers::{only_first_is_read, only_read_by};
+use crate::rules::support::readers::only_read_by;
 use crate::rules::support::views::{target, view_of};
 
 const HEADS: Key<i64> = Key::new("q_num_heads", 0);
@@ -18,13 +19,19 @@ const HEADS: Key<i64> = Key::new("q_num_heads", 0);
 pub fn rule() -> Rule {
     let attention = call("attention");
     let pattern = Transpose.any().on(Attention.any().bind(attention));
-    Rule::new("fold-heads-into-attention", Exactness::Rounding, pattern, move |m| {
+    let name = "fold-heads-into-attention";
+    Rule::new(name, Exactness::Rounding, pattern, move |m| -> Result<Replacement, Skip> {
         let (graph, attention) = (m.graph(), m.call(attention));
         applies(permutation(&m.root()).is_some_and(|p| p == SWAPPED) && HEADS.of(attention.node()) == 0)?;
-        // A cache keeps its heads apart.
-        applies(!attention.has(4) && !attention.has(5) && only_first_is_read(m))?;
-        let others = graph.results(attention.id()).iter().skip(1).flatten();
-        applies(others.into_iter().all(|&v| graph.value(v).users().is_empty()))?;
+        let turned = m.root().operand(0).ok_or(Skip::NotThis)?;
+        if !only_read_by(graph, turned, m.root().id()) {
+            return Err(Skip::InnerResultShared);
+        }
+        // Keys and values that are handed on to a cache keep their heads apart; others would not.
+        let results = graph.results(attention.id());
+        let read = |slot: usize| results.get(slot).copied().flatten().filter(|&v| !graph.value(v).users().is_empty());
+        let cached = attention.has(4) && attention.has(5);
+        applies(read(3).is_none() && (cached || read(1).is_none() && read(2).is_none()))?;
         let heads = |slot: usize| attention.dims(slot).and_then(|d| d.get(1)?.known());
         let (Some(queries), Some(keys)) = (heads(0), heads(1)) else { return Err(Skip::NotThis) };
         let joined: Option<Vec<Expr>> = (0..3).map(|slot| joined(graph, attention.operand(slot)?, attention.id())).collect();
@@ -33,11 +40,14 @@ pub fn rule() -> Rule {
         let fused = Attention.emit(operands).like(attention).with("q_num_heads", queries).with("kv_num_heads", keys);
         let restored = target(None, m.root_shape().dims().ok_or(Skip::NotThis)?);
         let restored = restored.or_else(|| copied(m.root_shape().dims()?)).ok_or(Skip::NotThis)?;
-        Ok(Reshape.emit([fused, restored.into()]))
+        let mut made = fused.results(results.len().max(1)).into_iter();
+        let joined = Reshape.emit([made.next().ok_or(Skip::NotThis)?, restored.into()]);
+        let mut pairs = vec![(graph.result(m.root().id(), 0).ok_or(Skip::NotThis)?, joined)];
+        pairs.extend((1..).zip(made).filter_map(|(slot, new)| Some((read(slot)?, new))));
+        Ok(Replacement::of_values(pairs))
     })
+    .even_if_shared()
 }
-
-const SWAPPED: [usize; 4] = [0, 2, 1, 3];
 
 /// Batch and length as they are, heads and size as they are known.
 fn copied(dims: &[Int]) -> Option<Tensor> {

@@ -85,6 +85,8 @@ rules! {
     // What one operator says.
     fuse_layer_norm,
     fuse_rms_norm,
+    fuse_rotary_embedding,
+    fold_rest_into_rotary,
     shorten_rms_norm,
     fuse_softplus,
     fuse_mish,
@@ -115,8 +117,10 @@ rules! {
     // One operator for what is spelled out.
     fuse_attention,
     fold_scale_into_attention,
-    fold_heads_into_attention,
     drop_repeated_heads,
+    fold_cache_into_attention,
+    fold_heads_into_rotary,
+    fold_heads_into_attention,
     // What was not taken up by one.
     merge_scales,
     merge_matmul_scales,

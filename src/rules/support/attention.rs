@@ -8,6 +8,7 @@ use crate::rewrite::{Expr, Skip, applies, require};
 use crate::rules::support::axes::{permutation, spelled};
 use crate::rules::support::numbers::is_foldable_float;
 use crate::rules::support::readers::only_read_by;
+use crate::rules::support::views::view_of;
 
 /// What goes into the softmax: `cap(scale · queries · keysᵀ) + mask`.
 pub struct Scores {
@@ -110,7 +111,7 @@ impl Scores {
                 Add if cap.is_none() && mask.is_none() && scale == 1.0 => {
                     let is_scores = |slot: usize| call.operand(slot).is_some_and(|v| leads_to_product(graph, v));
                     let slot = (0..2).find(|&slot| is_scores(slot)).ok_or(Skip::NotThis)?;
-                    mask = call.operand(1 - slot).map(Mask::Added);
+                    mask = call.operand(1 - slot).map(|added| barred(graph, added).unwrap_or(Mask::Added(added)));
                     // What the mask broadcasts must be itself.
                     applies(call.dims(slot).is_some() && call.dims(slot) == call.result_dims(0))?;
                     call.operand(slot)
@@ -150,6 +151,20 @@ impl Scores {
     }
 }
 
+/// Heads and length, one in the place of the other.
+pub const SWAPPED: [usize; 4] = [0, 2, 1, 3];
+
+/// The value with heads after one another that `transpose` turns into heads before length, when it does so.
+pub fn joined_view(transpose: &CallView<'_>) -> Option<ValueId> {
+    if transpose.node().op != Transpose || permutation(transpose)? != SWAPPED {
+        return None;
+    }
+    let [batch, length, heads, size] = transpose.dims(0)? else { return None };
+    let joined = [batch.clone(), length.clone(), heads.checked_mul(size)?];
+    let view = view_of(transpose.graph(), transpose.operand(0)?)?;
+    (view.dims(0) == Some(&joined[..])).then(|| view.operand(0)).flatten()
+}
+
 /// What makes `value`, as its first result.
 fn producer(graph: &Graph, value: ValueId) -> Option<CallView<'_>> {
     let (node, slot) = graph.producer(value)?;
@@ -184,6 +199,17 @@ fn unscaled(graph: &Graph, value: ValueId) -> (ValueId, f64) {
 /// Whether `value` is a `MatMul`, scaled or not.
 fn leads_to_product(graph: &Graph, value: ValueId) -> bool {
     producer(graph, unscaled(graph, value).0).is_some_and(|call| call.node().op == MatMul)
+}
+
+/// The mask that adds 0 or negative infinity, as a `Where` tells.
+fn barred(graph: &Graph, added: ValueId) -> Option<Mask> {
+    let call = producer(graph, added).filter(|call| call.node().op == Where)?;
+    let number = |slot: usize| call.constant(slot).filter(|t| t.len() == 1)?.item();
+    let kept = number(1)? == 0.0;
+    let other = call.constant(if kept { 2 } else { 1 })?.reshaped(&[]).ok().filter(is_negative_infinity)?;
+    let same = call.dims(0).is_some() && call.dims(0) == call.result_dims(0);
+    let condition = call.operand(0).filter(|_| same && number(if kept { 1 } else { 2 }) == Some(0.0))?;
+    Some(Mask::Chosen { condition, kept, other })
 }
 
 /// The mask that a `Where` puts in, and the operand that has the scores.

@@ -15,6 +15,7 @@ pub(super) mod pads;
 pub(super) mod parts;
 pub(super) mod readers;
 pub(super) mod reductions;
+pub(super) mod rotary;
 pub(super) mod slices;
 pub(super) mod uniform;
 pub(super) mod views;
