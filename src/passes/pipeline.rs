@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::ir::{Graph, verify};
 use crate::passes::{
-    Context, Fault, FoldConstants, FoldShapes, InferShapes, InlineControl, MergeDuplicates, Pass, RemoveDead, Simplify,
+    Context, Fault, FlattenRows, FoldConstants, FoldShapes, InferShapes, InlineControl, MergeDuplicates, Pass, RemoveDead, Simplify,
     SpellOut,
 };
 use crate::report::Step;
@@ -62,6 +62,7 @@ pub fn standard() -> Pipeline {
             Box::new(Simplify::default()),
             Box::new(RemoveDead),
         ])
+        .then(FlattenRows)
         .then(SpellOut)
 }
 

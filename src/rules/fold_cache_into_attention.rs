@@ -22,7 +22,8 @@ pub fn rule() -> Rule {
         applies(results.iter().skip(1).flatten().all(|&v| graph.value(v).users().is_empty()))?;
         let [keys, values] = [m.call(keys), m.call(values)].map(|joins| Cache::of(graph, &joins, &attention));
         let (Some(keys), Some(values)) = (keys, values) else { return Err(Skip::NotThis) };
-        applies(keys.lengths == values.lengths)?;
+        // Both are as long together, so they are each.
+        applies(keys.length == values.length)?;
         let mask: Expr = attention.operand(3).into();
         let operands = [m[queries].into(), keys.new.into(), values.new.into(), mask, keys.past.into(), values.past.into()];
         let mut results = Attention.emit(operands).like(attention).results(3).into_iter();
@@ -37,14 +38,14 @@ struct Cache<'g> {
     past: ValueId,
     new: ValueId,
     present: ValueId,
-    lengths: [&'g Int; 2],
+    length: &'g Int,
 }
 
 impl<'g> Cache<'g> {
     fn of(graph: &'g Graph, joins: &CallView<'g>, attention: &CallView<'_>) -> Option<Cache<'g>> {
         let present = graph.result(joins.id(), 0)?;
         let [past, new] = parts::operands(joins)?[..] else { return None };
-        let ([batch, heads, before, size], [b, h, after, s]) = (joins.dims(0)?, joins.dims(1)?) else { return None };
+        let ([batch, heads, _, size], [b, h, length, s]) = (joins.dims(0)?, joins.dims(1)?) else { return None };
         let fits = parts::axis(joins)? == 2 && [batch, heads, size] == [b, h, s];
         let users = graph.value(present).users();
         let own = users.iter().all(|user| match *user {
@@ -54,6 +55,6 @@ impl<'g> Cache<'g> {
         // A past goes with a present that is read.
         let kept = users.iter().any(|user| matches!(user, User::Output(..)));
         let here = joins.node().scope() == attention.node().scope();
-        (fits && own && kept && here).then_some(Cache { past, new, present, lengths: [before, after] })
+        (fits && own && kept && here).then_some(Cache { past, new, present, length })
     }
 }

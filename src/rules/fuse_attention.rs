@@ -34,7 +34,8 @@ pub fn rule() -> Rule {
         let fits = scores.dims(graph).zip(m.shape(values).dims()).filter(|((queries, keys), values)| {
             let lead = rank - 2;
             let rank_fits = queries.len() == rank && keys.len() == rank && values.len() == rank;
-            rank_fits && queries[..lead] == keys[..lead] && keys[..=lead] == values[..=lead]
+            // The product with the values is as long as they are, or there is none.
+            rank_fits && queries[..lead] == keys[..lead] && keys[..lead] == values[..lead]
         });
         let ((queries, keys), _) = fits.ok_or(Skip::Unsuitable("queries, keys and values are not known to fit"))?;
         // A zero of more axes would have widened the probabilities.
