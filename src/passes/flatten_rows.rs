@@ -154,13 +154,32 @@ struct Plan {
     region: Region,
     /// Sums that become part of a product: by the sum, the product and the operand that is added.
     merged: FxHashMap<NodeId, (NodeId, usize)>,
-    /// What enters, and whether it comes from a reshape that nobody else needs.
-    entering: Vec<(ValueId, bool)>,
+    /// What enters, and how.
+    entering: Vec<(ValueId, Entrance)>,
     /// What leaves: reshapes that read it, and what it is restored to for others.
     leaving: Vec<(ValueId, Vec<(NodeId, Target)>, Option<Target>)>,
     /// A value with all leading sizes as its elements, or one to ask for its shape, where they have to be computed.
     sizes: Option<Sizes>,
     tails: usize,
+}
+
+/// How a value enters a region.
+#[derive(Clone, Copy)]
+struct Entrance {
+    /// A reshape that nobody else needs makes it: its operand enters instead.
+    free: bool,
+    /// It is a reshape of a value that is flat already.
+    flat: Option<ValueId>,
+}
+
+impl Entrance {
+    fn spent(self) -> i64 {
+        match (self.free, self.flat) {
+            (true, Some(_)) => -1,
+            (true, None) | (false, Some(_)) => 0,
+            (false, None) => 1,
+        }
+    }
 }
 
 enum Sizes {
@@ -181,7 +200,7 @@ impl Plan {
         if merged.is_empty() {
             return None;
         }
-        let (mut entering, mut leaving): (Vec<(ValueId, bool)>, Vec<_>) = (Vec::new(), Vec::new());
+        let (mut entering, mut leaving): (Vec<(ValueId, Entrance)>, Vec<_>) = (Vec::new(), Vec::new());
         let mut tails: BTreeSet<Vec<i64>> = BTreeSet::new();
         let flat = product(&region.lead);
         for &node in &region.nodes {
@@ -190,8 +209,15 @@ impl Plan {
                 if made_here || entering.iter().any(|(v, _)| *v == value) {
                     continue;
                 }
-                let view = graph.producer(value).is_some_and(|(maker, _)| graph.node(maker).op == Reshape);
-                entering.push((value, view && graph.value(value).users().iter().all(is_inside)));
+                let view = graph.producer(value).map(|(maker, _)| maker).filter(|&n| graph.node(n).op == Reshape);
+                let free = view.is_some() && graph.value(value).users().iter().all(is_inside);
+                let last = graph.value(value).ty.shape().dims()?.last()?;
+                let is_flat = |v: &ValueId| {
+                    let dims = graph.value(*v).ty.shape().dims();
+                    dims.zip(flat.as_ref()).is_some_and(|(d, rows)| d.len() == 2 && d[0] == *rows && d[1] == *last)
+                };
+                let flat = view.and_then(|view| graph.operand(view, 0)).filter(is_flat);
+                entering.push((value, Entrance { free, flat }));
             }
             let value = graph.result(node, 0)?;
             let users = graph.value(value).users();
@@ -236,11 +262,10 @@ impl Plan {
 
     /// How many nodes fewer there are.
     fn saved(&self) -> i64 {
-        let entering = self.entering.iter().filter(|(_, free)| !free).count();
+        let entering: i64 = self.entering.iter().map(|(_, entrance)| entrance.spent()).sum();
         let leaving = self.leaving.iter().filter(|(.., restored)| restored.is_some()).count();
         let asked = usize::from(matches!(self.sizes, Some(Sizes::Of(_))));
-        let spent = entering + leaving + asked + self.tails;
-        self.merged.len() as i64 - spent as i64
+        self.merged.len() as i64 - entering - (leaving + asked + self.tails) as i64
     }
 
     fn carry_out(self, graph: &mut Graph, scope: ScopeId) {
@@ -250,8 +275,8 @@ impl Plan {
         if let Some(sizes) = &self.sizes {
             made.ask(sizes, self.region.lead.len(), first);
         }
-        for &(value, free) in &self.entering {
-            made.enter(value, free, first);
+        for &(value, entrance) in &self.entering {
+            made.enter(value, entrance, first);
         }
         for &node in self.region.nodes.iter().filter(|node| !merged_away.contains(node)) {
             match self.merged.get(&node) {
@@ -300,7 +325,7 @@ fn said(from: Option<&[Int]>, dims: &[Int], lead: &[Int]) -> Option<Result<Vec<i
 }
 
 /// Where the leading sizes of a region are told, before its first node.
-fn sizes(graph: &Graph, order: &[NodeId], region: &Region, entering: &[(ValueId, bool)]) -> Option<Sizes> {
+fn sizes(graph: &Graph, order: &[NodeId], region: &Region, entering: &[(ValueId, Entrance)]) -> Option<Sizes> {
     let first = order.iter().position(|node| Some(node) == region.nodes.first())?;
     let before: BTreeSet<NodeId> = order[..first].iter().copied().collect();
     let is_told = |&value: &ValueId| {
@@ -351,11 +376,15 @@ impl Made<'_> {
         });
     }
 
-    fn enter(&mut self, value: ValueId, free: bool, first: u32) {
+    fn enter(&mut self, value: ValueId, entrance: Entrance, first: u32) {
+        if let Some(flat) = entrance.flat {
+            self.flat.insert(value, flat);
+            return;
+        }
         let last = self.graph.value(value).ty.shape().dims().and_then(|d| d.last()?.known());
         let maker = self.graph.producer(value).map(|(node, _)| node);
         let order = maker.map_or(first, |node| self.graph.node(node).order());
-        let whole = match maker.filter(|_| free) {
+        let whole = match maker.filter(|_| entrance.free) {
             Some(view) => self.graph.operand(view, 0),
             None => Some(value),
         };

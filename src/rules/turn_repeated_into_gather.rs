@@ -6,7 +6,7 @@
 
 use crate::ir::OpKind::{Expand, Gather};
 use crate::ir::{Attr, Int, Tensor};
-use crate::rewrite::{Exactness, Rule, Skip, any_of, applies, call, require};
+use crate::rewrite::{Exactness, Rule, Skip, any_of, applies, call};
 use crate::rules::support::views::{VIEWS, is_view, view_of};
 
 /// How many indices are written down.
@@ -36,7 +36,6 @@ pub fn rule() -> Rule {
         let all = count.checked_mul(times).filter(|&all| count > 0 && times > 1 && all <= MOST).ok_or(Skip::NotThis)?;
         applies(same(&joined[..axis - 1], &once[..axis - 1]) && joined[axis - 1] == Int::from(all))?;
         applies(same(&joined[axis..], &once[axis..]))?;
-        require(m.owns_value(expand.operand(0).ok_or(Skip::NotThis)?), "the value is also expanded elsewhere")?;
         let indices: Vec<i64> = (0..all).map(|i| i / times).collect();
         let axis = Attr::Int(i64::try_from(axis - 1).map_err(|_| Skip::NotThis)?);
         let gather = Gather.emit([parts.operand(0).into(), Tensor::vector(&indices).into()]);

@@ -1,6 +1,8 @@
 //! Calls that tract lacks or misreads, said in other words that mean the same.
 
 mod attention;
+mod parts;
+mod rotary;
 
 use std::borrow::Cow;
 
@@ -12,6 +14,7 @@ pub(super) fn adapt(graph: &mut Graph) {
     for node in nodes {
         match graph.node(node).op {
             OpKind::Attention => attention::part(graph, node),
+            OpKind::RotaryEmbedding => rotary::part(graph, node),
             OpKind::ConstantOfShape => spell_default_value(graph, node),
             OpKind::Swish => part_swish(graph, node),
             OpKind::Custom
