@@ -2,12 +2,11 @@
 //!
 //! Queries, keys and values have axes batch, heads, length and size; without the heads, the one head is said so. The
 //! scale may stand on the scores, the queries or the keys. Scores may be capped by `c·tanh(s/c)`. The mask may be added,
-//! or chosen by a `Where` with a number far below all scores; one for all queries is expanded. Probabilities that are not
+//! or chosen by a `Where` with a number far below all scores; one for all queries or keys is expanded. Probabilities that are not
 //! numbers, where a mask leaves a query no key, may be replaced by 0, as `Attention` itself does.
 //!
-//! Declines where batch, heads and lengths are not known to fit without broadcasting, where the mask is broadcast along
-//! the keys (`Attention` would pad it), where scale or cap are not positive, and where scores or probabilities are also
-//! read elsewhere.
+//! Declines where batch, heads and lengths are not known to fit without broadcasting, where the mask may have more queries
+//! or keys than there are, where scale or cap are not positive, and where scores or probabilities are also read elsewhere.
 
 use crate::ir::OpKind::{Attention, IsNaN, MatMul, Softmax, Where};
 use crate::ir::{Int, Key};
@@ -42,7 +41,11 @@ pub fn rule() -> Rule {
         applies(m.root().rank(0) == Some(rank))?;
         let mut mask = Expr::Absent;
         if let Some(found) = &scores.mask {
-            mask = full_mask(graph, found, scores.queries, [&queries[rank - 2], &keys[rank - 2]])?;
+            // Wider than the keys it would have to be as wide as the values are long.
+            let (length, values_length) = (&keys[rank - 2], m.shape(values).dims().map(|d| &d[rank - 2]));
+            let why = "the mask may have more keys than there are";
+            require(!scores.may_widen || values_length == Some(length), why)?;
+            mask = full_mask(graph, found, [scores.queries, m[values]], [&queries[rank - 2], length])?;
             // Of three axes the first is the batch; of the mask that Attention takes it is the heads.
             let dims = graph.value(found.value()).ty.shape().dims();
             let one_for_all = dims.is_some_and(|m| rank == 4 || m.len() < rank || m[0] == Int::from(1));

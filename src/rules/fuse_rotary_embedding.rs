@@ -16,7 +16,8 @@ use crate::rules::support::views::target;
 pub fn rule() -> Rule {
     Rule::new("fuse-rotary-embedding", Exactness::Rounding, Add.any(), |m| {
         let (graph, root) = (m.graph(), m.root());
-        let Rotary { x, cos, sin } = Rotary::of(&root)?;
+        let Rotary { x, cos, sin, negates, .. } = Rotary::of(&root)?;
+        applies(negates)?;
         let dims = graph.value(x).ty.shape().dims().ok_or(Skip::NotThis)?;
         let &[ref batch, ref first, ref second, ref size] = dims else { return Err(Skip::NotThis) };
         applies(m.root_shape().dims() == Some(dims))?;

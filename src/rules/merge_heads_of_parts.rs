@@ -28,9 +28,6 @@ pub fn rule() -> Rule {
         // The most common order is everybody's; where it moves heads tells where they are split.
         let common = |perm: &Vec<usize>| found.iter().filter(|p| p.perm == *perm).count();
         let perm = found.iter().map(|p| &p.perm).max_by_key(|perm| common(perm)).ok_or(Skip::NotThis)?;
-        let turned_again = found.iter().filter(|p| p.perm != *perm).count();
-        let before: usize = found.len() + found.iter().map(|p| p.turned.len()).sum::<usize>();
-        applies(2 + turned_again < before)?;
         let place = perm.iter().position(|&axis| axis == last).ok_or(Skip::NotThis)?;
         let heads: Vec<i64> = found.iter().map(|p| p.heads).collect();
         let all = heads.iter().try_fold(0i64, |sum, h| sum.checked_add(*h)).ok_or(Skip::NotThis)?;

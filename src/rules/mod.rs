@@ -70,6 +70,7 @@ rules! {
     turn_repeated_into_gather,
     merge_split_into_heads,
     merge_heads_of_parts,
+    turn_parts_together,
     move_split_behind,
     merge_pads,
     merge_clips,

@@ -22,6 +22,8 @@ pub struct Scores {
     pub scale: f64,
     /// `c` where scores `s` are capped to `c · tanh(s / c)`.
     pub cap: Option<f64>,
+    /// Whether the mask may have more keys than there are.
+    pub may_widen: bool,
 }
 
 /// What makes scores so small that their key has no part.
@@ -83,7 +85,7 @@ impl Scores {
     /// The scores that `value` is, which only `reader` reads.
     pub fn of(graph: &Graph, value: ValueId, reader: &CallView<'_>) -> Result<Scores, Skip> {
         let (mut at, mut reader, mut mask, mut scale, mut shared) = (value, *reader, None, 1.0, false);
-        let mut cap: Option<f64> = None;
+        let (mut cap, mut may_widen): (Option<f64>, bool) = (None, false);
         for _ in 0..LONGEST {
             let call = producer(graph, at).ok_or(Skip::NotThis)?;
             shared |= !only_read_by(graph, at, reader.id());
@@ -95,7 +97,7 @@ impl Scores {
                     if shared {
                         return Err(Skip::InnerResultShared);
                     }
-                    return Ok(Scores { queries, swapped_keys, mask, scale: scale * q * k * cap.unwrap_or(1.0), cap });
+                    return Ok(Scores { queries, swapped_keys, mask, scale: scale * q * k * cap.unwrap_or(1.0), cap, may_widen });
                 }
                 Tanh if cap.is_none() => {
                     cap = Some(scale);
@@ -105,15 +107,14 @@ impl Scores {
                 Where if mask.is_none() && scale == 1.0 && cap.is_none() => {
                     let (found, scores) = chosen(&call).ok_or(Skip::NotThis)?;
                     mask = Some(found);
-                    applies(call.dims(scores).is_some() && call.dims(scores) == call.result_dims(0))?;
+                    may_widen = widens(&call, scores)?;
                     call.operand(scores)
                 }
                 Add if cap.is_none() && mask.is_none() && scale == 1.0 => {
                     let is_scores = |slot: usize| call.operand(slot).is_some_and(|v| leads_to_product(graph, v));
                     let slot = (0..2).find(|&slot| is_scores(slot)).ok_or(Skip::NotThis)?;
                     mask = call.operand(1 - slot).map(|added| barred(graph, added).unwrap_or(Mask::Added(added)));
-                    // What the mask broadcasts must be itself.
-                    applies(call.dims(slot).is_some() && call.dims(slot) == call.result_dims(0))?;
+                    may_widen = widens(&call, slot)?;
                     call.operand(slot)
                 }
                 _ => scaled(&call).map(|(x, k)| {
@@ -201,6 +202,17 @@ fn leads_to_product(graph: &Graph, value: ValueId) -> bool {
     producer(graph, unscaled(graph, value).0).is_some_and(|call| call.node().op == MatMul)
 }
 
+/// Whether the last axis of the call's result may be larger than that of operand `slot`.
+///
+/// # Errors
+/// Where another may.
+fn widens(call: &CallView<'_>, slot: usize) -> Result<bool, Skip> {
+    let (Some(scores), Some(result)) = (call.dims(slot), call.result_dims(0)) else { return Err(Skip::NotThis) };
+    let lead = result.len().checked_sub(1).ok_or(Skip::NotThis)?;
+    applies(scores.len() == result.len() && scores[..lead] == result[..lead])?;
+    Ok(scores[lead] != result[lead])
+}
+
 /// The mask that adds 0 or negative infinity, as a `Where` tells.
 fn barred(graph: &Graph, added: ValueId) -> Option<Mask> {
     let call = producer(graph, added).filter(|call| call.node().op == Where)?;
@@ -226,32 +238,37 @@ fn chosen(call: &CallView<'_>) -> Option<(Mask, usize)> {
     Some((Mask::Chosen { condition, kept, other }, if kept { 1 } else { 2 }))
 }
 
-/// `mask` with one element for each of the queries and of the keys: `Attention` broadcasts neither axis everywhere, so
-/// that a mask for all queries is expanded to the length of `queries`.
+/// The mask with one element for each of the queries and of the keys: `Attention` broadcasts neither axis everywhere, so
+/// that a mask for all of them is expanded to the length of `queries` and `values`.
 ///
 /// # Errors
 /// Where a size is not known to fit.
-pub fn full_mask(graph: &Graph, mask: &Mask, queries: ValueId, lengths: [&Int; 2]) -> Result<Expr, Skip> {
-    let why = "the mask is not known to have one element per query and key";
+pub fn full_mask(graph: &Graph, mask: &Mask, [queries, values]: [ValueId; 2], lengths: [&Int; 2]) -> Result<Expr, Skip> {
+    let why = "the mask is not known to have one element per query";
     let dims = graph.value(mask.value()).ty.shape().dims();
-    let (rank, [rows, columns]) = match dims {
-        Some(dims @ [.., rows, columns]) => (dims.len(), [rows, columns]),
+    let (rank, rows, columns) = match dims {
+        Some(dims @ [.., rows, columns]) => (dims.len(), rows, columns),
         _ => return Err(Skip::Unsuitable(why)),
     };
-    require(fits(columns, lengths[1]), why)?;
-    let operand = mask.operand(graph);
-    if fits(rows, lengths[0]) {
-        return Ok(operand);
+    let (full_rows, full_columns) = (fits(rows, lengths[0]), fits(columns, lengths[1]));
+    require(full_rows || *rows == Int::from(1), why)?;
+    if full_rows && full_columns {
+        return Ok(mask.operand(graph));
     }
-    require(*rows == Int::from(1), why)?;
-    let mut shape = vec![1; rank];
-    if let Some(known) = lengths[0].known() {
-        shape[rank - 2] = known;
-        return Ok(Expand.emit([operand, Tensor::vector(&shape).into()]));
+    let ones = |count: usize| -> Expr { Tensor::vector(&vec![1; count]).into() };
+    let known = |full: bool, length: &Int| if full { Some(1) } else { length.known() };
+    let sizes = [known(full_rows, lengths[0]), known(full_columns, lengths[1])];
+    if let [Some(rows), Some(columns)] = sizes {
+        let shape: Vec<i64> = std::iter::repeat_n(1, rank - 2).chain([rows, columns]).collect();
+        return Ok(Expand.emit([mask.operand(graph), Tensor::vector(&shape).into()]));
     }
-    let length = Shape.emit([queries.into()]).with("start", -2).with("end", -1);
-    let shape = [Tensor::vector(&shape[..rank - 2]).into(), length, Tensor::vector(&[1]).into()];
-    Ok(Expand.emit([operand, Concat.emit(shape).with("axis", 0)]))
+    let length = |known: Option<i64>, of: ValueId| match known {
+        Some(known) => Tensor::vector(&[known]).into(),
+        None => Shape.emit([of.into()]).with("start", -2).with("end", -1),
+    };
+    let lengths = [length(sizes[0], queries), length(sizes[1], values)];
+    let parts = (rank > 2).then(|| ones(rank - 2)).into_iter().chain(lengths);
+    Ok(Expand.emit([mask.operand(graph), Concat.emit(parts).with("axis", 0)]))
 }
 
 /// Whether a mask's `size` is surely that of the scores, with which it broadcasts.

@@ -22,6 +22,10 @@ pub struct Rotary {
     pub cos: ValueId,
     /// What it is multiplied by once its halves have traded places.
     pub sin: ValueId,
+    /// Whether the second half is negated on the way; otherwise it is the table that has the sign.
+    pub negates: bool,
+    /// The nodes that read `x`.
+    pub readers: [NodeId; 2],
 }
 
 impl Rotary {
@@ -34,10 +38,11 @@ impl Rotary {
             let Some((plain, turned)) = made_by(graph, plain, Mul).zip(made_by(graph, turned, Mul)) else { continue };
             for side in 0..2 {
                 let Some((joined, sin)) = turned.operand(side).zip(turned.operand(1 - side)) else { continue };
-                let Some((x, inner)) = turned_halves(graph, joined) else { continue };
+                let Some((x, negates, inner)) = turned_halves(graph, joined) else { continue };
                 let Some(cos) = (0..2).find(|&s| plain.operand(s) == Some(x)).and_then(|s| plain.operand(1 - s)) else {
                     continue;
                 };
+                let readers = [plain.id(), inner[0]];
                 let nodes: Vec<NodeId> = inner.into_iter().chain([plain.id(), turned.id(), root.id()]).collect();
                 let within = |v: ValueId| {
                     graph.value(v).users().iter().all(|u| matches!(u, User::Node(n, _) if nodes.contains(n)))
@@ -47,7 +52,7 @@ impl Rotary {
                 if !here || !inner.into_iter().all(|&v| within(v)) {
                     return Err(Skip::InnerResultShared);
                 }
-                return Ok(Rotary { x, cos, sin });
+                return Ok(Rotary { x, cos, sin, negates, readers });
             }
         }
         Err(Skip::NotThis)
@@ -59,11 +64,14 @@ fn made_by(graph: &Graph, value: ValueId, op: OpKind) -> Option<CallView<'_>> {
     (slot == 0 && graph.node(node).op == op).then(|| CallView::new(graph, node))
 }
 
-/// `x`, where `value` is `[-x₂, x₁]` of its halves, and the nodes that make that.
-fn turned_halves(graph: &Graph, value: ValueId) -> Option<(ValueId, [NodeId; 3])> {
+/// `x`, where `value` is `[-x₂, x₁]` of its halves or (not negated) `[x₂, x₁]`, and the nodes that make that, the one that
+/// reads `x` first.
+fn turned_halves(graph: &Graph, value: ValueId) -> Option<(ValueId, bool, Vec<NodeId>)> {
     let concat = made_by(graph, value, Concat).filter(|c| c.operand_count() == 2)?;
-    let neg = made_by(graph, concat.operand(0)?, Neg)?;
-    let ((split, second), (same, first)) = (graph.producer(neg.operand(0)?)?, graph.producer(concat.operand(1)?)?);
+    let front = concat.operand(0)?;
+    let neg = made_by(graph, front, Neg);
+    let second = neg.map_or(Some(front), |neg| neg.operand(0))?;
+    let ((split, second), (same, first)) = (graph.producer(second)?, graph.producer(concat.operand(1)?)?);
     let halves = CallView::new(graph, split);
     let last = halves.rank(0)?.checked_sub(1)?;
     let fits = halves.node().op == Split
@@ -72,7 +80,27 @@ fn turned_halves(graph: &Graph, value: ValueId) -> Option<(ValueId, [NodeId; 3])
         && parts::axis(&halves)? == last
         && parts::axis(&concat)? == last
         && halves.result_dims(0) == halves.result_dims(1);
-    fits.then(|| Some((halves.operand(0)?, [concat.id(), neg.id(), split])))?
+    let nodes = [split, concat.id()].into_iter().chain(neg.map(|neg| neg.id())).collect();
+    fits.then(|| Some((halves.operand(0)?, neg.is_some(), nodes)))?
+}
+
+impl Rotary {
+    /// The same of `x`, whose last axis has `size` elements, with a table that has the signs where this negates.
+    pub fn of_another(&self, graph: &Graph, x: Expr, size: i64) -> Option<Expr> {
+        let (rank, half) = (graph.value(self.x).ty.shape().rank()?, size / 2);
+        let last = i64::try_from(rank.checked_sub(1)?).ok()?;
+        let halves = Split.emit([x.clone(), Tensor::vector(&[half, half]).into()]).with("axis", last);
+        let [first, second] = <[Expr; 2]>::try_from(halves.results(2)).ok()?;
+        let turned = Concat.emit([second, first]).with("axis", -1);
+        let mut sin: Expr = self.sin.into();
+        if self.negates {
+            let dtype = graph.value(self.sin).ty.dtype()?;
+            let signs: Vec<f64> = (0..size).map(|i| if i < half { -1.0 } else { 1.0 }).collect();
+            let signs = Tensor::rounded(dtype, &[signs.len()], &signs).ok()?;
+            sin = Mul.emit([sin, signs.into()]);
+        }
+        Some(Add.emit([Mul.emit([x, self.cos.into()]), Mul.emit([turned, sin])]))
+    }
 }
 
 /// Tables of cosines or sines with the second half of the last axis, which repeats the first, left out.
