@@ -1,4 +1,4 @@
-//! `Mul` or `Div` by a constant moves through `Transpose`, reshapes, the addition of a known bias and the product of two
+//! `Mul` or `Div` by a constant moves through `Transpose`, `Gather`, reshapes, the addition of a known bias and the product of two
 //! computed matrices into the weight of a linear operator before them.
 //!
 //! `k·Tᵖ(x·W + b)` is `Tᵖ(x·(W·k′) + k′·b)`, where k′ is k with its axes where they come from. Into either factor of a
@@ -9,7 +9,7 @@
 //! Declines where k may make `k·x` larger than `x`, where a result on the way is also read elsewhere, where a weight of
 //! more than 64 KB is and would be stored twice, and where a folded weight would overflow its type.
 
-use crate::ir::OpKind::{Add, Div, MatMul, Mul, Split, Transpose};
+use crate::ir::OpKind::{Add, Div, Gather, MatMul, Mul, Split, Transpose};
 use crate::ir::{NodeId, Tensor, User, ValueId};
 use crate::ops::CallView;
 use crate::rewrite::{Exactness, Expr, Match, Replacement, Rule, Skip, applies, constant, require, var};
@@ -105,6 +105,8 @@ fn into(
             }
             found?
         }
+        // What is picked is scaled as what is left, which nobody reads.
+        Gather if k.len() == 1 => on(0, further(0, &k.reshaped(&[]).map_err(|_| Skip::NotThis)?)?),
         Transpose if k.len() == 1 => on(0, further(0, k)?),
         Transpose => {
             let perm = permutation(&call).ok_or(Skip::NotThis)?;
@@ -120,7 +122,7 @@ fn into(
             applies(k.dims().last().is_none_or(|&last| last == 1))?;
             let size = m.graph().value(rotary.x).ty.shape().dims().and_then(|d| d.last()?.known());
             let x = beyond(&rotary.readers, rotary.x, k)?;
-            rotary.of_another(m.graph(), x, size.ok_or(Skip::NotThis)?).ok_or(Skip::NotThis)?
+            rotary.of_another(m.graph(), x, size.ok_or(Skip::NotThis)?, false).ok_or(Skip::NotThis)?
         }
         Add => {
             let slot = usize::from(call.constant(0).is_some());
@@ -149,19 +151,29 @@ fn into(
     if alone { Ok(found) } else { Err(Skip::InnerResultShared) }
 }
 
-/// `k` for what `split` parts, where `value` is the part that `k` is for: 1 for the others.
+/// `k` for what `split` parts, where `value` is the part that `k` is for: 1 for the others. It may differ along the axis.
 fn of_parts(split: &CallView<'_>, value: ValueId, k: &Tensor) -> Option<Tensor> {
-    let (axis, number) = (parts::axis(split)?, k.item()?);
-    let behind = split.rank(0)?.checked_sub(axis + 1)?;
+    let (axis, rank) = (parts::axis(split)?, split.rank(0)?);
+    let k = if k.len() == 1 { k.reshaped(&[]).ok()? } else { k.clone() };
+    let along = outermost(&k, rank)?;
+    if along.dims().iter().enumerate().any(|(at, &d)| d != 1 && at != axis) {
+        return None;
+    }
+    let numbers = along.reals()?;
     let mut factors = Vec::new();
     for (slot, part) in split.graph().results(split.id()).iter().enumerate() {
         let size = usize::try_from(split.result_dims(slot)?.get(axis)?.known()?).ok()?;
-        let factor = if *part == Some(value) { number } else { 1.0 };
         if factors.len() + size > MOST {
             return None;
         }
-        factors.resize(factors.len() + size, factor);
+        match &numbers[..] {
+            _ if *part != Some(value) => factors.resize(factors.len() + size, 1.0),
+            [one] => factors.resize(factors.len() + size, *one),
+            each if each.len() == size => factors.extend(each),
+            _ => return None,
+        }
     }
+    let behind = rank.checked_sub(axis + 1)?;
     let dims: Vec<usize> = std::iter::once(factors.len()).chain(std::iter::repeat_n(1, behind)).collect();
     Tensor::rounded(k.dtype(), &dims, &factors).ok()
 }

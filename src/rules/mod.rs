@@ -103,6 +103,8 @@ rules! {
     fold_scale_through_moves,
     fold_scale_into_gemm,
     fold_scale_forward,
+    fold_scale_into_readers,
+    fold_scale_into_norm,
     reuse_scaled,
     fold_shift,
     fold_shift_forward,

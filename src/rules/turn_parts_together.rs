@@ -49,7 +49,7 @@ pub fn rule() -> Rule {
                 outer.with("axis", along.clone()).results(n)
             }
         };
-        let both = rotary.of_another(graph, outer[first].clone(), size).ok_or(Skip::NotThis)?;
+        let both = rotary.of_another(graph, outer[first].clone(), size, true).ok_or(Skip::NotThis)?;
         let inner = Split.emit([both, Tensor::vector(&sizes[first..first + 2]).into()]).with("axis", along).results(2);
         let mut pairs: Vec<(ValueId, Expr)> = [*one, *two].into_iter().zip(inner).collect();
         let rest = outer.into_iter().enumerate().filter(|(slot, _)| *slot != first);

@@ -85,15 +85,16 @@ fn turned_halves(graph: &Graph, value: ValueId) -> Option<(ValueId, bool, Vec<No
 }
 
 impl Rotary {
-    /// The same of `x`, whose last axis has `size` elements, with a table that has the signs where this negates.
-    pub fn of_another(&self, graph: &Graph, x: Expr, size: i64) -> Option<Expr> {
+    /// The same of `x`, whose last axis has `size` elements. Where this negates, so does that, or the table has the signs.
+    pub fn of_another(&self, graph: &Graph, x: Expr, size: i64, sign_table: bool) -> Option<Expr> {
         let (rank, half) = (graph.value(self.x).ty.shape().rank()?, size / 2);
         let last = i64::try_from(rank.checked_sub(1)?).ok()?;
         let halves = Split.emit([x.clone(), Tensor::vector(&[half, half]).into()]).with("axis", last);
         let [first, second] = <[Expr; 2]>::try_from(halves.results(2)).ok()?;
-        let turned = Concat.emit([second, first]).with("axis", -1);
         let mut sin: Expr = self.sin.into();
-        if self.negates {
+        let second = if self.negates && !sign_table { Neg.emit([second]) } else { second };
+        let turned = Concat.emit([second, first]).with("axis", -1);
+        if self.negates && sign_table {
             let dtype = graph.value(self.sin).ty.dtype()?;
             let signs: Vec<f64> = (0..size).map(|i| if i < half { -1.0 } else { 1.0 }).collect();
             let signs = Tensor::rounded(dtype, &[signs.len()], &signs).ok()?;

@@ -2,7 +2,7 @@
 
 use super::parts::Parts;
 use crate::ir::OpKind::{Add, Concat, Gather, IsNaN, MatMul, Mul, Reshape, Softmax, Tanh, Transpose, Where};
-use crate::ir::{Attr, DType, Graph, Int, Key, NodeId, Tensor, ValueId};
+use crate::ir::{Atom, Attr, DType, Graph, Int, Key, NodeId, Tensor, ValueId};
 
 const Q_HEADS: Key<i64> = Key::new("q_num_heads", 0);
 const KV_HEADS: Key<i64> = Key::new("kv_num_heads", 0);
@@ -65,8 +65,9 @@ fn plan(graph: &Graph, node: NodeId) -> Option<Plan> {
             true => ty(4)?.shape().dims()?.get(2)?.checked_add(length)?,
             false => length.clone(),
         };
-        // One that is shorter than the keys would be padded.
-        if mask.shape().dims()?.last() != Some(&total) {
+        // One that is shorter than the keys would be padded: surely one of another number of keys.
+        let columns = mask.shape().dims()?.last()?;
+        if *columns != total && (columns.known().is_some() || !is_cut(columns, &total)) {
             return None;
         }
     }
@@ -80,6 +81,11 @@ fn plan(graph: &Graph, node: NodeId) -> Option<Plan> {
     let dtype: DType = ty(0)?.dtype()?;
     let cap = Some(f64::from(SOFTCAP.of(call))).filter(|&cap| cap != 0.0);
     Some(Plan { heads, packed, dtype, scale: Tensor::rounded(dtype, &[], &[scale]).ok()?, cap })
+}
+
+/// Whether `size` is the smaller of `whole` and a number: the mask is cut to the keys there are.
+fn is_cut(size: &Int, whole: &Int) -> bool {
+    matches!(size.as_atom(), Some(Atom::Min(pair)) if pair.0 == *whole || pair.1 == *whole)
 }
 
 /// What stands for the results.
