@@ -1,5 +1,6 @@
 //! Whole-graph steps that no local pattern can say, and the order in which everything runs.
 
+mod flatten_rows;
 mod fold_constants;
 mod fold_shapes;
 pub mod infer_shapes;
@@ -19,6 +20,7 @@ use crate::ops::CallView;
 use crate::report::Step;
 use crate::rewrite::{Fuel, Growth, Limits, Settings, Unsettled};
 
+pub use flatten_rows::FlattenRows;
 pub use fold_constants::FoldConstants;
 pub use fold_shapes::FoldShapes;
 pub use infer_shapes::{InferShapes, infer_declared, infer_shapes};

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use crate::ir::{Graph, verify};
 use crate::passes::{
-    Context, Fault, FoldConstants, FoldShapes, InferShapes, InlineControl, Lower, MergeDuplicates, NarrowTypes, Pass,
-    PlaceTransposes, RemoveDead, Simplify, Specialize, SpellOut,
+    Context, Fault, FlattenRows, FoldConstants, FoldShapes, InferShapes, InlineControl, Lower, MergeDuplicates,
+    NarrowTypes, Pass, PlaceTransposes, RemoveDead, Simplify, Specialize, SpellOut,
 };
 use crate::report::Step;
 use crate::rules::{self, Entry};
@@ -54,7 +54,7 @@ const MAX_ROUNDS: usize = 32;
 /// Shapes come first, as most rules ask for them. Folding comes before the rules, which see more constants then; what
 /// the rules leave is looked at again, until nothing changes. What cannot be run as it is then is said in other words.
 pub fn standard() -> Pipeline {
-    with_rules(rules::all())
+    with_rules(rules::simplify())
 }
 
 /// [`standard`] with `rules` for the tool's own, in this order.
@@ -86,6 +86,7 @@ pub fn with_rules(rules: Vec<Entry>) -> Pipeline {
             Box::new(Simplify::default()),
             Box::new(RemoveDead),
         ])
+        .then(FlattenRows)
         .then(Specialize::default())
         .then(SpellOut)
 }

@@ -1,10 +1,10 @@
 //! `Attention` shares each head of keys and values among as many heads of queries as there are for it: keys and values
 //! whose heads were each repeated that often go in as they were.
 //!
-//! Repeated by `Unsqueeze`, `Expand` and `Reshape`, each head's copies one after another. Declines where only one of
-//! the two is repeated.
+//! Repeated by a `Gather` of each head so many times, or by `Unsqueeze`, `Expand` and `Reshape`. Declines where only one
+//! of the two is repeated.
 
-use crate::ir::OpKind::{Attention, Expand};
+use crate::ir::OpKind::{Attention, Expand, Gather};
 use crate::ir::{Graph, Int, Key, ValueId};
 use crate::ops::CallView;
 use crate::rewrite::{Exactness, Expr, Rule, Skip, applies, call};
@@ -38,6 +38,10 @@ pub fn rule() -> Rule {
 
 /// The value of which `value` repeats each of axis 1, more than once.
 fn once(graph: &Graph, value: ValueId) -> Option<ValueId> {
+    let (node, _) = graph.producer(value)?;
+    if graph.node(node).op == Gather {
+        return gathered(&CallView::new(graph, node));
+    }
     let joins = view_of(graph, value)?;
     let (node, _) = graph.producer(joins.operand(0)?)?;
     let expand = CallView::new(graph, node);
@@ -52,4 +56,14 @@ fn once(graph: &Graph, value: ValueId) -> Option<ValueId> {
     let repeats = times.known().is_some_and(|n| n > 1) && heads.known().is_some();
     let all = fits && repeats && graph.value(value).ty.shape().dims() == Some(&joined[..]);
     all.then(|| parts.operand(0)).flatten()
+}
+
+/// The value of which a `Gather` picks each of axis 1 as often as the others, one after another, more than once.
+fn gathered(gather: &CallView<'_>) -> Option<ValueId> {
+    const AXIS: Key<i64> = Key::new("axis", 0);
+    let (heads, rank) = (gather.dims(0)?.get(1)?.known()?, gather.rank(0)?);
+    let picked = gather.known_ints(1).filter(|_| gather.rank(1) == Some(1))?;
+    let times = i64::try_from(picked.len()).ok()?.checked_div(heads).filter(|&times| times > 1)?;
+    let each = picked.iter().zip(0..).all(|(&head, i)| head == i / times) && picked.len() as i64 == heads * times;
+    (rank == 4 && AXIS.of(gather.node()) == 1 && each).then(|| gather.operand(0)).flatten()
 }

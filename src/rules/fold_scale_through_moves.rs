@@ -1,16 +1,16 @@
-//! `Mul` or `Div` by a constant moves through `Transpose`, reshapes, the addition of a known bias and the product of two
+//! `Mul` or `Div` by a constant moves through `Transpose`, `Gather`, reshapes, the addition of a known bias and the product of two
 //! computed matrices into the weight of a linear operator before them.
 //!
 //! `k·Tᵖ(x·W + b)` is `Tᵖ(x·(W·k′) + k′·b)`, where k′ is k with its axes where they come from. Into either factor of a
 //! `MatMul`, only one number moves, and so it is through a `Reshape`, `Flatten`, `Squeeze` or `Unsqueeze`, unless that
-//! parts the last axis. Through a `Split`, k′ is 1 for the other parts. So the scale of attention's scores becomes part of
-//! the weight that makes its queries or keys.
+//! parts the last axis. Through a `Split`, k′ is 1 for the other parts. Through a rotary embedding, what is the same along
+//! the last axis moves. So the scale of attention's scores becomes part of the weight that makes its queries or keys.
 //!
 //! Declines where k may make `k·x` larger than `x`, where a result on the way is also read elsewhere, where a weight of
 //! more than 64 KB is and would be stored twice, and where a folded weight would overflow its type.
 
-use crate::ir::OpKind::{Add, Div, MatMul, Mul, Split, Transpose};
-use crate::ir::{Tensor, ValueId};
+use crate::ir::OpKind::{Add, Div, Gather, MatMul, Mul, Split, Transpose};
+use crate::ir::{NodeId, Tensor, User, ValueId};
 use crate::ops::CallView;
 use crate::rewrite::{Exactness, Expr, Match, Replacement, Rule, Skip, applies, constant, require, var};
 use crate::rules::support::axes::permutation;
@@ -19,7 +19,7 @@ use crate::rules::support::layout::{innermost, outermost, transposed};
 use crate::rules::support::linear::{Affine, LINEAR, Linear};
 use crate::rules::support::numbers::{combine, is_foldable_float};
 use crate::rules::support::parts;
-use crate::rules::support::readers::only_read_by;
+use crate::rules::support::rotary::Rotary;
 use crate::rules::support::views::is_view;
 
 /// How many moves are followed.
@@ -36,7 +36,7 @@ pub fn rule() -> Rule {
         // An operator that takes the factor up directly is the business of fold-scale.
         applies(Linear::read(producer(m, m[x])?).is_err())?;
         let mut parts = Vec::new();
-        let scaled = into(m, root, m[x], &m[k], LONGEST, &mut parts)?;
+        let scaled = into(m, &[root.id()], m[x], &m[k], LONGEST, &mut parts)?;
         let result = m.graph().result(root.id(), 0).ok_or(Skip::NotThis)?;
         Ok(Replacement::of_values(std::iter::once((result, scaled)).chain(parts)))
     })
@@ -50,11 +50,11 @@ fn producer<'g>(m: &Match<'g>, value: ValueId) -> Result<CallView<'g>, Skip> {
     Ok(call)
 }
 
-/// `value`, which `reader` reads, with the root's factor `k` moved into it. Of what is split on the way, the other parts
+/// `value`, which `readers` read, with the root's factor `k` moved into it. Of what is split on the way, the other parts
 /// are among `others`.
 fn into(
     m: &Match<'_>,
-    reader: CallView<'_>,
+    readers: &[NodeId],
     value: ValueId,
     k: &Tensor,
     left: usize,
@@ -65,13 +65,14 @@ fn into(
         let operands = (0..call.operand_count()).map(|s| if s == slot { new.clone() } else { call.operand(s).into() });
         call.node().op.emit(operands).like(call)
     };
-    let mut further = |slot: usize, k: &Tensor| {
-        let value = call.operand(slot).ok_or(Skip::NotThis)?;
+    let mut beyond = |readers: &[NodeId], value: ValueId, k: &Tensor| {
         let before = others.len();
-        let found = into(m, call, value, k, left.checked_sub(1).ok_or(Skip::NotThis)?, others);
+        let found = into(m, readers, value, k, left.checked_sub(1).ok_or(Skip::NotThis)?, others);
         others.truncate(if found.is_ok() { others.len() } else { before });
         found
     };
+    let mut further =
+        |slot: usize, k: &Tensor| beyond(&[call.id()], call.operand(slot).ok_or(Skip::NotThis)?, k);
     let found = match call.node().op {
         op if LINEAR.contains(&op) && (op != MatMul || Linear::read(call).is_ok()) => {
             let linear = Linear::read(call)?;
@@ -104,6 +105,8 @@ fn into(
             }
             found?
         }
+        // What is picked is scaled as what is left, which nobody reads.
+        Gather if k.len() == 1 => on(0, further(0, &k.reshaped(&[]).map_err(|_| Skip::NotThis)?)?),
         Transpose if k.len() == 1 => on(0, further(0, k)?),
         Transpose => {
             let perm = permutation(&call).ok_or(Skip::NotThis)?;
@@ -113,6 +116,13 @@ fn into(
             }
             let k = outermost(k, perm.len()).and_then(|k| transposed(&k, &back)).ok_or(Skip::NotThis)?;
             on(0, further(0, &k)?)
+        }
+        Add if call.constant(0).or(call.constant(1)).is_none() => {
+            let rotary = Rotary::of(&call)?;
+            applies(k.dims().last().is_none_or(|&last| last == 1))?;
+            let size = m.graph().value(rotary.x).ty.shape().dims().and_then(|d| d.last()?.known());
+            let x = beyond(&rotary.readers, rotary.x, k)?;
+            rotary.of_another(m.graph(), x, size.ok_or(Skip::NotThis)?, false).ok_or(Skip::NotThis)?
         }
         Add => {
             let slot = usize::from(call.constant(0).is_some());
@@ -135,22 +145,35 @@ fn into(
         _ => return Err(Skip::NotThis),
     };
     // Said only of what would have been found, had nobody else read it.
-    if only_read_by(m.graph(), value, reader.id()) { Ok(found) } else { Err(Skip::InnerResultShared) }
+    let reads = |user: &User| matches!(user, User::Node(n, _) if readers.contains(n));
+    let here = readers.iter().all(|&n| m.graph().node(n).scope() == call.node().scope());
+    let alone = here && m.graph().value(value).users().iter().all(reads);
+    if alone { Ok(found) } else { Err(Skip::InnerResultShared) }
 }
 
-/// `k` for what `split` parts, where `value` is the part that `k` is for: 1 for the others.
+/// `k` for what `split` parts, where `value` is the part that `k` is for: 1 for the others. It may differ along the axis.
 fn of_parts(split: &CallView<'_>, value: ValueId, k: &Tensor) -> Option<Tensor> {
-    let (axis, number) = (parts::axis(split)?, k.item()?);
-    let behind = split.rank(0)?.checked_sub(axis + 1)?;
+    let (axis, rank) = (parts::axis(split)?, split.rank(0)?);
+    let k = if k.len() == 1 { k.reshaped(&[]).ok()? } else { k.clone() };
+    let along = outermost(&k, rank)?;
+    if along.dims().iter().enumerate().any(|(at, &d)| d != 1 && at != axis) {
+        return None;
+    }
+    let numbers = along.reals()?;
     let mut factors = Vec::new();
     for (slot, part) in split.graph().results(split.id()).iter().enumerate() {
         let size = usize::try_from(split.result_dims(slot)?.get(axis)?.known()?).ok()?;
-        let factor = if *part == Some(value) { number } else { 1.0 };
         if factors.len() + size > MOST {
             return None;
         }
-        factors.resize(factors.len() + size, factor);
+        match &numbers[..] {
+            _ if *part != Some(value) => factors.resize(factors.len() + size, 1.0),
+            [one] => factors.resize(factors.len() + size, *one),
+            each if each.len() == size => factors.extend(each),
+            _ => return None,
+        }
     }
+    let behind = rank.checked_sub(axis + 1)?;
     let dims: Vec<usize> = std::iter::once(factors.len()).chain(std::iter::repeat_n(1, behind)).collect();
     Tensor::rounded(k.dtype(), &dims, &factors).ok()
 }

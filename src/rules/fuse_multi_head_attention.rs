@@ -10,7 +10,7 @@ use crate::ir::OpKind::{MatMul, Softmax, Transpose};
 use crate::ir::{DType, Graph, Int, Key, ValueId};
 use crate::ops::{CallView, normalize_axis};
 use crate::rewrite::{Exactness, Expr, Rule, Skip, applies, call, contrib, require, var};
-use crate::rules::support::attention::{Scores, require_full_mask};
+use crate::rules::support::attention::{Mask, Scores};
 use crate::rules::support::axes::permutation;
 use crate::rules::support::heads::{SWAPPED, joined, joined_behind_length, parted};
 
@@ -33,12 +33,19 @@ pub fn rule() -> Rule {
         });
         let ((queries, keys), _) = fits.ok_or(Skip::Unsuitable("queries, keys and values are not known to fit"))?;
         let heads = queries.get(1).and_then(Int::known).ok_or(Skip::NotThis)?;
-        let mask = scores.mask;
-        if let Some(mask) = mask {
-            let dims = graph.value(mask).ty.shape().dims();
-            require_full_mask(dims, &queries[2], &keys[2])?;
-            require(dims.is_some_and(|d| d.len() == 4), "the mask has no axes for batch and heads")?;
-        }
+        applies(scores.cap.is_none())?;
+        let mask = match scores.mask {
+            None => None,
+            Some(Mask::Added(mask)) => {
+                let dims = graph.value(mask).ty.shape().dims();
+                let ends = [queries[2].clone(), keys[2].clone()];
+                let full = dims.is_some_and(|d| d.ends_with(&ends));
+                require(full, "the mask is not known to have one element per query and key")?;
+                require(dims.is_some_and(|d| d.len() == 4), "the mask has no axes for batch and heads")?;
+                Some(mask)
+            }
+            Some(Mask::Chosen { .. }) => return Err(Skip::NotThis),
+        };
         let gone = |value: ValueId| graph.value(value).users().len() == 1;
         let joined = joined(graph, scores.queries, &gone)
             .zip(joined_keys(graph, scores.swapped_keys, &gone))

@@ -1,6 +1,8 @@
 //! Calls that tract lacks or misreads, said in other words that mean the same.
 
 mod attention;
+mod parts;
+mod rotary;
 
 use crate::ir::{Attr, Graph, Key, NodeId, OpKind, ScopeId, Tensor, ValueId};
 use crate::ops::CallView;
@@ -18,6 +20,7 @@ pub(super) fn adapt(graph: &mut Graph) {
     for node in nodes {
         match graph.node(node).op {
             OpKind::Attention => attention::part(graph, node),
+            OpKind::RotaryEmbedding => rotary::part(graph, node),
             OpKind::ConstantOfShape => spell_default_value(graph, node),
             OpKind::Einsum => spell_ellipses(graph, node),
             OpKind::LSTM | OpKind::GRU | OpKind::RNN => run_forward(graph, node),

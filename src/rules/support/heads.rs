@@ -52,6 +52,17 @@ fn copied(dims: &[Int]) -> Option<Tensor> {
     Some(Tensor::vector(&[0, 0, heads.known()?, size.known()?]))
 }
 
+/// The value with heads after one another that `transpose` turns into heads before length, when it does so.
+pub fn joined_view(transpose: &CallView<'_>) -> Option<ValueId> {
+    if transpose.node().op != Transpose || permutation(transpose)? != SWAPPED {
+        return None;
+    }
+    let [batch, length, heads, size] = transpose.dims(0)? else { return None };
+    let joined = [batch.clone(), length.clone(), heads.checked_mul(size)?];
+    let view = view_of(transpose.graph(), transpose.operand(0)?)?;
+    (view.dims(0) == Some(&joined[..])).then(|| view.operand(0)).flatten()
+}
+
 fn producer(graph: &Graph, value: ValueId) -> Option<CallView<'_>> {
     let (node, slot) = graph.producer(value)?;
     (slot == 0).then(|| CallView::new(graph, node))

@@ -72,6 +72,22 @@ pub fn side_by_side(tensors: &[&Tensor]) -> Option<Tensor> {
     Tensor::raw(first.dtype(), &dims, out.into()).ok()
 }
 
+/// The two halves of `tensor` along its last axis; `None` where its size is odd, and for elements of less than a byte.
+pub fn parted_last(tensor: &Tensor) -> Option<(Tensor, Tensor)> {
+    let (&last, lead) = tensor.dims().split_last()?;
+    let width = tensor.dtype().bits() / 8;
+    let half = (last / 2).checked_mul(width).filter(|&half| half > 0 && last % 2 == 0)?;
+    let bytes = tensor.bytes()?;
+    let (mut first, mut second) = (Vec::with_capacity(bytes.len() / 2), Vec::with_capacity(bytes.len() / 2));
+    for row in bytes.chunks_exact(2 * half) {
+        first.extend_from_slice(&row[..half]);
+        second.extend_from_slice(&row[half..]);
+    }
+    let dims: Vec<usize> = lead.iter().copied().chain([last / 2]).collect();
+    let part = |elements: Vec<u8>| Tensor::raw(tensor.dtype(), &dims, elements.into()).ok();
+    Some((part(first)?, part(second)?))
+}
+
 /// `tensor` with axes of size 1 before its own, `rank` axes in all.
 pub fn outermost(tensor: &Tensor, rank: usize) -> Option<Tensor> {
     let missing = rank.checked_sub(tensor.rank())?;
@@ -96,6 +112,17 @@ mod tests {
         assert_eq!((turned.dims(), turned.reals().unwrap()), (&[1, 3, 2][..], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0]));
         assert_eq!(transposed(&t, &[0, 2, 1]).unwrap().reals(), t.reals());
         assert!(transposed(&t, &[0, 0, 1]).is_none() && transposed(&t, &[0, 1]).is_none());
+    }
+
+    #[test]
+    fn a_last_axis_has_two_halves() {
+        let t = Tensor::f32s(&[2, 2], &[0.0, 1.0, 2.0, 3.0]).unwrap();
+        let (first, second) = parted_last(&t).unwrap();
+        assert_eq!(
+            (first.dims(), first.reals(), second.reals()),
+            (&[2, 1][..], Some(vec![0.0, 2.0]), Some(vec![1.0, 3.0]))
+        );
+        assert!(parted_last(&Tensor::vector(&[1, 2, 3])).is_none());
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(crate) mod product;
 pub(crate) mod quantized;
 pub(crate) mod readers;
 pub(crate) mod reductions;
+pub(crate) mod rotary;
 pub(crate) mod slices;
 pub(crate) mod softmax;
 pub(crate) mod spelled_out;

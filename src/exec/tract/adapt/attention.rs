@@ -1,41 +1,48 @@
 //! `Attention` as the products, the sum and the softmax that it is, which tract knows.
 
-use crate::ir::OpKind::{self, Add, Gather, MatMul, Mul, Reshape, Softmax, Transpose};
-use crate::ir::{Attr, DType, Graph, Int, Key, NodeId, ScopeId, Tensor, ValueId};
+use super::parts::Parts;
+use crate::ir::OpKind::{Add, Concat, Gather, IsNaN, MatMul, Mul, Reshape, Softmax, Tanh, Transpose, Where};
+use crate::ir::{Atom, Attr, DType, Graph, Int, Key, NodeId, Tensor, ValueId};
 
 const Q_HEADS: Key<i64> = Key::new("q_num_heads", 0);
 const KV_HEADS: Key<i64> = Key::new("kv_num_heads", 0);
 const SCALE: Key<f32> = Key::new("scale", 0.0);
+const SOFTCAP: Key<f32> = Key::new("softcap", 0.0);
 
 /// What else an `Attention` may do is left alone.
-const PLAIN: &[&str] = &["q_num_heads", "kv_num_heads", "scale"];
+const PLAIN: &[&str] = &["q_num_heads", "kv_num_heads", "scale", "softcap"];
 
-/// Heads of queries and of keys, and the scale.
+/// Heads of queries and of keys, the scale and the cap.
 struct Plan {
     heads: [i64; 2],
     packed: bool,
+    dtype: DType,
     scale: Tensor,
+    cap: Option<f64>,
 }
 
-/// Part a call that has no cache and no mask of its own, where its types are known well enough.
+/// Part a call that has no mask of its own, where its types are known well enough.
 pub(super) fn part(graph: &mut Graph, node: NodeId) {
     let Some(plan) = plan(graph, node) else { return };
-    let (scope, order) = (graph.node(node).scope(), graph.node(node).order());
-    let mut parts = Parts { graph, scope, order };
-    if let Some(new) = parts.spelled(node, &plan)
-        && let Some(result) = graph.result(node, 0)
-    {
-        graph.replace(result, new);
-        graph.remove_node(node);
+    let results: Vec<Option<ValueId>> = graph.results(node).to_vec();
+    let mut parts = Parts::of(graph, node);
+    let Some(made) = spelled(&mut parts, node, &plan) else { return };
+    for (old, new) in results.into_iter().zip(made) {
+        if let Some(old) = old {
+            graph.replace(old, new);
+        }
     }
+    graph.remove_node(node);
 }
 
 fn plan(graph: &Graph, node: NodeId) -> Option<Plan> {
     let call = graph.node(node);
     let plain = call.attrs().iter().all(|(name, _)| PLAIN.contains(&name.as_ref()));
-    let cached = (4..graph.operand_count(node)).any(|slot| graph.operand(node, slot).is_some());
-    let more = graph.results(node).iter().skip(1).flatten().any(|&v| !graph.value(v).users().is_empty());
-    if !plain || cached || more {
+    let has = |slot: usize| graph.operand(node, slot).is_some();
+    let read = |slot: usize| graph.result(node, slot).is_some_and(|v| !graph.value(v).users().is_empty());
+    let cached = has(4) && has(5);
+    let others = has(4) != has(5) || (6..graph.operand_count(node)).any(has);
+    if !plain || others || (1..graph.results(node).len()).any(|slot| read(slot) && (slot > 2 || !cached)) {
         return None;
     }
     let ty = |slot: usize| Some(&graph.value(graph.operand(node, slot)?).ty);
@@ -51,11 +58,16 @@ fn plan(graph: &Graph, node: NodeId) -> Option<Plan> {
     if heads.iter().any(|&h| h <= 0) || heads[0].checked_rem(heads[1])? != 0 || heads[0] > 1 << 16 {
         return None;
     }
-    if let Some(mask) = graph.operand(node, 3) {
-        let mask = &graph.value(mask).ty;
-        // One that is shorter than the keys would be padded; one of booleans may leave nothing.
-        let full = mask.shape().dims()?.last() == k.get(k.len() - 2);
-        if !full || !mask.dtype()?.is_float() {
+    if has(3) {
+        let mask = ty(3)?;
+        let length = &k[k.len() - 2];
+        let total = match cached {
+            true => ty(4)?.shape().dims()?.get(2)?.checked_add(length)?,
+            false => length.clone(),
+        };
+        // One that is shorter than the keys would be padded: surely one of another number of keys.
+        let columns = mask.shape().dims()?.last()?;
+        if *columns != total && (columns.known().is_some() || !is_cut(columns, &total)) {
             return None;
         }
     }
@@ -67,69 +79,79 @@ fn plan(graph: &Graph, node: NodeId) -> Option<Plan> {
         }
     };
     let dtype: DType = ty(0)?.dtype()?;
-    Some(Plan { heads, packed, scale: Tensor::rounded(dtype, &[], &[scale]).ok()? })
+    let cap = Some(f64::from(SOFTCAP.of(call))).filter(|&cap| cap != 0.0);
+    Some(Plan { heads, packed, dtype, scale: Tensor::rounded(dtype, &[], &[scale]).ok()?, cap })
 }
 
-/// Makes nodes in the place of one.
-struct Parts<'g> {
-    graph: &'g mut Graph,
-    scope: ScopeId,
-    order: u32,
+/// Whether `size` is the smaller of `whole` and a number: the mask is cut to the keys there are.
+fn is_cut(size: &Int, whole: &Int) -> bool {
+    matches!(size.as_atom(), Some(Atom::Min(pair)) if pair.0 == *whole || pair.1 == *whole)
 }
 
-impl Parts<'_> {
-    fn spelled(&mut self, node: NodeId, plan: &Plan) -> Option<ValueId> {
-        let operand = |graph: &Graph, slot| graph.operand(node, slot);
-        let [q, k, v] = [0, 1, 2].map(|slot| operand(self.graph, slot));
-        let mask = operand(self.graph, 3);
-        let [queries, keys] = plan.heads;
-        let (mut q, mut k, mut v) = (q?, k?, v?);
-        if plan.packed {
-            q = self.unpacked(q, queries)?;
-            k = self.unpacked(k, keys)?;
-            v = self.unpacked(v, keys)?;
-        }
-        if queries != keys {
-            let times = queries / keys;
-            let indices: Vec<i64> = (0..queries).map(|head| head / times).collect();
-            let indices = self.constant(Tensor::vector(&indices));
-            k = self.call(Gather, &[k, indices], &[("axis", Attr::Int(1))])?;
-            v = self.call(Gather, &[v, indices], &[("axis", Attr::Int(1))])?;
-        }
-        let scale = self.constant(plan.scale.clone());
-        q = self.call(Mul, &[q, scale], &[])?;
-        k = self.call(Transpose, &[k], &[("perm", Attr::Ints([0, 1, 3, 2].into()))])?;
-        let mut scores = self.call(MatMul, &[q, k], &[])?;
-        if let Some(mask) = mask {
-            scores = self.call(Add, &[scores, mask], &[])?;
-        }
-        let shares = self.call(Softmax, &[scores], &[("axis", Attr::Int(-1))])?;
-        let mut y = self.call(MatMul, &[shares, v], &[])?;
-        if plan.packed {
-            y = self.call(Transpose, &[y], &[("perm", Attr::Ints([0, 2, 1, 3].into()))])?;
-            let joined = self.constant(Tensor::vector(&[0, 0, -1]));
-            y = self.call(Reshape, &[y, joined], &[])?;
-        }
-        Some(y)
+/// What stands for the results.
+fn spelled(parts: &mut Parts<'_>, node: NodeId, plan: &Plan) -> Option<Vec<ValueId>> {
+    let [q, k, v, mask, past_keys, past_values] = [0, 1, 2, 3, 4, 5].map(|slot| parts.graph.operand(node, slot));
+    let [queries, keys] = plan.heads;
+    let (mut q, mut k, mut v) = (q?, k?, v?);
+    if plan.packed {
+        q = unpacked(parts, q, queries)?;
+        k = unpacked(parts, k, keys)?;
+        v = unpacked(parts, v, keys)?;
     }
+    if let (Some(past_keys), Some(past_values)) = (past_keys, past_values) {
+        k = parts.call(Concat, &[past_keys, k], &[("axis", Attr::Int(2))])?;
+        v = parts.call(Concat, &[past_values, v], &[("axis", Attr::Int(2))])?;
+    }
+    let (present_keys, present_values) = (k, v);
+    if queries != keys {
+        let times = queries / keys;
+        let indices: Vec<i64> = (0..queries).map(|head| head / times).collect();
+        let indices = parts.constant(Tensor::vector(&indices));
+        k = parts.call(Gather, &[k, indices], &[("axis", Attr::Int(1))])?;
+        v = parts.call(Gather, &[v, indices], &[("axis", Attr::Int(1))])?;
+    }
+    let scale = parts.constant(plan.scale.clone());
+    q = parts.call(Mul, &[q, scale], &[])?;
+    k = parts.call(Transpose, &[k], &[("perm", Attr::Ints([0, 1, 3, 2].into()))])?;
+    let mut scores = parts.call(MatMul, &[q, k], &[])?;
+    if let Some(cap) = plan.cap {
+        let [cap, inverse] = [cap, cap.recip()].map(|n| Tensor::rounded(plan.dtype, &[], &[n]));
+        let (cap, inverse) = (parts.constant(cap.ok()?), parts.constant(inverse.ok()?));
+        scores = parts.call(Mul, &[scores, inverse], &[])?;
+        scores = parts.call(Tanh, &[scores], &[])?;
+        scores = parts.call(Mul, &[scores, cap], &[])?;
+    }
+    let mut masked = None;
+    if let Some(mask) = mask {
+        let boolean = parts.graph.value(mask).ty.dtype() == Some(DType::Bool);
+        masked = boolean.then_some(mask);
+        scores = match boolean {
+            true => {
+                let gone = parts.constant(Tensor::rounded(plan.dtype, &[], &[f64::NEG_INFINITY]).ok()?);
+                parts.call(Where, &[mask, scores, gone], &[])?
+            }
+            false => parts.call(Add, &[scores, mask], &[])?,
+        };
+    }
+    let mut shares = parts.call(Softmax, &[scores], &[("axis", Attr::Int(-1))])?;
+    if masked.is_some() {
+        // A query that is left no key gets nothing.
+        let none = parts.call(IsNaN, &[shares], &[])?;
+        let zero = parts.constant(Tensor::rounded(plan.dtype, &[], &[0.0]).ok()?);
+        shares = parts.call(Where, &[none, zero, shares], &[])?;
+    }
+    let mut y = parts.call(MatMul, &[shares, v], &[])?;
+    if plan.packed {
+        y = parts.call(Transpose, &[y], &[("perm", Attr::Ints([0, 2, 1, 3].into()))])?;
+        let joined = parts.constant(Tensor::vector(&[0, 0, -1]));
+        y = parts.call(Reshape, &[y, joined], &[])?;
+    }
+    Some(vec![y, present_keys, present_values])
+}
 
-    /// The heads of `x`, before its length.
-    fn unpacked(&mut self, x: ValueId, heads: i64) -> Option<ValueId> {
-        let shape = self.constant(Tensor::vector(&[0, 0, heads, -1]));
-        let apart = self.call(Reshape, &[x, shape], &[])?;
-        self.call(Transpose, &[apart], &[("perm", Attr::Ints([0, 2, 1, 3].into()))])
-    }
-
-    fn constant(&mut self, tensor: Tensor) -> ValueId {
-        self.graph.add_constant(self.scope, "", tensor)
-    }
-
-    fn call(&mut self, op: OpKind, operands: &[ValueId], attrs: &[(&'static str, Attr)]) -> Option<ValueId> {
-        let operands: Vec<Option<ValueId>> = operands.iter().copied().map(Some).collect();
-        let node = self.graph.add_node(self.scope, op, &operands, 1, self.order);
-        for (name, attr) in attrs {
-            self.graph.set_attr(node, *name, attr.clone());
-        }
-        self.graph.result(node, 0)
-    }
+/// The heads of `x`, before its length.
+fn unpacked(parts: &mut Parts<'_>, x: ValueId, heads: i64) -> Option<ValueId> {
+    let shape = parts.constant(Tensor::vector(&[0, 0, heads, -1]));
+    let apart = parts.call(Reshape, &[x, shape], &[])?;
+    parts.call(Transpose, &[apart], &[("perm", Attr::Ints([0, 2, 1, 3].into()))])
 }
