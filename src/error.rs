@@ -3,7 +3,7 @@
 //! An [`Error`] displays as one line. [`Error::details`] are the lines below it, one per place, and [`Error::hint`]
 //! says what to try next.
 
-use crate::interface::ShapeFault;
+use crate::edit::EditFault;
 use crate::onnx::{ReadError, WriteError};
 use crate::passes::pipeline::PassError;
 
@@ -17,9 +17,19 @@ pub enum Error {
     /// The result cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// An input cannot have the shape that was asked for.
+    /// An edit that was asked for cannot be made.
     #[error(transparent)]
-    Shape(#[from] ShapeFault),
+    Edit(#[from] EditFault),
+    /// An edit that was asked for does not do what it should on this model.
+    #[error("{what}: the result does not compute what it should")]
+    Broken {
+        /// The edit.
+        what: String,
+        /// Where and by how much it differs.
+        differences: Vec<String>,
+        /// Why that may be.
+        why: &'static str,
+    },
     /// A model is only raised to a newer opset.
     #[error("the model is of opset {from}, which is newer than opset {opset}")]
     OlderOpset {
@@ -87,10 +97,11 @@ impl Error {
                     guilty.iter().map(|g| format!("the first difference comes from {} at \"{}\"", g.rule, g.at));
                 guilty.chain(differences.iter().cloned()).collect()
             }
+            Error::Broken { differences, .. } => differences.clone(),
             Error::Pass(_)
             | Error::Read(_)
             | Error::Write(_)
-            | Error::Shape(_)
+            | Error::Edit(_)
             | Error::OlderOpset { .. }
             | Error::NewerOpset { .. }
             | Error::NoSuchRule { .. }
@@ -104,10 +115,8 @@ impl Error {
             Error::Read(error) => error.hint().map(str::to_string),
             Error::Write(WriteError::TooLarge(_)) => Some("pass --external-data".into()),
             Error::Write(_) => None,
-            Error::Shape(ShapeFault::Fixed { .. }) => {
-                Some("a size that the model fixes stays: export the model again with that dimension open".into())
-            }
-            Error::Shape(_) => Some("onnx-slim inspect MODEL lists the inputs".into()),
+            Error::Edit(fault) => fault.hint(),
+            Error::Broken { why, .. } => Some((*why).into()),
             Error::OlderOpset { from, .. } => {
                 Some(format!("a model keeps its opset or gets a newer one: --opset {from}"))
             }

@@ -20,6 +20,7 @@
 pub mod census;
 #[doc(hidden)]
 pub mod cli;
+pub mod edit;
 pub mod error;
 pub mod exec;
 pub mod interface;

@@ -16,17 +16,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::census;
+use crate::edit::{Edited, Edits};
 use crate::error::{Error, Guilty, similar};
 use crate::exec::{Executor, Plan, Verdict};
 #[cfg(feature = "tract")]
 use crate::exec::{fold_with_engine, tract::Tract};
-use crate::interface::{self, Interface, Size};
+use crate::interface::{Interface, Size};
 use crate::ir::Graph;
 use crate::model::Model;
 use crate::passes::pipeline::{self, Observer, Silent};
 use crate::passes::{Context, Engine, Fault, InferShapes, Pass, Pipeline, infer_declared};
 use crate::proof::{self, Proof, Reason, Referee};
-use crate::report::{Report, Step};
+use crate::report::{Edit, Report, Step};
 use crate::rewrite::{Exactness, Fuel, Growth, Rule, apply};
 use crate::target::Profile;
 
@@ -34,7 +35,7 @@ use crate::target::Profile;
 pub struct Optimizer {
     target: &'static Profile,
     pipeline: Pipeline,
-    shapes: Vec<(String, Vec<Size>)>,
+    edits: Edits,
     opset: Option<i64>,
     without: BTreeSet<String>,
     only: BTreeSet<String>,
@@ -63,7 +64,7 @@ impl Optimizer {
         Optimizer {
             target,
             pipeline: pipeline::standard(),
-            shapes: Vec::new(),
+            edits: Edits::default(),
             opset: None,
             without: BTreeSet::new(),
             only: BTreeSet::new(),
@@ -74,7 +75,24 @@ impl Optimizer {
     /// Give input `name` this shape: numbers fix sizes, names name them.
     #[must_use]
     pub fn input<S: Into<Size>>(mut self, name: &str, shape: impl IntoIterator<Item = S>) -> Optimizer {
-        self.shapes.push((name.to_string(), shape.into_iter().map(Into::into).collect()));
+        self.edits.shapes.push((name.to_string(), shape.into_iter().map(Into::into).collect()));
+        self
+    }
+
+    /// Edit the model this way before it is optimized. Shapes of inputs that were asked for stay asked for.
+    #[must_use]
+    pub fn edited(mut self, edits: Edits) -> Optimizer {
+        let mut shapes = std::mem::take(&mut self.edits.shapes);
+        self.edits = edits;
+        shapes.append(&mut self.edits.shapes);
+        self.edits.shapes = shapes;
+        self
+    }
+
+    /// Do nothing but what [`Optimizer::edited`] asks for.
+    #[must_use]
+    pub fn only_edits(mut self) -> Optimizer {
+        self.pipeline = Pipeline::default();
         self
     }
 
@@ -130,7 +148,7 @@ impl Optimizer {
     /// Optimize `model`.
     ///
     /// # Errors
-    /// When an input cannot have the shape that was asked for, when the model cannot be brought to the opset that was
+    /// When an edit that was asked for cannot be made or does not keep its promise, when the model cannot be brought to the opset that was
     /// asked for, when a rule or pass is named that does not exist, or when a pass has a defect.
     pub fn run(&self, model: Model) -> Result<Outcome, Error> {
         self.run_observed(model, &mut Silent)
@@ -147,7 +165,13 @@ impl Optimizer {
         report.before = census::quick(&model);
         // From here on the graph is not what the file spells.
         model.ops.clear();
-        interface::fix_shapes(&mut model.graph, &self.shapes)?;
+        let edits = self.edits.apply(&mut model)?;
+        for edited in edits {
+            if edited.claim.is_some() {
+                observer.started("check");
+            }
+            report.edits.push(self.confirm(edited)?);
+        }
         infer_declared(&mut model.graph);
         let original = self.check.as_ref().map(|check| (check, model.clone())).map_err(|why| *why);
         let from = model.opset();
@@ -162,7 +186,9 @@ impl Optimizer {
         report.exactness = exactness(&report.steps);
         report.proof = match original {
             Err(why) => Proof::Without(why),
-            Ok(_) if !report.changed() && report.opset == from => Proof::Without(Reason::Unchanged),
+            Ok(_) if !report.changed() && report.opset == from => {
+                Proof::Without(if self.edits.is_empty() { Reason::Unchanged } else { Reason::Edited })
+            }
             Ok((check, original)) => {
                 observer.started("check");
                 Proof::Run(self.prove(check, &original, &model, &enabled, &fuel, report.exactness)?)
@@ -211,6 +237,25 @@ impl Optimizer {
             engine: embedded(),
         };
         Ok(self.pipeline.run(&mut model.graph, &cx, observer)?)
+    }
+
+    /// Have what an edit promises confirmed, if that was asked for.
+    fn confirm(&self, edited: Edited) -> Result<Edit, Error> {
+        let Edited { what, claim } = edited;
+        let proof = match (claim, &self.check) {
+            (None, _) => None,
+            (Some(_), Err(why)) => Some(Proof::Without(*why)),
+            (Some(claim), Ok(check)) => {
+                let (must_run, why) = (claim.must_run(), claim.why_not());
+                let (engine, plan) = (check.engine.clone(), check.plan.clone());
+                let verdict = proof::patiently(proof::patience(&plan), move || claim.confirm(&*engine, &plan));
+                if matches!(verdict, Verdict::Different(_)) || (must_run && verdict.is_different()) {
+                    return Err(Error::Broken { what, differences: proof::differences(&verdict), why });
+                }
+                Some(Proof::Run(verdict))
+            }
+        };
+        Ok(Edit { what, proof })
     }
 
     /// Compare `result` with `original`; name the edit at fault where they differ.

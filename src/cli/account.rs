@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::cli::args::{self, Noise};
 use crate::cli::jobs::Job;
 use crate::cli::render;
+use crate::proof::{Proof, Reason};
 use crate::report::{Census, Report, Step};
 
 /// What became of one model.
@@ -31,6 +32,8 @@ pub(super) struct Optimized {
 pub(super) enum Delivery {
     /// The result.
     Optimized,
+    /// The model as it was asked for, and not made smaller.
+    Edited,
     /// The input, as nothing helped.
     Copied,
 }
@@ -63,7 +66,7 @@ fn line(account: &Account, done: &Optimized) -> String {
     let (before, after) = (&done.report.before, &done.report.after);
     let sizes = match done.delivery {
         Delivery::Copied => "nothing to gain, copied".to_string(),
-        Delivery::Optimized => format!(
+        Delivery::Optimized | Delivery::Edited => format!(
             "{} → {} nodes, {} → {}",
             before.nodes,
             after.nodes,
@@ -79,7 +82,7 @@ fn summary(account: &Account, done: &Optimized) -> String {
     let mut text = format!("{} → {}, {}\n", account.model, account.output, render::seconds(account.seconds));
     match done.delivery {
         Delivery::Copied => text.push_str("  nothing to gain: the output is a copy of the input\n"),
-        Delivery::Optimized => text.push_str(&comparison(&done.report.before, &done.report.after)),
+        Delivery::Optimized | Delivery::Edited => text.push_str(&comparison(&done.report.before, &done.report.after)),
     }
     notes(&mut text, &done.report);
     text
@@ -168,7 +171,15 @@ fn comparison(before: &Census, after: &Census) -> String {
 }
 
 fn notes(text: &mut String, report: &Report) {
-    let _ = writeln!(text, "  {}", report.proof);
+    for edit in &report.edits {
+        let _ = match &edit.proof {
+            Some(proof) => writeln!(text, "  {}: {proof}", edit.what),
+            None => writeln!(text, "  {}", edit.what),
+        };
+    }
+    if !matches!(report.proof, Proof::Without(Reason::Edited)) {
+        let _ = writeln!(text, "  {}", report.proof);
+    }
     for note in &report.notes {
         let _ = writeln!(text, "note: {note}");
     }

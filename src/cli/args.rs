@@ -7,6 +7,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::edit::Rename;
 use crate::interface::Size;
 use crate::target;
 
@@ -15,6 +16,7 @@ Examples:
   onnx-slim optimize model.onnx -o slim.onnx
   onnx-slim optimize model.onnx --target tensorrt --input-shape x:1,3,224,224
   onnx-slim optimize *.onnx --out-dir slim/
+  onnx-slim edit model.onnx --outputs features -o backbone.onnx
   onnx-slim inspect model.onnx
   onnx-slim check model.onnx slim.onnx
   onnx-slim explain fold-batchnorm
@@ -47,6 +49,8 @@ pub(super) struct Noise {
 pub(super) enum Verb {
     /// Simplify models and prove that the results compute the same
     Optimize(Box<Optimize>),
+    /// Cut, resize or rename a model, and change nothing else
+    Edit(Box<Edit>),
     /// Find out whether two models compute the same
     Check(Check),
     /// Show what a model holds: its interface, operators, parameters
@@ -90,9 +94,62 @@ pub(super) struct Optimize {
     /// Write the model in this newer opset, so that more can be fused: LayerNormalization came with 17, Gelu with 20
     #[arg(long, value_name = "N")]
     pub opset: Option<i64>,
+    #[command(flatten)]
+    pub edits: Edits,
+    #[command(flatten)]
+    pub proof: Proving,
+    /// Leave out a rule or pass
+    #[arg(long, value_name = "RULE")]
+    pub disable: Vec<String>,
+    /// Apply nothing but this rule or pass
+    #[arg(long, value_name = "RULE")]
+    pub only: Vec<String>,
+    /// Write the model as text after each run of a pass: to a file, into a folder, or to standard output
+    #[arg(long, value_name = "PASS[=PATH]", value_parser = dump)]
+    pub dump_after: Vec<Dump>,
+    /// Print a report on standard output
+    #[arg(long, value_enum)]
+    pub report: Option<Format>,
+    #[command(flatten)]
+    pub files: Files,
+    /// Nothing but the edits is asked for.
+    #[arg(skip)]
+    pub only_edits: bool,
+}
+
+impl Optimize {
+    /// The verb that was given.
+    pub(super) fn verb(&self) -> &'static str {
+        if self.only_edits { "edit" } else { "optimize" }
+    }
+}
+
+/// Under this the help lists the edits.
+const EDITING: &str = "Editing";
+
+/// What a model is to be before it is optimized.
+#[derive(Debug, Args)]
+pub(super) struct Edits {
     /// Fix or name the sizes of an input: `x:1,3,224,224`, `x:batch,3,h,w`; once per input
-    #[arg(long, value_name = "NAME:SIZES", value_parser = input_shape)]
+    #[arg(help_heading = EDITING, long, value_name = "NAME:SIZES", value_parser = input_shape)]
     pub input_shape: Vec<(String, Vec<Size>)>,
+    /// Begin at these tensors: what stands before them is cut away
+    #[arg(help_heading = EDITING, id = "begin", long = "inputs", value_name = "NAME,NAME…", value_parser = some)]
+    pub inputs: Vec<String>,
+    /// End at these tensors: what they do not depend on is cut away
+    #[arg(help_heading = EDITING, id = "end", long = "outputs", value_name = "NAME,NAME…", value_parser = some)]
+    pub outputs: Vec<String>,
+    /// Give an input, an output or another tensor another name
+    #[arg(help_heading = EDITING, long, value_name = "OLD=NEW", value_parser = rename)]
+    pub rename: Vec<Rename>,
+    /// Give a node another name
+    #[arg(help_heading = EDITING, long, value_name = "OLD=NEW", value_parser = rename)]
+    pub rename_node: Vec<Rename>,
+}
+
+/// How a result is compared with what it was made of.
+#[derive(Debug, Args)]
+pub(super) struct Proving {
     /// Do not run original and result to compare them
     #[arg(long, conflicts_with_all = ["check_data", "check_budget", "check_memory", "engine"])]
     pub no_check: bool,
@@ -108,18 +165,11 @@ pub(super) struct Optimize {
     /// What runs the models
     #[arg(long, value_enum, default_value_t = Engine::default())]
     pub engine: Engine,
-    /// Leave out a rule or pass
-    #[arg(long, value_name = "RULE")]
-    pub disable: Vec<String>,
-    /// Apply nothing but this rule or pass
-    #[arg(long, value_name = "RULE")]
-    pub only: Vec<String>,
-    /// Write the model as text after each run of a pass: to a file, into a folder, or to standard output
-    #[arg(long, value_name = "PASS[=PATH]", value_parser = dump)]
-    pub dump_after: Vec<Dump>,
-    /// Print a report on standard output
-    #[arg(long, value_enum)]
-    pub report: Option<Format>,
+}
+
+/// How models are read and written.
+#[derive(Debug, Args)]
+pub(super) struct Files {
     /// Keep weights in a file beside the model, whatever its size
     #[arg(long)]
     pub external_data: bool,
@@ -132,6 +182,59 @@ pub(super) struct Optimize {
     /// Keep calls of functions that the model defines, instead of putting the function's nodes in their place
     #[arg(long)]
     pub keep_functions: bool,
+}
+
+const EDIT_EXAMPLES: &str = "\
+Examples:
+  onnx-slim edit model.onnx --outputs features -o backbone.onnx      what computes one tensor
+  onnx-slim edit model.onnx --inputs h --outputs y -o part.onnx      what lies between two tensors
+  onnx-slim edit model.onnx --rename x=image --rename 812=logits -o named.onnx
+
+Names are those of the model as it is. What was cut out is run and compared with the same tensors of
+the whole. onnx-slim optimize takes the same options, and makes the model small in the same go.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EDIT_EXAMPLES)]
+pub(super) struct Edit {
+    /// The models to edit; `-` is standard input
+    #[arg(required = true, value_name = "IN")]
+    pub inputs: Vec<PathBuf>,
+    /// Where to write the result; `-` is standard output [default: IN with .edited.onnx for .onnx]
+    #[arg(short, long, value_name = "OUT", conflicts_with = "out_dir")]
+    pub output: Option<PathBuf>,
+    /// Write every result into this folder, under its input's name
+    #[arg(long, value_name = "DIR")]
+    pub out_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub edits: Edits,
+    #[command(flatten)]
+    pub proof: Proving,
+    /// Print a report on standard output
+    #[arg(long, value_enum)]
+    pub report: Option<Format>,
+    #[command(flatten)]
+    pub files: Files,
+}
+
+impl From<Edit> for Optimize {
+    fn from(edit: Edit) -> Optimize {
+        let Edit { inputs, output, out_dir, edits, proof, report, files } = edit;
+        Optimize {
+            inputs,
+            output,
+            out_dir,
+            target: target::ONNX.name.into(),
+            opset: None,
+            edits,
+            proof,
+            disable: Vec::new(),
+            only: Vec::new(),
+            dump_after: Vec::new(),
+            report,
+            files,
+            only_edits: true,
+        }
+    }
 }
 
 const CHECK_EXAMPLES: &str = "\
@@ -242,6 +345,20 @@ fn input_shape(text: &str) -> Result<(String, Vec<Size>), String> {
     Ok((name.into(), sizes.collect::<Result<_, _>>()?))
 }
 
+fn some(text: &str) -> Result<String, String> {
+    match text.split(',').all(|name| !name.trim().is_empty()) {
+        true => Ok(text.into()),
+        false => Err("a name is missing".into()),
+    }
+}
+
+fn rename(text: &str) -> Result<Rename, String> {
+    match text.split_once('=') {
+        Some((old, new)) if !old.is_empty() && !new.is_empty() => Ok(Rename { old: old.into(), new: new.into() }),
+        _ => Err("expected OLD=NEW".into()),
+    }
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     text.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok()).ok_or_else(|| "not a number of seconds".into())
 }
@@ -280,6 +397,18 @@ mod tests {
         assert_eq!(input_shape("scalar:").unwrap().1, []);
         for wrong in ["x", ":1,2", "x:1,,2", "x:-1", "x:3x", "x:99999999999999999999"] {
             assert!(input_shape(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn names_are_given_in_lists_and_pairs() {
+        assert_eq!(some("a,b"), Ok("a,b".into()));
+        assert_eq!(rename("a=b=c"), Ok(Rename { old: "a".into(), new: "b=c".into() }));
+        for wrong in ["", "a,", ",a", " "] {
+            assert!(some(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["", "a", "a=", "=b"] {
+            assert!(rename(wrong).is_err(), "{wrong}");
         }
     }
 

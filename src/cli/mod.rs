@@ -78,6 +78,7 @@ fn clap_says(error: &clap::Error) -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<End> {
     match cli.verb {
         Verb::Optimize(args) => optimize::run(&args, cli.noise),
+        Verb::Edit(args) => optimize::run(&(*args).into(), cli.noise),
         Verb::Check(args) => check::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Explain(args) => explain::run(&args),

@@ -115,6 +115,9 @@ struct Feed {
     tensors: Vec<(String, Tensor)>,
 }
 
+/// Makes the inputs of a run of the result from the original's inputs and outputs.
+pub type Feeding<'f> = dyn Fn(&[(String, Tensor)], &[Tensor]) -> Vec<(String, Tensor)> + 'f;
+
 /// What the original computes: made once, compared with as many results as there are.
 pub struct Reference<'a> {
     original: &'a Model,
@@ -215,8 +218,38 @@ impl<'a> Reference<'a> {
         }
     }
 
+    /// The names of the original's outputs.
+    pub fn outputs(&self) -> &[String] {
+        &self.outputs
+    }
+
     /// Run `result` on the same inputs and compare.
     pub fn compare(&self, result: &Model, exactness: Exactness, engine: &dyn Executor) -> Verdict {
+        let places = self.places(result);
+        self.compare_at(result, exactness, engine, places, &|given, _| given.to_vec())
+    }
+
+    /// Run `result` on what `feed` makes of the original's inputs and outputs, and compare the outputs that both have.
+    pub fn compare_fed(
+        &self,
+        result: &Model,
+        exactness: Exactness,
+        engine: &dyn Executor,
+        feed: &Feeding<'_>,
+    ) -> Verdict {
+        let shown = output_names(result);
+        let places = self.outputs.iter().map(|name| shown.iter().position(|n| n == name)).collect();
+        self.compare_at(result, exactness, engine, Ok(places), feed)
+    }
+
+    fn compare_at(
+        &self,
+        result: &Model,
+        exactness: Exactness,
+        engine: &dyn Executor,
+        places: Result<Vec<Option<usize>>, Vec<Difference>>,
+        feeding: &Feeding<'_>,
+    ) -> Verdict {
         let start = Instant::now();
         let tolerance = Tolerance::of(exactness, [&self.original.graph, &result.graph]);
         let mut account = Account {
@@ -225,7 +258,7 @@ impl<'a> Reference<'a> {
             tolerance: Some(tolerance),
             ..Account::default()
         };
-        let places = match self.places(result) {
+        let places = match places {
             Ok(places) => places,
             Err(missing) => {
                 account.outputs = missing;
@@ -247,8 +280,8 @@ impl<'a> Reference<'a> {
                 account.notes.push(format!("{index} of {} runs compared: the time is up", self.runs.len()));
                 break;
             }
-            let outputs =
-                affordable(result, &feed.tensors, engine, self.plan).and_then(|()| session.run(&feed.tensors));
+            let tensors = feeding(&feed.tensors, expected);
+            let outputs = affordable(result, &tensors, engine, self.plan).and_then(|()| session.run(&tensors));
             let outputs = match outputs {
                 Ok(outputs) => outputs,
                 Err(cannot) => {
@@ -263,7 +296,8 @@ impl<'a> Reference<'a> {
                 false => Tolerance::of(exactness.max(Exactness::Rounding), [&self.original.graph, &result.graph]),
             };
             for (slot, name) in self.outputs.iter().enumerate() {
-                let (Some(a), Some(b)) = (expected.get(slot), outputs.get(places[slot])) else { continue };
+                let place = places.get(slot).copied().flatten();
+                let (Some(a), Some(b)) = (expected.get(slot), place.and_then(|p| outputs.get(p))) else { continue };
                 let found = difference(name, a, b, tolerance);
                 match &mut worst[slot] {
                     Some(old) => old.merge(found),
@@ -289,13 +323,13 @@ impl<'a> Reference<'a> {
     }
 
     /// Where the result shows each of the original's outputs.
-    fn places(&self, result: &Model) -> Result<Vec<usize>, Vec<Difference>> {
+    fn places(&self, result: &Model) -> Result<Vec<Option<usize>>, Vec<Difference>> {
         let shown = output_names(result);
         let mut missing = Vec::new();
         let mut places = Vec::new();
         for name in &self.outputs {
             match shown.iter().position(|n| n == name) {
-                Some(place) => places.push(place),
+                Some(place) => places.push(Some(place)),
                 None => missing.push(Difference {
                     output: name.clone(),
                     within: false,

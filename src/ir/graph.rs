@@ -753,6 +753,11 @@ impl Graph {
         self.values[value.index()] = None;
     }
 
+    /// Put the inputs of a scope in the order of `key`; those with equal keys stay as they stand.
+    pub fn sort_inputs(&mut self, scope: ScopeId, key: impl FnMut(&ValueId) -> usize) {
+        self.scope_mut(scope).inputs.sort_by_key(key);
+    }
+
     /// Make one user read `new` instead of what it reads.
     pub fn replace_use(&mut self, user: User, new: ValueId) {
         match user {

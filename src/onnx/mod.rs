@@ -24,6 +24,7 @@ mod recognize;
 mod sink;
 mod sparing;
 mod spelling;
+mod strip;
 mod tally;
 pub(crate) mod tensor;
 #[cfg(test)]

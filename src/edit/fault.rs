@@ -1,0 +1,123 @@
+//! Why a model is not edited.
+
+use crate::interface::ShapeFault;
+
+/// Why a model is not edited.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EditFault {
+    /// An input cannot have the shape that was asked for.
+    #[error(transparent)]
+    Shape(#[from] ShapeFault),
+    /// A name that no tensor has.
+    #[error("the model has no tensor \"{name}\"")]
+    NoTensor {
+        /// The name.
+        name: String,
+        /// Names that look like it.
+        similar: Vec<String>,
+    },
+    /// A name that no node has.
+    #[error("the model has no node \"{name}\"")]
+    NoNode {
+        /// The name.
+        name: String,
+        /// Names that look like it.
+        similar: Vec<String>,
+    },
+    /// A tensor of a body, which is made anew in each of its runs.
+    #[error("tensor \"{name}\" is inside {node}, and exists only while that runs")]
+    InBody {
+        /// The tensor.
+        name: String,
+        /// The node with the body.
+        node: String,
+    },
+    /// A name that is asked for twice.
+    #[error("{what} \"{name}\" is asked for twice")]
+    Twice {
+        /// Input, output, tensor or node.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A tensor that becomes an input without a type.
+    #[error("tensor \"{name}\" cannot become an input: its type is not known")]
+    Untyped {
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor that is to be both ends of a model.
+    #[error("tensor \"{name}\" would be input and output of the model at once")]
+    BothEnds {
+        /// The tensor.
+        name: String,
+    },
+    /// An output that is known before the run.
+    #[error("output \"{name}\" depends on no input")]
+    Constant {
+        /// The output.
+        name: String,
+    },
+    /// An input that nothing asked for is computed from.
+    #[error("no output depends on input \"{name}\"{}", behind.as_ref().map_or_else(String::new, |b| format!(" but through \"{b}\", which is an input too")))]
+    Unneeded {
+        /// The input.
+        name: String,
+        /// Another input, which stands between it and the outputs.
+        behind: Option<String>,
+    },
+    /// An output that also needs an input that was not asked for.
+    #[error("output \"{output}\" also depends on input \"{input}\"")]
+    StillNeeds {
+        /// The output.
+        output: String,
+        /// The input.
+        input: String,
+    },
+    /// A new name that something else has.
+    #[error("\"{old}\" cannot be called \"{new}\": another {what} has that name")]
+    Taken {
+        /// Tensor or node.
+        what: &'static str,
+        /// The old name.
+        old: String,
+        /// The new name.
+        new: String,
+    },
+    /// A name that several nodes have.
+    #[error("{count} nodes are called \"{name}\"")]
+    Ambiguous {
+        /// The name.
+        name: String,
+        /// How many.
+        count: usize,
+    },
+}
+
+impl EditFault {
+    /// What to try next, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            EditFault::Shape(ShapeFault::Fixed { .. }) => {
+                Some("a size that the model fixes stays: export the model again with that dimension open".into())
+            }
+            EditFault::Shape(_) => Some("onnx-slim inspect MODEL lists the inputs".into()),
+            EditFault::NoTensor { similar, .. } | EditFault::NoNode { similar, .. } => Some(match &similar[..] {
+                [] => "onnx-slim optimize MODEL --no-check --dump-after infer-shapes prints them all".into(),
+                similar => format!("did you mean {}?", similar.join(" or ")),
+            }),
+            EditFault::InBody { node, .. } => Some(format!("cut before or after {node}")),
+            EditFault::StillNeeds { input, .. } => {
+                Some(format!("add {input} to --inputs, or name the outputs to keep with --outputs"))
+            }
+            EditFault::Untyped { .. } => Some("cut at a tensor before or after it".into()),
+            EditFault::Unneeded { .. } => Some("leave it out of --inputs, or add what it is for to --outputs".into()),
+            EditFault::Twice { .. }
+            | EditFault::BothEnds { .. }
+            | EditFault::Constant { .. }
+            | EditFault::Taken { .. }
+            | EditFault::Ambiguous { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What a caller asks of a model before it is optimized: another cut of it, other sizes, other names.
+//!
+//! [`Edits`] say what is wanted, [`Edits::apply`] does it, in one order whatever order it was said in: cut, sizes,
+//! names, remarks. All names are those of the model as it was read. What an edit promises of the result is an
+//! [`Edited`] claim, which an engine can be asked to confirm ([`Edited::confirm`]); that the optimized model computes
+//! what the edited one does is the optimizer's own proof.
+
+mod claim;
+mod cut;
+mod fault;
+mod rename;
+mod tensors;
+
+pub use claim::{Claim, Edited};
+pub use fault::EditFault;
+pub use rename::Rename;
+
+use crate::interface::{self, Size};
+use crate::model::Model;
+
+/// What is asked of a model.
+#[derive(Clone, Debug, Default)]
+pub struct Edits {
+    /// The tensors to begin at, in this order; none for the model's own inputs.
+    pub inputs: Vec<String>,
+    /// The tensors to end at, in this order; none for the model's own outputs.
+    pub outputs: Vec<String>,
+    /// The sizes of inputs.
+    pub shapes: Vec<(String, Vec<Size>)>,
+    /// Other names for tensors.
+    pub rename: Vec<Rename>,
+    /// Other names for nodes.
+    pub rename_nodes: Vec<Rename>,
+}
+
+impl Edits {
+    /// Whether nothing is asked.
+    pub fn is_empty(&self) -> bool {
+        let Edits { inputs, outputs, shapes, rename, rename_nodes } = self;
+        inputs.is_empty() && outputs.is_empty() && shapes.is_empty() && rename.is_empty() && rename_nodes.is_empty()
+    }
+
+    /// Edit `model` as asked. Says what was done and what it promises.
+    ///
+    /// # Errors
+    /// When something asked for is not there or cannot be. The model is not to be used then.
+    pub fn apply(&self, model: &mut Model) -> Result<Vec<Edited>, EditFault> {
+        let mut done = Vec::new();
+        if !self.inputs.is_empty() || !self.outputs.is_empty() {
+            done.push(cut::cut(model, &self.inputs, &self.outputs)?);
+        }
+        interface::fix_shapes(&mut model.graph, &self.shapes)?;
+        rename::rename(&mut model.graph, &self.rename)?;
+        rename::rename_nodes(&mut model.graph, &self.rename_nodes)?;
+        Ok(done)
+    }
+}
