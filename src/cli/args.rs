@@ -133,6 +133,16 @@ pub(super) struct Edits {
     /// Fix or name the sizes of an input: `x:1,3,224,224`, `x:batch,3,h,w`; once per input
     #[arg(help_heading = EDITING, long, value_name = "NAME:SIZES", value_parser = input_shape)]
     pub input_shape: Vec<(String, Vec<Size>)>,
+    /// Run on batches of this size: the first size of the inputs, and what was computed from it at export
+    #[arg(help_heading = EDITING, long, value_name = "N", conflicts_with = "dynamic_batch", value_parser = batch_size)]
+    pub batch: Option<Size>,
+    /// Run on batches of any size, and call that size NAME
+    #[arg(help_heading = EDITING, long, value_name = "NAME", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "batch", value_parser = size_name)]
+    pub dynamic_batch: Option<Size>,
+    /// The inputs that have the batch as their first size [default: those with the first input's]
+    #[arg(help_heading = EDITING, long, value_name = "NAME,NAME…", value_parser = some)]
+    pub batch_inputs: Vec<String>,
     /// Begin at these tensors: what stands before them is cut away
     #[arg(help_heading = EDITING, id = "begin", long = "inputs", value_name = "NAME,NAME…", value_parser = some)]
     pub inputs: Vec<String>,
@@ -343,6 +353,18 @@ fn input_shape(text: &str) -> Result<(String, Vec<Size>), String> {
         size => Ok(Size::Name(size.into())),
     });
     Ok((name.into(), sizes.collect::<Result<_, _>>()?))
+}
+
+fn batch_size(text: &str) -> Result<Size, String> {
+    match text.parse::<usize>() {
+        Ok(n) if n > 0 && i64::try_from(n).is_ok() => Ok(Size::Number(n)),
+        _ => Err("expected a number of samples".into()),
+    }
+}
+
+fn size_name(text: &str) -> Result<Size, String> {
+    let is_name = text.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    if is_name { Ok(Size::Name(text.into())) } else { Err("expected a name for the size".into()) }
 }
 
 fn some(text: &str) -> Result<String, String> {

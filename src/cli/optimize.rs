@@ -16,7 +16,7 @@ use crate::cli::dump::{self, Dumper};
 use crate::cli::jobs::{self, Job};
 use crate::cli::progress::Progress;
 use crate::cli::{End, engine, guard, usage};
-use crate::edit::Edits;
+use crate::edit::{Batch, Edits};
 use crate::error::Error;
 use crate::ir::Graph;
 use crate::model::Model;
@@ -75,6 +75,9 @@ pub(super) fn run(args: &args::Optimize, noise: Noise) -> anyhow::Result<End> {
 fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     let mut optimizer = Optimizer::for_target(target::by_name(&args.target).unwrap_or(&target::ONNX));
     let edits = edits(&args.edits);
+    if edits.batch.is_none() && !args.edits.batch_inputs.is_empty() {
+        return Err(usage(args.verb(), "--batch-inputs goes with --batch or --dynamic-batch"));
+    }
     let is_edited = !edits.is_empty();
     if args.only_edits && !is_edited {
         return Err(usage(args.verb(), "no edit is asked for"));
@@ -124,7 +127,9 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
 }
 
 fn edits(args: &args::Edits) -> Edits {
+    let size = args.batch.as_ref().or(args.dynamic_batch.as_ref());
     Edits {
+        batch: size.map(|size| Batch { size: size.clone(), inputs: args.batch_inputs.clone() }),
         inputs: args.inputs.clone(),
         outputs: args.outputs.clone(),
         shapes: args.input_shape.clone(),

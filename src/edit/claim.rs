@@ -1,7 +1,8 @@
 //! What an edit promises, and having an engine confirm it.
 
-use crate::exec::{Executor, Plan, Reference, Verdict};
-use crate::ir::Tensor;
+use crate::exec::compare::{Difference, Tolerance, difference};
+use crate::exec::{Account, Executor, Plan, Reference, Session, Verdict, join_along, more_inputs};
+use crate::ir::{Atom, Int, ScopeId, Tensor};
 use crate::model::Model;
 use crate::rewrite::Exactness;
 
@@ -24,6 +25,18 @@ pub enum Claim {
         /// What is left of it.
         part: Model,
     },
+    /// `opened` computes what `original` does where the open size is what it was; and, where it counts samples, of
+    /// twice as many samples what `original` computes of each half.
+    Opened {
+        /// The model in which the size is fixed.
+        original: Model,
+        /// The model in which it is open.
+        opened: Model,
+        /// The name of the open size.
+        size: String,
+        /// Whether the size counts samples.
+        samples: bool,
+    },
 }
 
 impl Claim {
@@ -43,6 +56,22 @@ impl Claim {
                 // An engine may run a part in another way than the whole.
                 reference.compare_fed(part, Exactness::Rounding, engine, &feed)
             }
+            Claim::Opened { original, opened, size, samples } => {
+                let reference = match Reference::run(original, engine, plan) {
+                    Ok(reference) => reference,
+                    Err(reason) => return Verdict::NotRun { reason },
+                };
+                match reference.compare(opened, Exactness::Rounding, engine) {
+                    Verdict::Same(account) if *samples => {
+                        match two_batches(&reference, original, opened, size, engine, plan) {
+                            Ok(found) => with_samples(account, found),
+                            Err(Stopped::Nothing(reason)) => Verdict::NotRun { reason },
+                            Err(Stopped::Fails(reason)) => Verdict::Fails { reason, account },
+                        }
+                    }
+                    verdict => verdict,
+                }
+            }
         }
     }
 
@@ -50,6 +79,10 @@ impl Claim {
     pub fn why_not(&self) -> &'static str {
         match self {
             Claim::Part { .. } => "a defect of onnx-slim, please report it",
+            Claim::Opened { samples: true, .. } => {
+                "the model does not treat each sample by itself, or holds on to the size of the batch it was exported with"
+            }
+            Claim::Opened { samples: false, .. } => "export the model again with that dimension open",
         }
     }
 
@@ -58,6 +91,82 @@ impl Claim {
     pub fn must_run(&self) -> bool {
         match self {
             Claim::Part { .. } => false,
+            Claim::Opened { .. } => true,
         }
     }
+}
+
+/// Why two batches were not compared.
+enum Stopped {
+    /// Nothing is known.
+    Nothing(String),
+    /// The original runs, the opened model does not.
+    Fails(String),
+}
+
+/// Two batches that `original` runs one after the other, in `opened` at once.
+fn two_batches(
+    reference: &Reference<'_>,
+    original: &Model,
+    opened: &Model,
+    size: &str,
+    engine: &dyn Executor,
+    plan: &Plan,
+) -> Result<Vec<Difference>, Stopped> {
+    let nothing = |why: &str| Stopped::Nothing(why.to_string());
+    let (first, outputs) = reference.first().ok_or_else(|| nothing("the original did not run"))?;
+    let is_open = |d: &Int| d.mentions(&|atom| matches!(atom, Atom::Named(name) if **name == *size));
+    let inputs = opened.graph.scope(ScopeId::MAIN).inputs();
+    let axis_of = |name: &str| {
+        let input = inputs.iter().find(|&&i| *opened.graph.value(i).name == *name)?;
+        opened.graph.value(*input).ty.shape().dims()?.iter().position(is_open)
+    };
+    let mut second = more_inputs(original, first, plan.seed.wrapping_add(7))
+        .ok_or_else(|| nothing("there are no inputs for a second batch"))?;
+    let mut both = Vec::with_capacity(first.len());
+    for ((name, a), (_, b)) in first.iter().zip(&mut second) {
+        let tensor = match axis_of(name) {
+            Some(axis) => join_along(a, b, axis).ok_or_else(|| nothing("two batches cannot be joined"))?,
+            None => {
+                // What is not of a sample is the same for both.
+                b.clone_from(a);
+                a.clone()
+            }
+        };
+        both.push((name.clone(), tensor));
+    }
+    let mut session = engine.load(original).map_err(|e| Stopped::Nothing(e.to_string()))?;
+    let others = session.run(&second).map_err(|e| Stopped::Nothing(e.to_string()))?;
+    drop(session);
+    let mut session: Box<dyn Session> = engine.load(opened).map_err(|e| Stopped::Nothing(e.to_string()))?;
+    let together = session.run(&both).map_err(|e| Stopped::Fails(format!("on two batches at once, {e}")))?;
+    let tolerance = Tolerance::of(Exactness::Rounding, [&original.graph, &opened.graph]);
+    let mut found = Vec::with_capacity(together.len());
+    for (((name, a), b), got) in reference.outputs().iter().zip(outputs).zip(&others).zip(&together) {
+        let axis = (0..got.rank()).find(|&k| got.dims().get(k) != a.dims().get(k));
+        let expected = match axis {
+            Some(axis) => join_along(a, b, axis).ok_or_else(|| nothing("two batches cannot be joined"))?,
+            None => a.clone(),
+        };
+        let mut difference = difference(name, &expected, got, tolerance);
+        if axis.is_none() && a != b && !difference.within {
+            difference.reason = Some("it has no axis for the samples of a batch".into());
+        } else if let Some(reason) = &mut difference.reason {
+            *reason = format!("two batches at once and one after the other: {reason}");
+        }
+        // An output that differs from batch to batch has to have a place for both.
+        if axis.is_none() && a != b && difference.within {
+            difference.within = false;
+            difference.reason = Some("it has no axis for the samples of a batch".into());
+        }
+        found.push(difference);
+    }
+    Ok(found)
+}
+
+fn with_samples(mut account: Account, found: Vec<Difference>) -> Verdict {
+    account.runs.push("two batches at once".into());
+    let within = found.iter().all(|d| d.within);
+    account.outputs.extend(found);
+    if within { Verdict::Same(account) } else { Verdict::Different(account) }
 }

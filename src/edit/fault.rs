@@ -75,6 +75,47 @@ pub enum EditFault {
         /// The input.
         input: String,
     },
+    /// Something in the model holds on to a size that is to change.
+    #[error("size {old} cannot become \"{size}\": {node} holds on to it, as {why}")]
+    Fixed {
+        /// The name of the open size.
+        size: String,
+        /// What it is in the file.
+        old: i64,
+        /// The node.
+        node: String,
+        /// What it does with the size.
+        why: String,
+    },
+    /// No input has a first size.
+    #[error("no input has a batch: none is a tensor with at least one dimension")]
+    NoBatch,
+    /// An input that is said to have a batch and has no dimension.
+    #[error("input \"{input}\" is {ty}, which has no first dimension")]
+    Batchless {
+        /// The input.
+        input: String,
+        /// Its type.
+        ty: String,
+    },
+    /// Two inputs that are said to have one batch.
+    #[error("input \"{input}\" is {ty}: its first size is not that of \"{other}\"")]
+    Batches {
+        /// The input.
+        input: String,
+        /// Its type.
+        ty: String,
+        /// The other.
+        other: String,
+    },
+    /// A name for a size that another size has.
+    #[error("\"{name}\" is the name of another size, of input \"{input}\"")]
+    SizeTaken {
+        /// The name.
+        name: String,
+        /// An input that has it.
+        input: String,
+    },
     /// A new name that something else has.
     #[error("\"{old}\" cannot be called \"{new}\": another {what} has that name")]
     Taken {
@@ -113,6 +154,11 @@ impl EditFault {
             }
             EditFault::Untyped { .. } => Some("cut at a tensor before or after it".into()),
             EditFault::Unneeded { .. } => Some("leave it out of --inputs, or add what it is for to --outputs".into()),
+            EditFault::Fixed { .. } => Some("export the model again with that dimension open".into()),
+            EditFault::SizeTaken { .. } => Some("give another name: --dynamic-batch=NAME".into()),
+            EditFault::NoBatch | EditFault::Batchless { .. } | EditFault::Batches { .. } => {
+                Some("--batch-inputs names the inputs that have the batch as their first dimension".into())
+            }
             EditFault::Twice { .. }
             | EditFault::BothEnds { .. }
             | EditFault::Constant { .. }

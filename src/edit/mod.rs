@@ -5,17 +5,22 @@
 //! [`Edited`] claim, which an engine can be asked to confirm ([`Edited::confirm`]); that the optimized model computes
 //! what the edited one does is the optimizer's own proof.
 
+mod batch;
 mod claim;
 mod cut;
 mod fault;
+mod free;
 mod rename;
+mod sizes;
+mod target;
 mod tensors;
 
+pub use batch::Batch;
 pub use claim::{Claim, Edited};
 pub use fault::EditFault;
 pub use rename::Rename;
 
-use crate::interface::{self, Size};
+use crate::interface::Size;
 use crate::model::Model;
 
 /// What is asked of a model.
@@ -27,6 +32,8 @@ pub struct Edits {
     pub outputs: Vec<String>,
     /// The sizes of inputs.
     pub shapes: Vec<(String, Vec<Size>)>,
+    /// The size of the batch.
+    pub batch: Option<Batch>,
     /// Other names for tensors.
     pub rename: Vec<Rename>,
     /// Other names for nodes.
@@ -36,8 +43,9 @@ pub struct Edits {
 impl Edits {
     /// Whether nothing is asked.
     pub fn is_empty(&self) -> bool {
-        let Edits { inputs, outputs, shapes, rename, rename_nodes } = self;
-        inputs.is_empty() && outputs.is_empty() && shapes.is_empty() && rename.is_empty() && rename_nodes.is_empty()
+        let Edits { inputs, outputs, shapes, batch, rename, rename_nodes } = self;
+        let nothing = inputs.is_empty() && outputs.is_empty() && shapes.is_empty() && batch.is_none();
+        nothing && rename.is_empty() && rename_nodes.is_empty()
     }
 
     /// Edit `model` as asked. Says what was done and what it promises.
@@ -49,7 +57,10 @@ impl Edits {
         if !self.inputs.is_empty() || !self.outputs.is_empty() {
             done.push(cut::cut(model, &self.inputs, &self.outputs)?);
         }
-        interface::fix_shapes(&mut model.graph, &self.shapes)?;
+        if let Some(batch) = &self.batch {
+            done.extend(batch::batch(model, batch)?);
+        }
+        done.extend(sizes::sizes(model, &self.shapes)?);
         rename::rename(&mut model.graph, &self.rename)?;
         rename::rename_nodes(&mut model.graph, &self.rename_nodes)?;
         Ok(done)

@@ -218,6 +218,11 @@ impl<'a> Reference<'a> {
         }
     }
 
+    /// The inputs of the first run, and what the original makes of them.
+    pub fn first(&self) -> Option<(&[(String, Tensor)], &[Tensor])> {
+        self.runs.first().map(|(feed, outputs)| (&feed.tensors[..], &outputs[..]))
+    }
+
     /// The names of the original's outputs.
     pub fn outputs(&self) -> &[String] {
         &self.outputs
@@ -343,6 +348,38 @@ impl<'a> Reference<'a> {
         }
         if missing.is_empty() { Ok(places) } else { Err(missing) }
     }
+}
+
+/// Other inputs for `model`, of the same sizes as `like`. `None` where they cannot be made up.
+pub fn more_inputs(model: &Model, like: &[(String, Tensor)], seed: u64) -> Option<Vec<(String, Tensor)>> {
+    let inputs = sample::inputs(model).ok()?;
+    let fill = |(name, tensor): &(String, Tensor)| {
+        let input = inputs.iter().find(|input| input.name == *name)?;
+        Some((name.clone(), input.fill(tensor.dims(), Spread::Normal, seed, MAX_INPUT)?))
+    };
+    like.iter().map(fill).collect()
+}
+
+/// `a` and then `b` along `axis`. `None` for tensors that are not of one type and shape, or have elements of less than
+/// a byte.
+pub fn join_along(a: &Tensor, b: &Tensor, axis: usize) -> Option<Tensor> {
+    let mut dims = a.dims().to_vec();
+    if a.dtype() != b.dtype() || a.dims() != b.dims() {
+        return None;
+    }
+    let inner: usize = dims.get(axis..)?.iter().product();
+    *dims.get_mut(axis)? *= 2;
+    if let (Some(a), Some(b)) = (a.as_strings(), b.as_strings()) {
+        let chunks = a.chunks(inner.max(1)).zip(b.chunks(inner.max(1)));
+        return Tensor::strings(&dims, chunks.flat_map(|(a, b)| a.iter().chain(b).cloned()).collect()).ok();
+    }
+    if a.dtype().bits() % 8 != 0 {
+        return None;
+    }
+    let part = (inner * a.dtype().bits() / 8).max(1);
+    let (left, right) = (a.bytes()?, b.bytes()?);
+    let joined: Vec<u8> = left.chunks(part).zip(right.chunks(part)).flat_map(|(a, b)| [a, b].concat()).collect();
+    Tensor::raw(a.dtype(), &dims, joined.into()).ok()
 }
 
 /// Whether a run has the memory that it takes, as far as that can be told.
