@@ -246,11 +246,13 @@ impl Optimizer {
             (None, _) => None,
             (Some(_), Err(why)) => Some(Proof::Without(*why)),
             (Some(claim), Ok(check)) => {
-                let (must_run, why) = (claim.must_run(), claim.why_not());
+                let (must_run, why, suspects) = (claim.must_run(), claim.why_not(), claim.suspects().to_vec());
                 let (engine, plan) = (check.engine.clone(), check.plan.clone());
                 let verdict = proof::patiently(proof::patience(&plan), move || claim.confirm(&*engine, &plan));
                 if matches!(verdict, Verdict::Different(_)) || (must_run && verdict.is_different()) {
-                    return Err(Error::Broken { what, differences: proof::differences(&verdict), why });
+                    let mut differences = proof::differences(&verdict);
+                    differences.extend(suspects);
+                    return Err(Error::Broken { what, differences, why });
                 }
                 Some(Proof::Run(verdict))
             }

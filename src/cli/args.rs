@@ -140,7 +140,8 @@ pub(super) struct Edits {
     #[arg(help_heading = EDITING, long, value_name = "NAME", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "batch", value_parser = size_name)]
     pub dynamic_batch: Option<Size>,
-    /// The inputs that have the batch as their first size [default: those with the first input's]
+    /// The inputs that have the batch as their first size, or as another: `state:1` [default: those whose first size is
+    /// the first input's]
     #[arg(help_heading = EDITING, long, value_name = "NAME,NAME…", value_parser = some)]
     pub batch_inputs: Vec<String>,
     /// Begin at these tensors: what stands before them is cut away

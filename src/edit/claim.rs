@@ -36,6 +36,8 @@ pub enum Claim {
         size: String,
         /// Whether the size counts samples.
         samples: bool,
+        /// Nodes that may be why the claim does not hold, a line each.
+        suspects: Vec<String>,
     },
 }
 
@@ -56,7 +58,7 @@ impl Claim {
                 // An engine may run a part in another way than the whole.
                 reference.compare_fed(part, Exactness::Rounding, engine, &feed)
             }
-            Claim::Opened { original, opened, size, samples } => {
+            Claim::Opened { original, opened, size, samples, .. } => {
                 let reference = match Reference::run(original, engine, plan) {
                     Ok(reference) => reference,
                     Err(reason) => return Verdict::NotRun { reason },
@@ -83,6 +85,14 @@ impl Claim {
                 "the model does not treat each sample by itself, or holds on to the size of the batch it was exported with"
             }
             Claim::Opened { samples: false, .. } => "export the model again with that dimension open",
+        }
+    }
+
+    /// Nodes that may be why the claim does not hold, a line each.
+    pub fn suspects(&self) -> &[String] {
+        match self {
+            Claim::Part { .. } => &[],
+            Claim::Opened { suspects, .. } => suspects,
         }
     }
 

@@ -430,7 +430,7 @@ mod tests {
         let account = verdict.account().unwrap();
         assert!(verdict.is_same() && account.runs.len() == 2 && account.outputs.len() == 2, "{verdict:?}");
         // A part that is not what was cut out is found.
-        let Claim::Part { whole, mut part } = claim;
+        let Claim::Part { whole, mut part } = claim else { panic!("another claim") };
         let relu = part.graph.nodes().find(|&n| part.graph.node(n).op == crate::ir::OpKind::Relu).unwrap();
         part.graph.node_mut(relu).op = crate::ir::OpKind::Neg;
         assert!(Claim::Part { whole, part }.confirm(&Tract, &Plan::default()).is_different());

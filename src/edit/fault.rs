@@ -90,16 +90,18 @@ pub enum EditFault {
     /// No input has a first size.
     #[error("no input has a batch: none is a tensor with at least one dimension")]
     NoBatch,
-    /// An input that is said to have a batch and has no dimension.
-    #[error("input \"{input}\" is {ty}, which has no first dimension")]
+    /// An input that is said to have a batch and has no such dimension.
+    #[error("input \"{input}\" is {ty}, which has no dimension {axis}")]
     Batchless {
+        /// The dimension.
+        axis: usize,
         /// The input.
         input: String,
         /// Its type.
         ty: String,
     },
     /// Two inputs that are said to have one batch.
-    #[error("input \"{input}\" is {ty}: its first size is not that of \"{other}\"")]
+    #[error("input \"{input}\" is {ty}: the size of its batch is not that of \"{other}\"")]
     Batches {
         /// The input.
         input: String,

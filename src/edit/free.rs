@@ -1,6 +1,6 @@
 //! A size that a file fixes becomes open, and what exporters computed from it is computed in the run again.
 //!
-//! Declared sizes of results are forgotten and inferred anew from the open size. Where a constant contradicts it, the
+//! What depends on constants alone is folded first. Declared sizes of results are forgotten and inferred anew from the open size. Where a constant contradicts it, the
 //! constant was computed from the size when the model was exported, and is replaced:
 //!
 //! * a `Reshape` target, by one that copies or infers the size: elements keep their order, so the place of the open
@@ -19,11 +19,12 @@ use rustc_hash::FxHashMap;
 
 use super::EditFault;
 use super::target::{Open, reshaped};
+use crate::exec::exact;
 use crate::ir::{Atom, Graph, Int, Key, NodeId, OpKind, Origin, ScopeId, Tensor, Type, ValueId};
 use crate::ops::join::replaced;
 use crate::ops::target::target_of;
-use crate::ops::{CallView, infer_node};
-use crate::passes::infer_shapes;
+use crate::ops::{CallView, infer_node, is_deterministic};
+use crate::passes::{infer_shapes, known_tensor};
 
 /// Axes of inputs, all of one size, that are to be open.
 pub(super) struct Free {
@@ -37,6 +38,9 @@ pub(super) struct Free {
 
 /// Rounds of inference and repair; each follows what the last one repaired in bodies.
 const MAX_ROUNDS: usize = 16;
+
+/// Bytes of results that are folded.
+const MAX_FOLDED: usize = 1 << 16;
 
 /// Open these sizes. Returns how many constants had to be replaced.
 ///
@@ -130,22 +134,58 @@ impl<'g> Freeing<'g> {
     fn round(&mut self) -> Result<bool, EditFault> {
         self.reset();
         infer_shapes(self.graph);
-        let before = self.repairs;
+        let mut changed = false;
         for scope in self.graph.scopes().collect::<Vec<_>>() {
             for node in self.graph.schedule(scope) {
                 // What runs a body was inferred with it; the next round sees what is repaired inside.
+                if !self.graph.has_node(node) {
+                    continue;
+                }
                 let has_body = self.graph.node(node).bodies().next().is_some();
-                if self.repairs > before && !has_body {
+                if changed && !has_body {
                     self.infer(node);
                 }
                 if self.repair(node)? {
-                    self.repairs += 1;
+                    (self.repairs, changed) = (self.repairs + 1, true);
                     self.infer(node);
                 }
                 self.inherit(node);
+                changed |= !has_body && self.fold(node);
             }
         }
-        Ok(self.repairs > before)
+        Ok(changed)
+    }
+
+    /// Small results of shape arithmetic that do not depend on the size become constants: paddings and axes that other
+    /// sizes follow from are often computed. Everything before `node` has been repaired.
+    fn fold(&mut self, node: NodeId) -> bool {
+        let call = CallView::new(self.graph, node);
+        if call.operand_count() == 0 || !is_deterministic(self.graph, node) {
+            return false;
+        }
+        let operands: Option<Vec<Option<Tensor>>> = self
+            .graph
+            .operands(node)
+            .map(|v| v.map(|v| self.graph.constant(v).cloned().ok_or(())).transpose().ok())
+            .collect();
+        let evaluated = operands.and_then(|operands| exact::evaluate(&call, &operands, MAX_FOLDED).ok());
+        let evaluated = evaluated.map(|folded| folded.results).unwrap_or_default();
+        let mut folded = false;
+        for slot in 0..self.graph.results(node).len() {
+            let Some(value) = self.graph.result(node, slot) else { continue };
+            let tensor = known_tensor(self.graph, value).or_else(|| evaluated.get(slot).cloned());
+            let Some(tensor) = tensor.filter(|_| !self.graph.value(value).users().is_empty()) else { continue };
+            if self.graph.is_output(value) {
+                continue;
+            }
+            let constant = self.graph.add_constant(self.graph.node(node).scope(), "", tensor);
+            self.graph.replace(value, constant);
+            folded = true;
+        }
+        if folded {
+            self.graph.prune_dead(node, |_| {});
+        }
+        folded
     }
 
     fn infer(&mut self, node: NodeId) {

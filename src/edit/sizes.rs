@@ -25,7 +25,8 @@ pub(super) fn sizes(model: &mut Model, wanted: &[(String, Vec<Size>)]) -> Result
             1 => format!("size {old} opened as {name}, one baked-in size repaired"),
             n => format!("size {old} opened as {name}, {n} baked-in sizes repaired"),
         };
-        let claim = Claim::Opened { original, opened: model.clone(), size: name.to_string(), samples: false };
+        let (opened, size) = (model.clone(), name.to_string());
+        let claim = Claim::Opened { original, opened, size, samples: false, suspects: Vec::new() };
         done.push(Edited { what, claim: Some(claim) });
     }
     fix_shapes(&mut model.graph, wanted)?;

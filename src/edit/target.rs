@@ -36,7 +36,8 @@ fn product(sizes: &[Int]) -> Option<Int> {
 ///
 /// A reshape keeps the order of the elements. So what lies before the open size in `dims` lies before it in the
 /// result: the entry of the target that begins there was a multiple of the old size. Where a size of 1 leaves several
-/// entries to choose from, it is the first that held nothing but the size.
+/// entries to choose from, it is the first that held nothing but the size, then one that it was the outermost part of;
+/// but the last axis, which holds the features that weights are made for, comes after all others.
 ///
 /// `inner` says for an axis of `dims` how much of it lies within the open size; without it, all that is not the size.
 /// `None` when no entry can have held the size.
@@ -81,8 +82,9 @@ fn place(made: &[Int], before: &Int, old: &Int) -> Option<(usize, Int, Int)> {
         let Some(within) = outside.checked_mul(old).and_then(|k| size.exact_div(&k)) else { continue };
         let rank = match (outside == one, within == one) {
             (true, true) => 0,
-            (true, false) => 1,
+            (true, false) if axis + 1 < made.len() => 1,
             (false, _) => 2,
+            (true, false) => 3,
         };
         if best.as_ref().is_none_or(|(least, ..)| rank < *least) {
             best = Some((rank, axis, outside, within));
@@ -139,19 +141,20 @@ mod tests {
         for (old, dims, target, result) in [
             (1, "n 197 768", "1 197 12 64", "n 197 12 64"),
             (1, "n 197 768", "1 197 -1", "n 197 768"),
-            (1, "n 12 197 64", "12 197 64", "12·n 197 64"),
+            (1, "n 12 197 64", "12 197 64", "12*n 197 64"),
             (1, "n 1000", "1 -1", "n 1000"),
-            (1, "n 1000", "-1", "1000·n"),
-            (1, "n 8 7 8 7 96", "64 49 96", "64·n 49 96"),
+            (1, "n 1000", "-1", "1000*n"),
+            (1, "n 8 7 8 7 96", "64 49 96", "64*n 49 96"),
             (1, "64n 3 49 49", "1 64 3 49 49", "n 64 3 49 49"),
             // The sequence first, as in torch.nn.MultiheadAttention.
-            (1, "197 n 768", "197 12 64", "197 12·n 64"),
+            (1, "197 n 768", "197 12 64", "197 12*n 64"),
+            (1, "197 n 12 64", "197 768", "197*n 768"),
             (1, "12n 197 64", "1 12 197 64", "n 12 197 64"),
             (1, "n 1 28 28", "1 784", "n 784"),
             (1, "n s 768", "1 -1 12 64", "n s 12 64"),
             (1, "n s 768", "0 0 12 64", "n s 12 64"),
             (4, "n 6", "4 2 3", "n 2 3"),
-            (4, "n 6", "24", "6·n"),
+            (4, "n 6", "24", "6*n"),
             (4, "n 6", "2 12", "?"),
             (1, "n 6", "1 5", "?"),
         ] {
@@ -161,10 +164,10 @@ mod tests {
 
     #[test]
     fn what_lies_within_an_axis_is_remembered() {
-        // Heads before samples: [12, n, 197] as [12·n, 197].
+        // Heads before samples: [12, n, 197] as [12*n, 197].
         assert_eq!(made_within(1, "12n 197", "12 1 197", Some((0, 1))).as_deref(), Some("12 n 197"));
         assert_eq!(made_within(1, "12n 197", "1 12 197", Some((0, 12))).as_deref(), Some("n 12 197"));
-        assert_eq!(made_within(1, "12n 197", "12 1 197", Some((0, 12))).as_deref(), Some("12·n 1 197"));
+        assert_eq!(made_within(1, "12n 197", "12 1 197", Some((0, 12))).as_deref(), Some("12*n 1 197"));
     }
 
     #[test]
