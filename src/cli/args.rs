@@ -7,7 +7,8 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::edit::Rename;
+use crate::cli::preparing;
+use crate::edit::{Postprocess, Preprocess, Rename};
 use crate::interface::Size;
 use crate::target;
 
@@ -144,6 +145,13 @@ pub(super) struct Edits {
     /// the first input's]
     #[arg(help_heading = EDITING, long, value_name = "NAME,NAME…", value_parser = some)]
     pub batch_inputs: Vec<String>,
+    /// Take images as they come: `scale=1/255,mean=0.485,0.456,0.406,std=0.229,0.224,0.225,input=uint8,layout=nhwc,
+    /// channel-order=bgr,resize=480x640` puts (x·scale − mean)/std and the rest of it before an input
+    #[arg(help_heading = EDITING, long, value_name = "[INPUT:]KEY=VALUE,…", value_parser = preparing::before)]
+    pub preprocess: Vec<Preprocess>,
+    /// Give an output as it is used: softmax, argmax, topk=5 or nhwc
+    #[arg(help_heading = EDITING, long, value_name = "[OUTPUT:]STEP", value_parser = preparing::after)]
+    pub postprocess: Vec<Postprocess>,
     /// Begin at these tensors: what stands before them is cut away
     #[arg(help_heading = EDITING, id = "begin", long = "inputs", value_name = "NAME,NAME…", value_parser = some)]
     pub inputs: Vec<String>,

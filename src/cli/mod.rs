@@ -10,6 +10,7 @@ mod guard;
 mod inspect;
 mod jobs;
 mod optimize;
+mod preparing;
 mod progress;
 mod render;
 

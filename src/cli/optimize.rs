@@ -133,6 +133,8 @@ fn edits(args: &args::Edits) -> Edits {
         inputs: args.inputs.clone(),
         outputs: args.outputs.clone(),
         shapes: args.input_shape.clone(),
+        preprocess: args.preprocess.clone(),
+        postprocess: args.postprocess.clone(),
         rename: args.rename.clone(),
         rename_nodes: args.rename_node.clone(),
     }

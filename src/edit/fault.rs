@@ -118,6 +118,30 @@ pub enum EditFault {
         /// An input that has it.
         input: String,
     },
+    /// An input or output that is not what is to be done with it.
+    #[error("{what} cannot be prepared so: {why}")]
+    Unfit {
+        /// The input or output.
+        what: String,
+        /// Why not.
+        why: String,
+    },
+    /// It is not said of which input or output.
+    #[error("{what} does not say which of {} it is for", known.join(", "))]
+    WhichOne {
+        /// The option.
+        what: &'static str,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// No such output.
+    #[error("the model has no output \"{output}\"; its outputs are {}", known.join(", "))]
+    NoOutput {
+        /// The name asked for.
+        output: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
     /// A new name that something else has.
     #[error("\"{old}\" cannot be called \"{new}\": another {what} has that name")]
     Taken {
@@ -161,7 +185,10 @@ impl EditFault {
             EditFault::NoBatch | EditFault::Batchless { .. } | EditFault::Batches { .. } => {
                 Some("--batch-inputs names the inputs that have the batch as their first dimension".into())
             }
-            EditFault::Twice { .. }
+            EditFault::WhichOne { what, .. } => Some(format!("write {what} NAME:…")),
+            EditFault::NoOutput { .. } => Some("onnx-slim inspect MODEL lists the outputs".into()),
+            EditFault::Unfit { .. }
+            | EditFault::Twice { .. }
             | EditFault::BothEnds { .. }
             | EditFault::Constant { .. }
             | EditFault::Taken { .. }

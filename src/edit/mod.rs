@@ -1,7 +1,7 @@
 //! What a caller asks of a model before it is optimized: another cut of it, other sizes, other names.
 //!
 //! [`Edits`] say what is wanted, [`Edits::apply`] does it, in one order whatever order it was said in: cut, sizes,
-//! names, remarks. All names are those of the model as it was read. What an edit promises of the result is an
+//! what comes before inputs and after outputs, names. All names are those of the model as it was read. What an edit promises of the result is an
 //! [`Edited`] claim, which an engine can be asked to confirm ([`Edited::confirm`]); that the optimized model computes
 //! what the edited one does is the optimizer's own proof.
 
@@ -10,6 +10,8 @@ mod claim;
 mod cut;
 mod fault;
 mod free;
+mod postprocess;
+mod preprocess;
 mod rename;
 mod sizes;
 mod target;
@@ -18,6 +20,8 @@ mod tensors;
 pub use batch::Batch;
 pub use claim::{Claim, Edited};
 pub use fault::EditFault;
+pub use postprocess::{Postprocess, Step};
+pub use preprocess::{ImageSize, Layout, Preprocess};
 pub use rename::Rename;
 
 use crate::interface::Size;
@@ -34,6 +38,10 @@ pub struct Edits {
     pub shapes: Vec<(String, Vec<Size>)>,
     /// The size of the batch.
     pub batch: Option<Batch>,
+    /// What becomes of inputs before the model sees them.
+    pub preprocess: Vec<Preprocess>,
+    /// What becomes of outputs before the caller sees them.
+    pub postprocess: Vec<Postprocess>,
     /// Other names for tensors.
     pub rename: Vec<Rename>,
     /// Other names for nodes.
@@ -43,9 +51,9 @@ pub struct Edits {
 impl Edits {
     /// Whether nothing is asked.
     pub fn is_empty(&self) -> bool {
-        let Edits { inputs, outputs, shapes, batch, rename, rename_nodes } = self;
+        let Edits { inputs, outputs, shapes, batch, preprocess, postprocess, rename, rename_nodes } = self;
         let nothing = inputs.is_empty() && outputs.is_empty() && shapes.is_empty() && batch.is_none();
-        nothing && rename.is_empty() && rename_nodes.is_empty()
+        nothing && preprocess.is_empty() && postprocess.is_empty() && rename.is_empty() && rename_nodes.is_empty()
     }
 
     /// Edit `model` as asked. Says what was done and what it promises.
@@ -61,6 +69,12 @@ impl Edits {
             done.extend(batch::batch(model, batch)?);
         }
         done.extend(sizes::sizes(model, &self.shapes)?);
+        for asked in &self.preprocess {
+            preprocess::preprocess(&mut model.graph, asked)?;
+        }
+        for asked in &self.postprocess {
+            postprocess::postprocess(&mut model.graph, asked)?;
+        }
         rename::rename(&mut model.graph, &self.rename)?;
         rename::rename_nodes(&mut model.graph, &self.rename_nodes)?;
         Ok(done)
