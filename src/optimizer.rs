@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::census;
-use crate::edit::{Edited, Edits};
+use crate::edit::Edits;
 use crate::error::{Error, Guilty, similar};
 use crate::exec::{Executor, Plan, Verdict};
 #[cfg(feature = "tract")]
@@ -27,7 +27,7 @@ use crate::model::Model;
 use crate::passes::pipeline::{self, Observer, Silent};
 use crate::passes::{Context, Engine, Fault, InferShapes, Pass, Pipeline, infer_declared};
 use crate::proof::{self, Proof, Reason, Referee};
-use crate::report::{Edit, Report, Step};
+use crate::report::{Report, Step};
 use crate::rewrite::{Exactness, Fuel, Growth, Rule, apply};
 use crate::target::Profile;
 
@@ -170,7 +170,8 @@ impl Optimizer {
             if edited.claim.is_some() {
                 observer.started("check");
             }
-            report.edits.push(self.confirm(edited)?);
+            let check = self.check.as_ref().map(|check| (&check.engine, &check.plan)).map_err(|why| *why);
+            report.edits.push(edited.confirmed(check)?);
         }
         infer_declared(&mut model.graph);
         let original = self.check.as_ref().map(|check| (check, model.clone())).map_err(|why| *why);
@@ -237,27 +238,6 @@ impl Optimizer {
             engine: embedded(),
         };
         Ok(self.pipeline.run(&mut model.graph, &cx, observer)?)
-    }
-
-    /// Have what an edit promises confirmed, if that was asked for.
-    fn confirm(&self, edited: Edited) -> Result<Edit, Error> {
-        let Edited { what, claim } = edited;
-        let proof = match (claim, &self.check) {
-            (None, _) => None,
-            (Some(_), Err(why)) => Some(Proof::Without(*why)),
-            (Some(claim), Ok(check)) => {
-                let (must_run, why, suspects) = (claim.must_run(), claim.why_not(), claim.suspects().to_vec());
-                let (engine, plan) = (check.engine.clone(), check.plan.clone());
-                let verdict = proof::patiently(proof::patience(&plan), move || claim.confirm(&*engine, &plan));
-                if matches!(verdict, Verdict::Different(_)) || (must_run && verdict.is_different()) {
-                    let mut differences = proof::differences(&verdict);
-                    differences.extend(suspects);
-                    return Err(Error::Broken { what, differences, why });
-                }
-                Some(Proof::Run(verdict))
-            }
-        };
-        Ok(Edit { what, proof })
     }
 
     /// Compare `result` with `original`; name the edit at fault where they differ.

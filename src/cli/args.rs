@@ -18,6 +18,7 @@ Examples:
   onnx-slim optimize model.onnx --target tensorrt --input-shape x:1,3,224,224
   onnx-slim optimize *.onnx --out-dir slim/
   onnx-slim edit model.onnx --outputs features -o backbone.onnx
+  onnx-slim join backbone.onnx head.onnx -o whole.onnx
   onnx-slim inspect model.onnx
   onnx-slim check model.onnx slim.onnx
   onnx-slim explain fold-batchnorm
@@ -52,6 +53,8 @@ pub(super) enum Verb {
     Optimize(Box<Optimize>),
     /// Cut, resize or rename a model, and change nothing else
     Edit(Box<Edit>),
+    /// Make one model of two, the second behind the first
+    Join(Join),
     /// Find out whether two models compute the same
     Check(Check),
     /// Show what a model holds: its interface, operators, parameters
@@ -164,6 +167,20 @@ pub(super) struct Edits {
     /// Give a node another name
     #[arg(help_heading = EDITING, long, value_name = "OLD=NEW", value_parser = rename)]
     pub rename_node: Vec<Rename>,
+    /// Take away documentation, metadata of nodes and values, and how the model is trained; with `all`, the model's own
+    /// metadata too
+    #[arg(help_heading = EDITING, long, value_name = "WHAT", num_args = 0..=1, require_equals = true, value_enum)]
+    #[arg(default_missing_value = "remarks")]
+    pub strip: Option<Stripped>,
+}
+
+/// What is taken away of what no run needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Stripped {
+    /// What is said of the graph
+    Remarks,
+    /// What is said of the graph and of the model
+    All,
 }
 
 /// How a result is compared with what it was made of.
@@ -254,6 +271,44 @@ impl From<Edit> for Optimize {
             only_edits: true,
         }
     }
+}
+
+const JOIN_EXAMPLES: &str = "\
+Examples:
+  onnx-slim join backbone.onnx head.onnx -o whole.onnx
+  onnx-slim join backbone.onnx head.onnx --map features=x -o whole.onnx
+  onnx-slim join a.onnx b.onnx --map y=x --outputs y,scores -o ab.onnx
+
+Without --map, outputs of the first are the inputs of the second that have their names, or its only
+output is the only input. What the second takes is no output any more, unless --outputs says so.
+The older of two opsets is raised to the newer. Both models are run one after the other and compared
+with the result.";
+
+#[derive(Debug, Args)]
+#[command(after_help = JOIN_EXAMPLES)]
+pub(super) struct Join {
+    /// The model that runs first; `-` is standard input
+    #[arg(value_name = "FIRST")]
+    pub first: PathBuf,
+    /// The model that runs on what the first computes
+    #[arg(value_name = "SECOND")]
+    pub second: PathBuf,
+    /// Where to write the result; `-` is standard output
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// A tensor of the first model and the input of the second that it is
+    #[arg(long, value_name = "TENSOR=INPUT", value_parser = rename)]
+    pub map: Vec<Rename>,
+    /// End at these tensors [default: outputs of the first that the second does not take, and those of the second]
+    #[arg(long, value_name = "NAME,NAME…", value_parser = some)]
+    pub outputs: Vec<String>,
+    /// What stands before a name of the second model that the first has too [default: its file's name and a slash]
+    #[arg(long, value_name = "TEXT")]
+    pub prefix: Option<String>,
+    #[command(flatten)]
+    pub proof: Proving,
+    #[command(flatten)]
+    pub files: Files,
 }
 
 const CHECK_EXAMPLES: &str = "\

@@ -9,6 +9,7 @@ mod explain;
 mod guard;
 mod inspect;
 mod jobs;
+mod join;
 mod optimize;
 mod preparing;
 mod progress;
@@ -80,6 +81,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<End> {
     match cli.verb {
         Verb::Optimize(args) => optimize::run(&args, cli.noise),
         Verb::Edit(args) => optimize::run(&(*args).into(), cli.noise),
+        Verb::Join(args) => join::run(&args, cli.noise),
         Verb::Check(args) => check::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Explain(args) => explain::run(&args),

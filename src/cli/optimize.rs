@@ -16,7 +16,7 @@ use crate::cli::dump::{self, Dumper};
 use crate::cli::jobs::{self, Job};
 use crate::cli::progress::Progress;
 use crate::cli::{End, engine, guard, usage};
-use crate::edit::{Batch, Edits};
+use crate::edit::{Batch, Edits, Strip};
 use crate::error::Error;
 use crate::ir::Graph;
 use crate::model::Model;
@@ -110,20 +110,25 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     }
     dump::prepare(&args.dump_after)?;
     let files = &args.files;
-    let read = ReadOptions {
-        defaults: match (files.freeze_defaults, files.keep_defaults) {
-            (true, _) => Defaults::Frozen,
-            (false, true) => Defaults::Overridable,
-            (false, false) => Defaults::Meant,
-        },
-        functions: if files.keep_functions { Functions::Kept } else { Functions::Inlined },
-    };
+    let read = reading(files);
     let is_asked = is_edited || args.opset.is_some() || files.freeze_defaults || files.external_data;
     let weights = if files.external_data { Weights::Beside } else { Weights::Inside };
     let ir_version = if args.only_edits { IrVersion::Kept } else { IrVersion::Lowest };
     let write = WriteOptions { weights, ir_version };
     let only_edits = args.only_edits;
     Ok(Request { optimizer, read, write, dumps: &args.dump_after, is_asked, only_edits })
+}
+
+/// How models are read.
+pub(super) fn reading(files: &args::Files) -> ReadOptions {
+    ReadOptions {
+        defaults: match (files.freeze_defaults, files.keep_defaults) {
+            (true, _) => Defaults::Frozen,
+            (false, true) => Defaults::Overridable,
+            (false, false) => Defaults::Meant,
+        },
+        functions: if files.keep_functions { Functions::Kept } else { Functions::Inlined },
+    }
 }
 
 fn edits(args: &args::Edits) -> Edits {
@@ -137,6 +142,10 @@ fn edits(args: &args::Edits) -> Edits {
         postprocess: args.postprocess.clone(),
         rename: args.rename.clone(),
         rename_nodes: args.rename_node.clone(),
+        strip: args.strip.map(|what| match what {
+            args::Stripped::Remarks => Strip::Remarks,
+            args::Stripped::All => Strip::All,
+        }),
     }
 }
 

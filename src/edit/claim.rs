@@ -1,9 +1,14 @@
 //! What an edit promises, and having an engine confirm it.
 
+use std::sync::Arc;
+
+use crate::error::Error;
 use crate::exec::compare::{Difference, Tolerance, difference};
 use crate::exec::{Account, Executor, Plan, Reference, Session, Verdict, join_along, more_inputs};
 use crate::ir::{Atom, Int, ScopeId, Tensor};
 use crate::model::Model;
+use crate::proof::{self, Proof, Reason};
+use crate::report;
 use crate::rewrite::Exactness;
 
 /// An edit that was made.
@@ -39,6 +44,45 @@ pub enum Claim {
         /// Nodes that may be why the claim does not hold, a line each.
         suspects: Vec<String>,
     },
+    /// `joined` computes what `second` does of what `first` computes.
+    Joined {
+        /// Both as one.
+        joined: Model,
+        /// The first, everything that the second takes from it being an output.
+        first: Model,
+        /// The second.
+        second: Model,
+        /// Outputs of the first and the inputs of the second that they are.
+        links: Vec<(String, String)>,
+        /// Names of the second, and what they are in `joined`, where that is another name.
+        names: Vec<(String, String)>,
+    },
+}
+
+impl Edited {
+    /// Have an engine confirm what the edit promises, if one is given.
+    ///
+    /// # Errors
+    /// When the edited model does not compute what it should.
+    pub fn confirmed(self, check: Result<(&Arc<dyn Executor>, &Plan), Reason>) -> Result<report::Edit, Error> {
+        let Edited { what, claim } = self;
+        let proof = match (claim, check) {
+            (None, _) => None,
+            (Some(_), Err(why)) => Some(Proof::Without(why)),
+            (Some(claim), Ok((engine, plan))) => {
+                let (must_run, why, suspects) = (claim.must_run(), claim.why_not(), claim.suspects().to_vec());
+                let (engine, plan) = (Arc::clone(engine), plan.clone());
+                let verdict = proof::patiently(proof::patience(&plan), move || claim.confirm(&*engine, &plan));
+                if matches!(verdict, Verdict::Different(_)) || (must_run && verdict.is_different()) {
+                    let mut differences = proof::differences(&verdict);
+                    differences.extend(suspects);
+                    return Err(Error::Broken { what, differences, why });
+                }
+                Some(Proof::Run(verdict))
+            }
+        };
+        Ok(report::Edit { what, proof })
+    }
 }
 
 impl Claim {
@@ -74,13 +118,21 @@ impl Claim {
                     verdict => verdict,
                 }
             }
+            Claim::Joined { joined, first, second, links, names } => {
+                let reference = match Reference::run(joined, engine, plan) {
+                    Ok(reference) => reference,
+                    Err(reason) => return Verdict::NotRun { reason },
+                };
+                one_after_the_other(&reference, first, second, links, names, engine)
+                    .unwrap_or_else(|reason| Verdict::NotRun { reason })
+            }
         }
     }
 
     /// What it means when the claim does not hold.
     pub fn why_not(&self) -> &'static str {
         match self {
-            Claim::Part { .. } => "a defect of onnx-slim, please report it",
+            Claim::Part { .. } | Claim::Joined { .. } => "a defect of onnx-slim, please report it",
             Claim::Opened { samples: true, .. } => {
                 "the model does not treat each sample by itself, or holds on to the size of the batch it was exported with"
             }
@@ -91,7 +143,7 @@ impl Claim {
     /// Nodes that may be why the claim does not hold, a line each.
     pub fn suspects(&self) -> &[String] {
         match self {
-            Claim::Part { .. } => &[],
+            Claim::Part { .. } | Claim::Joined { .. } => &[],
             Claim::Opened { suspects, .. } => suspects,
         }
     }
@@ -100,7 +152,7 @@ impl Claim {
     /// the engine.
     pub fn must_run(&self) -> bool {
         match self {
-            Claim::Part { .. } => false,
+            Claim::Part { .. } | Claim::Joined { .. } => false,
             Claim::Opened { .. } => true,
         }
     }
@@ -172,6 +224,57 @@ fn two_batches(
         found.push(difference);
     }
     Ok(found)
+}
+
+/// What `second` makes of what `first` makes of the inputs of a joined model, compared with what that makes.
+fn one_after_the_other(
+    reference: &Reference<'_>,
+    first: &Model,
+    second: &Model,
+    links: &[(String, String)],
+    names: &[(String, String)],
+    engine: &dyn Executor,
+) -> Result<Verdict, String> {
+    let mut sessions = Vec::with_capacity(2);
+    for model in [first, second] {
+        sessions.push(engine.load(model).map_err(|e| e.to_string())?);
+    }
+    let outputs = |model: &Model| -> Vec<String> {
+        model.graph.scope(ScopeId::MAIN).outputs().iter().map(|o| o.name.to_string()).collect()
+    };
+    let inputs = |model: &Model| -> Vec<String> {
+        let inputs = model.graph.scope(ScopeId::MAIN).inputs();
+        inputs.iter().map(|&i| model.graph.value(i).name.to_string()).collect()
+    };
+    let named = |name: &str| names.iter().find(|(old, _)| old == name).map_or(name, |(_, new)| new).to_string();
+    let tolerance = Tolerance::of(Exactness::Rounding, [&first.graph, &second.graph]);
+    let mut account = Account { engine: engine.name().into(), tolerance: Some(tolerance), ..Account::default() };
+    for (label, given, together) in reference.runs() {
+        let find = |name: &str| given.iter().find(|(n, _)| n == name).map(|(_, t)| t.clone());
+        let feed: Vec<(String, Tensor)> =
+            inputs(first).into_iter().filter_map(|name| Some((name.clone(), find(&name)?))).collect();
+        let made = sessions[0].run(&feed).map_err(|e| e.to_string())?;
+        let made: Vec<(String, Tensor)> = outputs(first).into_iter().zip(made).collect();
+        let feed = inputs(second).into_iter().filter_map(|name| {
+            let tensor = match links.iter().find(|(_, to)| *to == name) {
+                Some((from, _)) => made.iter().find(|(n, _)| n == from).map(|(_, t)| t.clone())?,
+                None => find(&named(&name))?,
+            };
+            Some((name, tensor))
+        });
+        let feed: Vec<(String, Tensor)> = feed.collect();
+        let after = sessions[1].run(&feed).map_err(|e| e.to_string())?;
+        let after = outputs(second).into_iter().map(|name| named(&name)).zip(after);
+        let apart: Vec<(String, Tensor)> = made.into_iter().chain(after).collect();
+        account.runs.push(label.to_string());
+        for (name, got) in reference.outputs().iter().zip(together) {
+            if let Some((_, expected)) = apart.iter().rev().find(|(n, _)| n == name) {
+                account.outputs.push(difference(name, expected, got, tolerance));
+            }
+        }
+    }
+    let within = account.outputs.iter().all(|d| d.within);
+    Ok(if within { Verdict::Same(account) } else { Verdict::Different(account) })
 }
 
 fn with_samples(mut account: Account, found: Vec<Difference>) -> Verdict {

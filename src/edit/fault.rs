@@ -118,6 +118,31 @@ pub enum EditFault {
         /// An input that has it.
         input: String,
     },
+    /// A value that does not fit the input that it is to be.
+    #[error("\"{from}\" is {given}, input \"{to}\" is {taken}: {why}")]
+    Mismatch {
+        /// The value.
+        from: String,
+        /// Its type.
+        given: String,
+        /// The input.
+        to: String,
+        /// Its type.
+        taken: String,
+        /// What does not fit.
+        why: String,
+    },
+    /// Two models of which nobody says how they are connected.
+    #[error("it is not said which outputs are which inputs: outputs {}; inputs {}", outputs.join(", "), inputs.join(", "))]
+    NoLink {
+        /// The outputs of the first.
+        outputs: Vec<String>,
+        /// The inputs of the second.
+        inputs: Vec<String>,
+    },
+    /// Two models that follow different rules.
+    #[error("the two cannot be one model: {0}")]
+    Clash(String),
     /// An input or output that is not what is to be done with it.
     #[error("{what} cannot be prepared so: {why}")]
     Unfit {
@@ -185,6 +210,8 @@ impl EditFault {
             EditFault::NoBatch | EditFault::Batchless { .. } | EditFault::Batches { .. } => {
                 Some("--batch-inputs names the inputs that have the batch as their first dimension".into())
             }
+            EditFault::NoLink { .. } => Some("--map OUTPUT=INPUT".into()),
+            EditFault::Mismatch { .. } | EditFault::Clash(_) => None,
             EditFault::WhichOne { what, .. } => Some(format!("write {what} NAME:…")),
             EditFault::NoOutput { .. } => Some("onnx-slim inspect MODEL lists the outputs".into()),
             EditFault::Unfit { .. }

@@ -1,7 +1,8 @@
 //! What a caller asks of a model before it is optimized: another cut of it, other sizes, other names.
 //!
 //! [`Edits`] say what is wanted, [`Edits::apply`] does it, in one order whatever order it was said in: cut, sizes,
-//! what comes before inputs and after outputs, names. All names are those of the model as it was read. What an edit promises of the result is an
+//! what comes before inputs and after outputs, names,
+//! remarks. All names are those of the model as it was read. What an edit promises of the result is an
 //! [`Edited`] claim, which an engine can be asked to confirm ([`Edited::confirm`]); that the optimized model computes
 //! what the edited one does is the optimizer's own proof.
 
@@ -10,6 +11,7 @@ mod claim;
 mod cut;
 mod fault;
 mod free;
+mod join;
 mod postprocess;
 mod preprocess;
 mod rename;
@@ -20,12 +22,22 @@ mod tensors;
 pub use batch::Batch;
 pub use claim::{Claim, Edited};
 pub use fault::EditFault;
+pub use join::{Join, join};
 pub use postprocess::{Postprocess, Step};
 pub use preprocess::{ImageSize, Layout, Preprocess};
 pub use rename::Rename;
 
 use crate::interface::Size;
 use crate::model::Model;
+
+/// What a file says that no run needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strip {
+    /// Documentation, metadata of graphs, nodes and values, and how the model is trained.
+    Remarks,
+    /// That, and the metadata of the model, which programs may read.
+    All,
+}
 
 /// What is asked of a model.
 #[derive(Clone, Debug, Default)]
@@ -46,13 +58,16 @@ pub struct Edits {
     pub rename: Vec<Rename>,
     /// Other names for nodes.
     pub rename_nodes: Vec<Rename>,
+    /// What to take away of what no run needs.
+    pub strip: Option<Strip>,
 }
 
 impl Edits {
     /// Whether nothing is asked.
     pub fn is_empty(&self) -> bool {
-        let Edits { inputs, outputs, shapes, batch, preprocess, postprocess, rename, rename_nodes } = self;
+        let Edits { inputs, outputs, shapes, batch, preprocess, postprocess, rename, rename_nodes, strip } = self;
         let nothing = inputs.is_empty() && outputs.is_empty() && shapes.is_empty() && batch.is_none();
+        let nothing = nothing && strip.is_none();
         nothing && preprocess.is_empty() && postprocess.is_empty() && rename.is_empty() && rename_nodes.is_empty()
     }
 
@@ -77,6 +92,10 @@ impl Edits {
         }
         rename::rename(&mut model.graph, &self.rename)?;
         rename::rename_nodes(&mut model.graph, &self.rename_nodes)?;
+        if let Some(strip) = self.strip {
+            let bytes = model.strip(strip == Strip::All);
+            done.push(Edited { what: format!("{bytes} bytes of remarks stripped"), claim: None });
+        }
         Ok(done)
     }
 }

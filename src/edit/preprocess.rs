@@ -296,3 +296,91 @@ impl Chain<'_> {
         self.graph.result(node, 0).expect("it was made with a result")
     }
 }
+
+#[cfg(all(test, feature = "tract"))]
+mod tests {
+    use super::*;
+    use crate::exec::{Executor, Session, tract::Tract};
+    use crate::model::Model;
+    use crate::text;
+
+    const CONV: &str = "g (float[n,2,2,2] x, float[2] other) => (float[n,2,2,2] y) { h = Relu(x)  y = Identity(h) }";
+
+    fn model(graph: &str) -> Model {
+        text::parse(&format!("<ir_version: 8, opset_import: [\"\" : 17]> {graph}")).unwrap()
+    }
+
+    fn asked() -> Preprocess {
+        Preprocess { input: Some("x".into()), ..Preprocess::default() }
+    }
+
+    #[test]
+    fn pixels_are_normalized_in_the_model_s_order() {
+        let mut m = model(CONV);
+        let bgr = Preprocess {
+            mean: vec![1.0, 2.0],
+            std: vec![2.0, 4.0],
+            scale: 0.5,
+            dtype: Some(DType::U8),
+            layout: Layout::Nhwc,
+            swapped: true,
+            ..asked()
+        };
+        preprocess(&mut m.graph, &bgr).unwrap();
+        let inputs = m.graph.scope(ScopeId::MAIN).inputs().to_vec();
+        assert_eq!(TypeText(&m.graph.value(inputs[0]).ty).to_string(), "uint8[n,2,2,2]");
+        assert_eq!((&*m.graph.value(inputs[0]).name, &*m.graph.value(inputs[1]).name), ("x", "other"));
+        let mut session: Box<dyn Session> = Tract.load(&m).unwrap();
+        let pixels = Tensor::raw(DType::U8, &[1, 2, 2, 2], vec![10, 20, 30, 40, 50, 60, 70, 80].into()).unwrap();
+        let other = Tensor::f32s(&[2], &[0.0, 0.0]).unwrap();
+        let y = session.run(&[("x".into(), pixels), ("other".into(), other)]).unwrap();
+        // Channel 0 of the model is the second byte: (20 · 0.5 − 1) / 2.
+        assert_eq!(y[0].reals().unwrap(), [4.5, 9.5, 14.5, 19.5, 0.75, 3.25, 5.75, 8.25]);
+    }
+
+    #[test]
+    fn what_is_no_such_image_is_refused() {
+        let refused =
+            |graph: &str, asked: Preprocess| preprocess(&mut model(graph).graph, &asked).unwrap_err().to_string();
+        let two = || vec![1.0, 2.0, 3.0];
+        for (graph, asked, why) in [
+            (
+                CONV,
+                Preprocess { input: None, ..asked() },
+                "--preprocess does not say which of \"x\", \"other\" it is for",
+            ),
+            (
+                CONV,
+                Preprocess { input: Some("q".into()), ..asked() },
+                "the model has no input \"q\"; its inputs are \"x\", \"other\"",
+            ),
+            (
+                CONV,
+                Preprocess { mean: two(), ..asked() },
+                "input \"x\" cannot be prepared so: it has 2 channels, mean has 3",
+            ),
+            (
+                CONV,
+                Preprocess { std: vec![0.0], ..asked() },
+                "input \"x\" cannot be prepared so: mean, std and scale are to be finite, and std and scale not 0",
+            ),
+            (
+                "g (int64[2] x) => (int64[2] y) { y = Abs(x) }",
+                Preprocess { scale: 2.0, ..asked() },
+                "input \"x\" cannot be prepared so: it is int64[2], and only floats are computed with",
+            ),
+            (
+                "g (float[2] x) => (float[2] y) { y = Abs(x) }",
+                Preprocess { layout: Layout::Nhwc, ..asked() },
+                "input \"x\" cannot be prepared so: it is float[2], which has no four dimensions",
+            ),
+            (
+                "g (float[1,3,h,w] x) => (float[1,3,h,w] y) { y = Abs(x) }",
+                Preprocess { size: Some(ImageSize::Any), ..asked() },
+                "input \"x\" cannot be prepared so: it is float[1,3,h,w]: there is no size to resize to",
+            ),
+        ] {
+            assert_eq!(refused(graph, asked), why);
+        }
+    }
+}

@@ -218,6 +218,11 @@ impl<'a> Reference<'a> {
         }
     }
 
+    /// For each run: what it is called, the inputs, and what the original makes of them.
+    pub fn runs(&self) -> impl Iterator<Item = (&str, &[(String, Tensor)], &[Tensor])> {
+        self.runs.iter().map(|(feed, outputs)| (&*feed.label, &feed.tensors[..], &outputs[..]))
+    }
+
     /// The inputs of the first run, and what the original makes of them.
     pub fn first(&self) -> Option<(&[(String, Tensor)], &[Tensor])> {
         self.runs.first().map(|(feed, outputs)| (&feed.tensors[..], &outputs[..]))

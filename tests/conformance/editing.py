@@ -272,6 +272,61 @@ def postprocess(bench):
             same(expected, run(out, {"image": x}), f"{step} by {verb}")
 
 
+@case
+def join(bench):
+    path = bench.save(classifier(), "apart")
+    x = images(1, 16)
+    model = onnx.load(path)
+    pooled = next(n.output[0] for n in model.graph.node if n.op_type == "GlobalAveragePool")
+    head = bench.edit(path, "--inputs", pooled).rename(bench.folder / "head.onnx")
+    back = bench.edit(path, "--outputs", pooled).rename(bench.folder / "back.onnx")
+    out = bench.folder / "joined.onnx"
+
+    def joined(*arguments):
+        ran = tool.run(bench.binary, "join", *arguments, "-o", out)
+        assert ran.failure is None, ran.failure
+        onnx.checker.check_model(onnx.load(out), full_check=True)
+        return out
+
+    expected, between = run(path, {"image": x}), run(back, {"image": x})
+    same(expected, run(joined(back, head), {"image": x}), "by name")
+    same(between + expected, run(joined(back, head, "--outputs", f"{pooled},scores"), {"image": x}), "both outputs")
+    # Twice the same model, whose names all clash.
+    g = Graph("twice", opset=11)
+    v = g.input("x", ["n", 4])
+    g.output(g.Softmax(g.MatMul(v, g.weight(g.normal(4, 4)))), ["n", 4], name="y")
+    one = bench.save(g, "one")
+    v = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
+    (once,) = run(one, {"x": v})
+    same(run(one, {"x": once}), run(joined(one, one), {"x": v}), "a model after itself")
+    assert names(out) == (["x"], ["one/y"])
+    # An older opset before a newer one.
+    g = Graph("newer", opset=17)
+    w = g.input("w", ["m", 4])
+    g.output(g.LayerNormalization(w, g.weight(np.ones(4, np.float32))), ["m", 4], name="z")
+    newer = bench.save(g, "newer")
+    same(run(newer, {"w": once}), run(joined(one, newer), {"x": v}), "opset 11 before 17")
+
+
+@case
+def strip(bench):
+    path = bench.save(classifier(), "remarks")
+    model = onnx.load(path)
+    model.doc_string = model.graph.doc_string = model.graph.node[0].doc_string = "a remark"
+    model.graph.node[0].metadata_props.add(key="stack", value="x" * 1000)
+    model.graph.initializer[0].doc_string = model.graph.input[0].doc_string = "a remark"
+    model.metadata_props.add(key="classes", value="cat,dog")
+    model.ir_version = 10
+    onnx.save(model, path)
+    x = images(1, 16)
+    for verb in ("edit", "optimize"):
+        kept = bench.edit(path, "--strip", verb=verb).read_bytes()
+        assert b"a remark" not in kept and b"xxxx" not in kept and b"cat,dog" in kept
+        out = bench.edit(path, "--strip=all", verb=verb)
+        assert b"cat,dog" not in out.read_bytes()
+        same(run(path, {"image": x}), run(out, {"image": x}), f"stripped by {verb}")
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--bin", required=True, type=lambda p: pathlib.Path(p).resolve())
