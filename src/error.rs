@@ -3,7 +3,7 @@
 //! An [`Error`] displays as one line. [`Error::details`] are the lines below it, one per place, and [`Error::hint`]
 //! says what to try next.
 
-use crate::edit::EditFault;
+use crate::edit::{Broken, EditFault};
 use crate::onnx::{ReadError, WriteError};
 use crate::passes::pipeline::PassError;
 
@@ -21,15 +21,8 @@ pub enum Error {
     #[error(transparent)]
     Edit(#[from] EditFault),
     /// An edit that was asked for does not do what it should on this model.
-    #[error("{what}: the result does not compute what it should")]
-    Broken {
-        /// The edit.
-        what: String,
-        /// Where and by how much it differs.
-        differences: Vec<String>,
-        /// Why that may be.
-        why: &'static str,
-    },
+    #[error(transparent)]
+    Broken(#[from] Broken),
     /// A model is only raised to a newer opset.
     #[error("the model is of opset {from}, which is newer than opset {opset}")]
     OlderOpset {
@@ -97,7 +90,7 @@ impl Error {
                     guilty.iter().map(|g| format!("the first difference comes from {} at \"{}\"", g.rule, g.at));
                 guilty.chain(differences.iter().cloned()).collect()
             }
-            Error::Broken { differences, .. } => differences.clone(),
+            Error::Broken(broken) => broken.differences.clone(),
             Error::Pass(_)
             | Error::Read(_)
             | Error::Write(_)
@@ -116,7 +109,7 @@ impl Error {
             Error::Write(WriteError::TooLarge(_)) => Some("pass --external-data".into()),
             Error::Write(_) => None,
             Error::Edit(fault) => fault.hint(),
-            Error::Broken { why, .. } => Some((*why).into()),
+            Error::Broken(broken) => Some(broken.why.into()),
             Error::OlderOpset { from, .. } => {
                 Some(format!("a model keeps its opset or gets a newer one: --opset {from}"))
             }
@@ -133,50 +126,5 @@ impl Error {
                 None => "a defect of onnx-slim, please report it".into(),
             }),
         }
-    }
-}
-
-/// Names among `known` that `name` may be a slip of, best first: at most three.
-pub fn similar<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-    let limit = (name.chars().count() / 3).max(1);
-    let mut found: Vec<(usize, &str)> = known
-        .into_iter()
-        .map(|k| (if k.contains(name) && name.len() > 2 { 1 } else { distance(name, k) }, k))
-        .filter(|(d, _)| *d <= limit)
-        .collect();
-    found.sort_unstable();
-    found.into_iter().take(3).map(|(_, k)| k.to_string()).collect()
-}
-
-/// Edits (insert, delete, change one character) that make `b` of `a`.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.iter().enumerate() {
-            let change = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slips_are_recognized() {
-        let known = ["fold-batchnorm", "drop-identity", "drop-cast", "fuse-gelu"];
-        assert_eq!(similar("fold-batchnrom", known), ["fold-batchnorm"]);
-        assert_eq!(similar("batchnorm", known), ["fold-batchnorm"]);
-        assert_eq!(similar("quantize", known), [""; 0]);
-    }
-
-    #[test]
-    fn distance_counts_edits() {
-        assert_eq!((distance("kitten", "sitting"), distance("", "abc"), distance("abc", "abc")), (3, 3, 0));
     }
 }

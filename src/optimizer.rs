@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use crate::census;
 use crate::edit::Edits;
-use crate::error::{Error, Guilty, similar};
+use crate::error::{Error, Guilty};
 use crate::exec::{Executor, Plan, Verdict};
 #[cfg(feature = "tract")]
 use crate::exec::{fold_with_engine, tract::Tract};
@@ -29,6 +29,7 @@ use crate::passes::{Context, Engine, Fault, InferShapes, Pass, Pipeline, infer_d
 use crate::proof::{self, Proof, Reason, Referee};
 use crate::report::{Report, Step};
 use crate::rewrite::{Exactness, Fuel, Growth, Rule, apply};
+use crate::similar::similar;
 use crate::target::Profile;
 
 /// Says what is wanted of a model; [`Optimizer::run`] does it.

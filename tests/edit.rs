@@ -184,3 +184,142 @@ fn names_may_hold_anything() {
     let folder_of_hostile = fs::read_dir(folder.path()).expect("it is there").count();
     assert_eq!(folder_of_hostile, 3);
 }
+
+const FIXED: &str =
+    "g (float[1,6] x) => (float[1,2,3] y) <int64[3] to = {1, 2, 3}> { h = Relu(x)  y = Reshape(h, to) }";
+
+#[test]
+fn a_model_of_one_sample_runs_on_more() {
+    let folder = folder(&[("m.onnx", FIXED)]);
+    for verb in ["edit", "optimize"] {
+        for (flags, interface) in [
+            ("--dynamic-batch", "float[batch,6] x => float[batch,2,3] y"),
+            ("--dynamic-batch=n --batch-inputs x", "float[n,6] x => float[n,2,3] y"),
+            ("--batch 4", "float[4,6] x => float[4,2,3] y"),
+            ("--input-shape x:n,6", "float[n,6] x => float[n,2,3] y"),
+        ] {
+            assert_eq!(edited(&folder, &format!("{verb} m.onnx {flags}")), interface, "{verb} {flags}");
+        }
+    }
+    let output = run(&folder, "edit m.onnx --dynamic-batch");
+    let said = stderr(&output);
+    assert!(
+        said.contains("  batch of 1 is batch, one baked-in size repaired: equal bit for bit in 3 runs of tract\n"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_batch_that_cannot_be_is_refused() {
+    let mixing = "g (float[1,4] x) => (float[1,4] y) { m = ReduceMean <axes = [0]> (x)  y = Sub(x, m) }";
+    let squeezing = "g (float[1,3] x) => (float[3] y) <int64[1] a = {0}> { [drop] y = Squeeze(x, a) }";
+    let folder = folder(&[("m.onnx", FIXED), ("mixing.onnx", mixing), ("squeezing.onnx", squeezing)]);
+    for verb in ["edit", "optimize"] {
+        for (line, why) in [
+            ("mixing.onnx --dynamic-batch", "output \"y\": two batches at once and one after the other"),
+            ("mixing.onnx --batch 2", "ReduceMean \"m\" reads samples and makes none"),
+            ("squeezing.onnx --dynamic-batch", "Squeeze \"drop\" holds on to it"),
+            ("m.onnx --dynamic-batch --batch-inputs z", "the model has no input \"z\""),
+            ("m.onnx --input-shape x:1,7", "dimension 1 is 6 and cannot be 7"),
+        ] {
+            refused(&folder, &format!("{verb} {line}"), 1, why);
+        }
+        for (flags, why) in [
+            ("--batch 0", "expected a number of samples"),
+            ("--batch -1", "expected a number of samples"),
+            ("--batch 99999999999999999999", "expected a number of samples"),
+            ("--dynamic-batch=4", "expected a name for the size"),
+            ("--batch 2 --dynamic-batch", "cannot be used with"),
+            ("--batch-inputs x", "goes with --batch or --dynamic-batch"),
+        ] {
+            refused(&folder, &format!("{verb} m.onnx {flags}"), 2, why);
+        }
+    }
+}
+
+#[test]
+fn images_come_in_and_answers_go_out() {
+    let image = "g (float[1,3,4,4] image) => (float[1,3] scores) {
+        h = GlobalAveragePool(image)
+        scores = Flatten(h)
+    }";
+    let folder = folder(&[("m.onnx", image)]);
+    for verb in ["edit", "optimize"] {
+        for (flags, interface) in [
+            ("--preprocess scale=1/255,input=uint8,layout=nhwc", "uint8[1,4,4,3] image => float[1,3] scores"),
+            ("--preprocess image:mean=1,2,3,resize=8x6", "float[1,3,8,6] image => float[1,3] scores"),
+            (
+                "--preprocess resize=any,layout=nhwc,channel-order=bgr",
+                "float[1,image_height,image_width,3] image => float[1,3] scores",
+            ),
+            ("--postprocess softmax", "float[1,3,4,4] image => float[1,3] scores"),
+            ("--postprocess scores:argmax", "float[1,3,4,4] image => int64[1] scores"),
+            ("--postprocess topk=2", "float[1,3,4,4] image => float[1,2] scores, int64[1,2] scores_indices"),
+            (
+                "--preprocess input=uint8 --postprocess softmax --postprocess topk=1 --rename image=x --rename scores=p",
+                "uint8[1,3,4,4] x => float[1,1] p, int64[1,1] scores_indices",
+            ),
+        ] {
+            assert_eq!(edited(&folder, &format!("{verb} m.onnx {flags}")), interface, "{verb} {flags}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_prepared_is_refused() {
+    let image = "g (float[1,3,4,4] image) => (float[1,3] scores) { h = GlobalAveragePool(image)  scores = Flatten(h) }";
+    let folder = folder(&[("m.onnx", image), ("two.onnx", CHAIN)]);
+    for (line, why) in [
+        ("m.onnx --preprocess mean=1,2", "it has 3 channels, mean has 2"),
+        ("m.onnx --preprocess pixels:mean=1", "the model has no input \"pixels\""),
+        ("two.onnx --preprocess mean=1", "does not say which of \"x\", \"s\" it is for"),
+        ("two.onnx --preprocess x:layout=nhwc", "which has no four dimensions"),
+        ("two.onnx --postprocess softmax", "does not say which of \"y\", \"z\" it is for"),
+        ("m.onnx --postprocess q:softmax", "the model has no output \"q\""),
+        ("m.onnx --postprocess topk=4", "which has no 4 classes"),
+        ("m.onnx --postprocess nhwc", "which has no four dimensions"),
+        ("m.onnx --postprocess argmax --postprocess softmax", "only floats have a softmax"),
+    ] {
+        refused(&folder, &format!("edit {line}"), 1, why);
+    }
+    for (flags, why) in [
+        ("--preprocess speed=1", "speed is not mean"),
+        ("--preprocess std=0x1", "is not a number"),
+        ("--postprocess mode", "mode is not softmax"),
+    ] {
+        refused(&folder, &format!("edit m.onnx {flags}"), 2, why);
+    }
+}
+
+#[test]
+fn models_are_joined() {
+    let head = "g (float[m,4] z, float[m,4] w) => (float[m,4] y) { y = Add(z, w) }";
+    let folder = folder(&[("a.onnx", CHAIN), ("b.onnx", head)]);
+    for (flags, interface) in [
+        ("--map z=z", "float[n,4] x, float[4] s, float[n,4] w => float[n,4] y, float[n,4] b/y"),
+        ("--map z=z --map h=w --outputs b/y", "float[n,4] x => float[n,4] b/y"),
+        ("--prefix 2.", "float[n,4] x, float[4] s, float[n,4] w => float[n,4] y, float[n,4] 2.y"),
+    ] {
+        let output = run(&folder, &format!("join a.onnx b.onnx {flags} -o ab.onnx"));
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert_eq!(self::interface(&folder.path().join("ab.onnx")), interface, "{flags}");
+    }
+    let output = run(&folder, "join a.onnx b.onnx -o ab.onnx");
+    assert!(
+        stderr(&output).contains("  joined by z as z: equal bit for bit in 2 runs of tract\n"),
+        "{}",
+        stderr(&output)
+    );
+    for (line, why) in [
+        ("join a.onnx b.onnx --map s=z", "1 dimensions are not 2"),
+        ("join a.onnx b.onnx --map q=z", "the model has no tensor \"q\""),
+        ("join a.onnx b.onnx --map z=q", "the model has no input \"q\""),
+        ("join b.onnx a.onnx", "it is not said which outputs are which inputs"),
+        ("join a.onnx none.onnx", "none.onnx: "),
+        ("join a.onnx b.onnx --outputs q", "the model has no tensor \"q\""),
+    ] {
+        refused(&folder, line, 1, why);
+    }
+    refused(&folder, "join - -", 2, "standard input holds one model");
+    refused(&folder, "join a.onnx b.onnx --map z", 2, "expected OLD=NEW");
+}

@@ -45,7 +45,7 @@ pub(super) fn run(args: &args::Join, noise: Noise) -> anyhow::Result<End> {
     let mut said = String::new();
     for edited in [joined].into_iter().chain(done) {
         let check = check.as_ref().map(|(engine, plan)| (engine, plan)).ok_or(Reason::NotAsked);
-        let edit = edited.confirmed(check)?;
+        let edit = edited.confirmed(check).map_err(Error::from)?;
         let proof = edit.proof.map_or_else(String::new, |proof| format!(": {proof}"));
         let _ = writeln!(said, "  {}{proof}", edit.what);
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::error::Error;
+use super::Broken;
 use crate::exec::compare::{Difference, Tolerance, difference};
 use crate::exec::{Account, Executor, Plan, Reference, Session, Verdict, join_along, more_inputs};
 use crate::ir::{Atom, Int, ScopeId, Tensor};
@@ -64,7 +64,7 @@ impl Edited {
     ///
     /// # Errors
     /// When the edited model does not compute what it should.
-    pub fn confirmed(self, check: Result<(&Arc<dyn Executor>, &Plan), Reason>) -> Result<report::Edit, Error> {
+    pub fn confirmed(self, check: Result<(&Arc<dyn Executor>, &Plan), Reason>) -> Result<report::Edit, Broken> {
         let Edited { what, claim } = self;
         let proof = match (claim, check) {
             (None, _) => None,
@@ -76,7 +76,7 @@ impl Edited {
                 if matches!(verdict, Verdict::Different(_)) || (must_run && verdict.is_different()) {
                     let mut differences = proof::differences(&verdict);
                     differences.extend(suspects);
-                    return Err(Error::Broken { what, differences, why });
+                    return Err(Broken { what, differences, why });
                 }
                 Some(Proof::Run(verdict))
             }

@@ -223,3 +223,15 @@ impl EditFault {
         }
     }
 }
+
+/// An edit that does not do what it should.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: the result does not compute what it should")]
+pub struct Broken {
+    /// The edit.
+    pub what: String,
+    /// Where and by how much it differs.
+    pub differences: Vec<String>,
+    /// Why that may be.
+    pub why: &'static str,
+}

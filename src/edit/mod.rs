@@ -21,7 +21,7 @@ mod tensors;
 
 pub use batch::Batch;
 pub use claim::{Claim, Edited};
-pub use fault::EditFault;
+pub use fault::{Broken, EditFault};
 pub use join::{Join, join};
 pub use postprocess::{Postprocess, Step};
 pub use preprocess::{ImageSize, Layout, Preprocess};

@@ -6,8 +6,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::EditFault;
 use super::tensors::Tensors;
-use crate::error::similar;
 use crate::ir::{Graph, NodeId, ScopeId};
+use crate::similar::similar;
 
 /// One name that becomes another.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::EditFault;
-use crate::error::similar;
 use crate::ir::{Graph, ScopeId, ValueId};
+use crate::similar::similar;
 
 /// The named tensors of the main graph.
 pub(super) struct Tensors {
