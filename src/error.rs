@@ -3,7 +3,7 @@
 //! An [`Error`] displays as one line. [`Error::details`] are the lines below it, one per place, and [`Error::hint`]
 //! says what to try next.
 
-use crate::interface::ShapeFault;
+use crate::edit::{Broken, EditFault};
 use crate::onnx::{ReadError, WriteError};
 use crate::passes::pipeline::PassError;
 use crate::survey::{self, Finding};
@@ -19,9 +19,12 @@ pub enum Error {
     /// The result cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// An input cannot have the shape that was asked for.
+    /// An edit that was asked for cannot be made.
     #[error(transparent)]
-    Shape(#[from] ShapeFault),
+    Edit(#[from] EditFault),
+    /// An edit that was asked for does not do what it should on this model.
+    #[error(transparent)]
+    Broken(#[from] Broken),
     /// The target does not know an opset any more.
     #[error("the oldest opset that {target} runs is {oldest}, not {opset}")]
     OlderOpset {
@@ -107,10 +110,11 @@ impl Error {
                 lines.extend(held_back.iter().cloned());
                 lines
             }
+            Error::Broken(broken) => broken.differences.clone(),
             Error::Pass(_)
             | Error::Read(_)
             | Error::Write(_)
-            | Error::Shape(_)
+            | Error::Edit(_)
             | Error::OlderOpset { .. }
             | Error::NewerOpset { .. }
             | Error::NoSuchRule { .. }
@@ -124,10 +128,8 @@ impl Error {
             Error::Read(error) => error.hint().map(str::to_string),
             Error::Write(WriteError::TooLarge(_)) => Some("pass --external-data".into()),
             Error::Write(_) => None,
-            Error::Shape(ShapeFault::Fixed { .. }) => {
-                Some("a size that the model fixes stays: export the model again with that dimension open".into())
-            }
-            Error::Shape(_) => Some("onnx-slim inspect MODEL lists the inputs".into()),
+            Error::Edit(fault) => fault.hint(),
+            Error::Broken(broken) => Some(broken.why.into()),
             Error::OlderOpset { oldest, .. } => Some(format!("--opset {oldest}")),
             Error::Unsupported { .. } => {
                 Some("nothing was written; --allow-unsupported writes the model all the same".into())
@@ -145,50 +147,5 @@ impl Error {
                 None => "a defect of onnx-slim, please report it".into(),
             }),
         }
-    }
-}
-
-/// Names among `known` that `name` may be a slip of, best first: at most three.
-pub fn similar<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-    let limit = (name.chars().count() / 3).max(1);
-    let mut found: Vec<(usize, &str)> = known
-        .into_iter()
-        .map(|k| (if k.contains(name) && name.len() > 2 { 1 } else { distance(name, k) }, k))
-        .filter(|(d, _)| *d <= limit)
-        .collect();
-    found.sort_unstable();
-    found.into_iter().take(3).map(|(_, k)| k.to_string()).collect()
-}
-
-/// Edits (insert, delete, change one character) that make `b` of `a`.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.iter().enumerate() {
-            let change = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slips_are_recognized() {
-        let known = ["fold-batchnorm", "drop-identity", "drop-cast", "fuse-gelu"];
-        assert_eq!(similar("fold-batchnrom", known), ["fold-batchnorm"]);
-        assert_eq!(similar("batchnorm", known), ["fold-batchnorm"]);
-        assert_eq!(similar("quantize", known), [""; 0]);
-    }
-
-    #[test]
-    fn distance_counts_edits() {
-        assert_eq!((distance("kitten", "sitting"), distance("", "abc"), distance("abc", "abc")), (3, 3, 0));
     }
 }

@@ -231,8 +231,14 @@ pub fn fix_shapes(graph: &mut Graph, wanted: &[(String, Vec<Size>)]) -> Result<(
         let value = graph.value_mut(id);
         value.ty = Type::Tensor { dtype: value.ty.dtype(), shape };
     }
+    rename_sizes(graph, meaning);
+    Ok(())
+}
+
+/// Put another size for each of these, wherever it stands.
+pub(crate) fn rename_sizes(graph: &mut Graph, meaning: BTreeMap<Atom, Int>) {
     if meaning.is_empty() {
-        return Ok(());
+        return;
     }
     let values: Vec<_> = graph.values().collect();
     for id in values {
@@ -249,7 +255,6 @@ pub fn fix_shapes(graph: &mut Graph, wanted: &[(String, Vec<Size>)]) -> Result<(
             substitute(&mut graph.output_mut(scope, index).declared, &meaning);
         }
     }
-    Ok(())
 }
 
 fn substitute(ty: &mut Type, meaning: &BTreeMap<Atom, Int>) {

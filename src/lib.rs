@@ -7,7 +7,8 @@
 //!
 //! Where to start reading: [`ir::Graph`] is what everything works on; [`ops`] says what every operator is;
 //! [`rewrite`] is the language that the [`rules`] are written in; [`passes::pipeline`] has the order in which
-//! everything runs; [`exec`] runs models, to fold what is constant and to prove that the result equals the original.
+//! everything runs; [`edit`] changes a model as a caller asks before that; [`exec`] runs models, to fold what is
+//! constant and to prove that the result equals the original.
 //!
 //! What each part does without:
 //!
@@ -20,6 +21,7 @@
 pub mod census;
 #[doc(hidden)]
 pub mod cli;
+pub mod edit;
 pub mod error;
 pub mod exec;
 pub mod interface;
@@ -35,6 +37,7 @@ mod random;
 pub mod report;
 pub mod rewrite;
 pub mod rules;
+pub mod similar;
 pub mod survey;
 pub mod target;
 pub mod text;

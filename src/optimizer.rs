@@ -16,11 +16,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::census;
-use crate::error::{Error, Guilty, similar};
+use crate::edit::Edits;
+use crate::error::{Error, Guilty};
 use crate::exec::{Executor, Plan, Verdict};
 #[cfg(feature = "tract")]
 use crate::exec::{fold_with_engine, tract::Tract};
-use crate::interface::{self, Interface, Size};
+use crate::interface::{Interface, Size};
 use crate::ir::Graph;
 use crate::model::Model;
 use crate::ops::CallView;
@@ -29,6 +30,7 @@ use crate::passes::{Context, Engine, Fault, InferShapes, Pass, Pipeline, infer_d
 use crate::proof::{self, Proof, Reason, Referee};
 use crate::report::{Report, Step};
 use crate::rewrite::{CONTRIB, Exactness, Fuel, Growth, Limits, Rule, apply};
+use crate::similar::similar;
 use crate::survey::{self, lacks_words, survey};
 use crate::target::Profile;
 
@@ -36,7 +38,7 @@ use crate::target::Profile;
 pub struct Optimizer {
     target: &'static Profile,
     pipeline: Pipeline,
-    shapes: Vec<(String, Vec<Size>)>,
+    edits: Edits,
     opset: Option<i64>,
     without: BTreeSet<String>,
     only: BTreeSet<String>,
@@ -66,7 +68,7 @@ impl Optimizer {
         Optimizer {
             target,
             pipeline: pipeline::standard(),
-            shapes: Vec::new(),
+            edits: Edits::default(),
             opset: None,
             without: BTreeSet::new(),
             only: BTreeSet::new(),
@@ -78,7 +80,24 @@ impl Optimizer {
     /// Give input `name` this shape: numbers fix sizes, names name them.
     #[must_use]
     pub fn input<S: Into<Size>>(mut self, name: &str, shape: impl IntoIterator<Item = S>) -> Optimizer {
-        self.shapes.push((name.to_string(), shape.into_iter().map(Into::into).collect()));
+        self.edits.shapes.push((name.to_string(), shape.into_iter().map(Into::into).collect()));
+        self
+    }
+
+    /// Edit the model this way before it is optimized. Shapes of inputs that were asked for stay asked for.
+    #[must_use]
+    pub fn edited(mut self, edits: Edits) -> Optimizer {
+        let mut shapes = std::mem::take(&mut self.edits.shapes);
+        self.edits = edits;
+        shapes.append(&mut self.edits.shapes);
+        self.edits.shapes = shapes;
+        self
+    }
+
+    /// Do nothing but what [`Optimizer::edited`] asks for.
+    #[must_use]
+    pub fn only_edits(mut self) -> Optimizer {
+        self.pipeline = Pipeline::default();
         self
     }
 
@@ -142,8 +161,9 @@ impl Optimizer {
     /// Optimize `model`.
     ///
     /// # Errors
-    /// When an input cannot have the shape that was asked for, when the target runs no model of the opset that was asked
-    /// for, when it cannot run something of the result, when a rule or pass is named that does not exist, or when a pass has a defect.
+    /// When an edit that was asked for cannot be made or does not keep its promise, when the target runs no model of the
+    /// opset that was asked for, when it cannot run something of the result, when a rule or pass is named that does not
+    /// exist, or when a pass has a defect.
     pub fn run(&self, model: Model) -> Result<Outcome, Error> {
         self.run_observed(model, &mut Silent)
     }
@@ -159,7 +179,14 @@ impl Optimizer {
         report.before = census::quick(&model);
         // From here on the graph is not what the file spells.
         model.ops.clear();
-        interface::fix_shapes(&mut model.graph, &self.shapes)?;
+        let edits = self.edits.apply(&mut model)?;
+        for edited in edits {
+            if edited.claim.is_some() {
+                observer.started("check");
+            }
+            let check = self.check.as_ref().map(|check| (&check.engine, &check.plan)).map_err(|why| *why);
+            report.edits.push(edited.confirmed(check)?);
+        }
         infer_declared(&mut model.graph);
         let original = self.check.as_ref().map(|check| (check, model.clone())).map_err(|why| *why);
         let from = model.opset();
@@ -180,7 +207,9 @@ impl Optimizer {
         report.exactness = exactness(&report.steps);
         report.proof = match original {
             Err(why) => Proof::Without(why),
-            Ok(_) if !report.changed() && report.opset == from => Proof::Without(Reason::Unchanged),
+            Ok(_) if !report.changed() && report.opset == from => {
+                Proof::Without(if self.edits.is_empty() { Reason::Unchanged } else { Reason::Edited })
+            }
             Ok((check, original)) => {
                 observer.started("check");
                 Proof::Run(self.prove(check, &original, &model, &enabled, &fuel, report.exactness)?)

@@ -30,6 +30,8 @@ pub enum Proof {
 pub enum Reason {
     /// No edit was made.
     Unchanged,
+    /// Nothing but the edits that were asked for.
+    Edited,
     /// Nobody wanted to know.
     NotAsked,
     /// No engine is built in.
@@ -50,6 +52,7 @@ impl fmt::Display for Proof {
         match self {
             Proof::Run(verdict) => f.write_str(&summary(verdict)),
             Proof::Without(Reason::Unchanged) => f.write_str("nothing was changed"),
+            Proof::Without(Reason::Edited) => f.write_str("nothing was changed but what was asked for"),
             Proof::Without(Reason::NotAsked) => f.write_str("not checked"),
             Proof::Without(Reason::NoEngine) => f.write_str("not checked: no engine is built in"),
         }
@@ -103,6 +106,35 @@ pub fn differences(verdict: &Verdict) -> Vec<String> {
     fails.into_iter().chain(outputs).collect()
 }
 
+/// What `work` finds, in a thread of its own: an engine that does not come back within `patience` holds up nobody.
+pub fn patiently(patience: Duration, work: impl FnOnce() -> Verdict + Send + 'static) -> Verdict {
+    let (outbox, verdict) = mpsc::channel();
+    // Nobody may wait for the answer any more.
+    let work = move || drop(outbox.send(work()));
+    drop(thread::Builder::new().name("check".into()).spawn(work));
+    received(&verdict, patience)
+}
+
+fn received(verdicts: &Receiver<Verdict>, patience: Duration) -> Verdict {
+    match verdicts.recv_timeout(patience) {
+        Ok(verdict) => verdict,
+        Err(RecvTimeoutError::Timeout) => {
+            let reason = format!("the engine did not come back within {:.0} s", patience.as_secs_f64());
+            Verdict::NotRun { reason }
+        }
+        Err(RecvTimeoutError::Disconnected) => gone(),
+    }
+}
+
+fn gone() -> Verdict {
+    Verdict::NotRun { reason: "the engine stopped without an answer".into() }
+}
+
+/// The budget bounds when runs start; the last may take a while.
+pub fn patience(plan: &Plan) -> Duration {
+    plan.budget.saturating_mul(2).max(Duration::from_secs(1))
+}
+
 /// Runs models in a thread of its own, so that an engine that does not come back holds up nobody.
 pub struct Referee {
     results: Sender<(Model, Exactness)>,
@@ -113,8 +145,7 @@ pub struct Referee {
 impl Referee {
     /// Compares results with `original`, which is run once.
     pub fn new(original: Model, engine: Arc<dyn Executor>, plan: Plan) -> Referee {
-        // The budget bounds when runs start; the last may take a while.
-        let patience = plan.budget.saturating_mul(2).max(Duration::from_secs(1));
+        let patience = patience(&plan);
         let (results, inbox) = mpsc::channel::<(Model, Exactness)>();
         let (outbox, verdicts) = mpsc::channel();
         let work = move || {
@@ -149,18 +180,10 @@ impl Referee {
 
     /// Compare `result`, whose outputs may differ by what `exactness` allows.
     pub fn compare(&self, result: Model, exactness: Exactness) -> Verdict {
-        let gone = || Verdict::NotRun { reason: "the engine stopped without an answer".into() };
         if self.results.send((result, exactness)).is_err() {
             return gone();
         }
-        match self.verdicts.recv_timeout(self.patience) {
-            Ok(verdict) => verdict,
-            Err(RecvTimeoutError::Timeout) => {
-                let reason = format!("the engine did not come back within {:.0} s", self.patience.as_secs_f64());
-                Verdict::NotRun { reason }
-            }
-            Err(RecvTimeoutError::Disconnected) => gone(),
-        }
+        received(&self.verdicts, self.patience)
     }
 }
 

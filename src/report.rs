@@ -76,6 +76,16 @@ pub struct Census {
     pub file_bytes: u64,
 }
 
+/// What was asked of a model before optimizing it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Edit {
+    /// What was done.
+    pub what: String,
+    /// Whether the edited model computes what it should of the original; not asked where there is nothing to compare.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
+}
+
 /// What a run did to a model.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
@@ -83,6 +93,9 @@ pub struct Report {
     pub target: String,
     /// The opset of the default domain that the model is written in.
     pub opset: i64,
+    /// What was asked of the model, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub edits: Vec<Edit>,
     /// Every step, in order.
     pub steps: Vec<Step>,
     /// The loosest exactness among what fired.

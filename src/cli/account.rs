@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::cli::args::{self, Noise};
 use crate::cli::jobs::Job;
 use crate::cli::render;
+use crate::proof::{Proof, Reason};
 use crate::report::{Census, Report, Step};
 use crate::survey;
 
@@ -32,6 +33,8 @@ pub(super) struct Optimized {
 pub(super) enum Delivery {
     /// The result.
     Optimized,
+    /// The model as it was asked for, and not made smaller.
+    Edited,
     /// The input, as nothing helped.
     Copied,
 }
@@ -64,7 +67,7 @@ fn line(account: &Account, done: &Optimized) -> String {
     let (before, after) = (&done.report.before, &done.report.after);
     let sizes = match done.delivery {
         Delivery::Copied => "nothing to gain, copied".to_string(),
-        Delivery::Optimized => format!(
+        Delivery::Optimized | Delivery::Edited => format!(
             "{} → {} nodes, {} → {}",
             before.nodes,
             after.nodes,
@@ -80,7 +83,7 @@ fn summary(account: &Account, done: &Optimized) -> String {
     let mut text = format!("{} → {}, {}\n", account.model, account.output, render::seconds(account.seconds));
     match done.delivery {
         Delivery::Copied => text.push_str("  nothing to gain: the output is a copy of the input\n"),
-        Delivery::Optimized => text.push_str(&comparison(&done.report.before, &done.report.after)),
+        Delivery::Optimized | Delivery::Edited => text.push_str(&comparison(&done.report.before, &done.report.after)),
     }
     notes(&mut text, &done.report);
     text
@@ -169,7 +172,15 @@ fn comparison(before: &Census, after: &Census) -> String {
 }
 
 fn notes(text: &mut String, report: &Report) {
-    let _ = writeln!(text, "  {}", report.proof);
+    for edit in &report.edits {
+        let _ = match &edit.proof {
+            Some(proof) => writeln!(text, "  {}: {proof}", edit.what),
+            None => writeln!(text, "  {}", edit.what),
+        };
+    }
+    if !matches!(report.proof, Proof::Without(Reason::Edited)) {
+        let _ = writeln!(text, "  {}", report.proof);
+    }
     for line in survey::lines(&report.findings) {
         let _ = writeln!(text, "warning: {line}");
     }

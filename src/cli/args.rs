@@ -7,6 +7,8 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::cli::preparing;
+use crate::edit::{Postprocess, Preprocess, Rename};
 use crate::interface::Size;
 use crate::target;
 
@@ -15,6 +17,8 @@ Examples:
   onnx-slim optimize model.onnx -o slim.onnx
   onnx-slim optimize model.onnx --target tensorrt --input-shape x:1,3,224,224
   onnx-slim optimize *.onnx --out-dir slim/
+  onnx-slim edit model.onnx --outputs features -o backbone.onnx
+  onnx-slim join backbone.onnx head.onnx -o whole.onnx
   onnx-slim inspect model.onnx
   onnx-slim check model.onnx slim.onnx
   onnx-slim explain fold-batchnorm
@@ -47,6 +51,10 @@ pub(super) struct Noise {
 pub(super) enum Verb {
     /// Simplify models and prove that the results compute the same
     Optimize(Box<Optimize>),
+    /// Cut, resize or rename a model, and change nothing else
+    Edit(Box<Edit>),
+    /// Make one model of two, the second behind the first
+    Join(Join),
     /// Find out whether two models compute the same, or what a target cannot run of one
     Check(Check),
     /// Show what a model holds: its interface, operators, parameters
@@ -94,9 +102,94 @@ pub(super) struct Optimize {
     /// Write the model also where the target cannot run all of it; the report says what
     #[arg(long)]
     pub allow_unsupported: bool,
+    #[command(flatten)]
+    pub edits: Edits,
+    #[command(flatten)]
+    pub proof: Proving,
+    /// Leave out a rule or pass
+    #[arg(long, value_name = "RULE")]
+    pub disable: Vec<String>,
+    /// Apply nothing but this rule or pass
+    #[arg(long, value_name = "RULE")]
+    pub only: Vec<String>,
+    /// Write the model as text after each run of a pass: to a file, into a folder, or to standard output
+    #[arg(long, value_name = "PASS[=PATH]", value_parser = dump)]
+    pub dump_after: Vec<Dump>,
+    /// Print a report on standard output
+    #[arg(long, value_enum)]
+    pub report: Option<Format>,
+    #[command(flatten)]
+    pub files: Files,
+    /// Nothing but the edits is asked for.
+    #[arg(skip)]
+    pub only_edits: bool,
+}
+
+impl Optimize {
+    /// The verb that was given.
+    pub(super) fn verb(&self) -> &'static str {
+        if self.only_edits { "edit" } else { "optimize" }
+    }
+}
+
+/// Under this the help lists the edits.
+const EDITING: &str = "Editing";
+
+/// What a model is to be before it is optimized.
+#[derive(Debug, Args)]
+pub(super) struct Edits {
     /// Fix or name the sizes of an input: `x:1,3,224,224`, `x:batch,3,h,w`; once per input
-    #[arg(long, value_name = "NAME:SIZES", value_parser = input_shape)]
+    #[arg(help_heading = EDITING, long, value_name = "NAME:SIZES", value_parser = input_shape)]
     pub input_shape: Vec<(String, Vec<Size>)>,
+    /// Run on batches of this size: the first size of the inputs, and what was computed from it at export
+    #[arg(help_heading = EDITING, long, value_name = "N", conflicts_with = "dynamic_batch", value_parser = batch_size)]
+    pub batch: Option<Size>,
+    /// Run on batches of any size, and call that size NAME
+    #[arg(help_heading = EDITING, long, value_name = "NAME", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "batch", value_parser = size_name)]
+    pub dynamic_batch: Option<Size>,
+    /// The inputs that have the batch as their first size, or as another: `state:1` [default: those whose first size is
+    /// the first input's]
+    #[arg(help_heading = EDITING, long, value_name = "NAME,NAME…", value_parser = some)]
+    pub batch_inputs: Vec<String>,
+    /// Take images as they come: `scale=1/255,mean=0.485,0.456,0.406,std=0.229,0.224,0.225,input=uint8,layout=nhwc,
+    /// channel-order=bgr,resize=480x640` puts (x·scale − mean)/std and the rest of it before an input
+    #[arg(help_heading = EDITING, long, value_name = "[INPUT:]KEY=VALUE,…", value_parser = preparing::before)]
+    pub preprocess: Vec<Preprocess>,
+    /// Give an output as it is used: softmax, argmax, topk=5 or nhwc
+    #[arg(help_heading = EDITING, long, value_name = "[OUTPUT:]STEP", value_parser = preparing::after)]
+    pub postprocess: Vec<Postprocess>,
+    /// Begin at these tensors: what stands before them is cut away
+    #[arg(help_heading = EDITING, id = "begin", long = "inputs", value_name = "NAME,NAME…", value_parser = some)]
+    pub inputs: Vec<String>,
+    /// End at these tensors: what they do not depend on is cut away
+    #[arg(help_heading = EDITING, id = "end", long = "outputs", value_name = "NAME,NAME…", value_parser = some)]
+    pub outputs: Vec<String>,
+    /// Give an input, an output or another tensor another name
+    #[arg(help_heading = EDITING, long, value_name = "OLD=NEW", value_parser = rename)]
+    pub rename: Vec<Rename>,
+    /// Give a node another name
+    #[arg(help_heading = EDITING, long, value_name = "OLD=NEW", value_parser = rename)]
+    pub rename_node: Vec<Rename>,
+    /// Take away documentation, metadata of nodes and values, and how the model is trained; with `all`, the model's own
+    /// metadata too
+    #[arg(help_heading = EDITING, long, value_name = "WHAT", num_args = 0..=1, require_equals = true, value_enum)]
+    #[arg(default_missing_value = "remarks")]
+    pub strip: Option<Stripped>,
+}
+
+/// What is taken away of what no run needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Stripped {
+    /// What is said of the graph
+    Remarks,
+    /// What is said of the graph and of the model
+    All,
+}
+
+/// How a result is compared with what it was made of.
+#[derive(Debug, Args)]
+pub(super) struct Proving {
     /// Do not run original and result to compare them
     #[arg(long, conflicts_with_all = ["check_data", "check_budget", "check_memory", "engine"])]
     pub no_check: bool,
@@ -112,18 +205,11 @@ pub(super) struct Optimize {
     /// What runs the models
     #[arg(long, value_enum, default_value_t = Engine::default())]
     pub engine: Engine,
-    /// Leave out a rule or pass
-    #[arg(long, value_name = "RULE")]
-    pub disable: Vec<String>,
-    /// Apply nothing but this rule or pass
-    #[arg(long, value_name = "RULE")]
-    pub only: Vec<String>,
-    /// Write the model as text after each run of a pass: to a file, into a folder, or to standard output
-    #[arg(long, value_name = "PASS[=PATH]", value_parser = dump)]
-    pub dump_after: Vec<Dump>,
-    /// Print a report on standard output
-    #[arg(long, value_enum)]
-    pub report: Option<Format>,
+}
+
+/// How models are read and written.
+#[derive(Debug, Args)]
+pub(super) struct Files {
     /// Keep weights in a file beside the model, whatever its size
     #[arg(long)]
     pub external_data: bool,
@@ -136,6 +222,98 @@ pub(super) struct Optimize {
     /// Keep calls of functions that the model defines, instead of putting the function's nodes in their place
     #[arg(long)]
     pub keep_functions: bool,
+}
+
+const EDIT_EXAMPLES: &str = "\
+Examples:
+  onnx-slim edit model.onnx --outputs features -o backbone.onnx      what computes one tensor
+  onnx-slim edit model.onnx --inputs h --outputs y -o part.onnx      what lies between two tensors
+  onnx-slim edit model.onnx --rename x=image --rename 812=logits -o named.onnx
+
+Names are those of the model as it is. What was cut out is run and compared with the same tensors of
+the whole. onnx-slim optimize takes the same options, and makes the model small in the same go.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EDIT_EXAMPLES)]
+pub(super) struct Edit {
+    /// The models to edit; `-` is standard input
+    #[arg(required = true, value_name = "IN")]
+    pub inputs: Vec<PathBuf>,
+    /// Where to write the result; `-` is standard output [default: IN with .edited.onnx for .onnx]
+    #[arg(short, long, value_name = "OUT", conflicts_with = "out_dir")]
+    pub output: Option<PathBuf>,
+    /// Write every result into this folder, under its input's name
+    #[arg(long, value_name = "DIR")]
+    pub out_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub edits: Edits,
+    #[command(flatten)]
+    pub proof: Proving,
+    /// Print a report on standard output
+    #[arg(long, value_enum)]
+    pub report: Option<Format>,
+    #[command(flatten)]
+    pub files: Files,
+}
+
+impl From<Edit> for Optimize {
+    fn from(edit: Edit) -> Optimize {
+        let Edit { inputs, output, out_dir, edits, proof, report, files } = edit;
+        Optimize {
+            inputs,
+            output,
+            out_dir,
+            target: target::ONNX.name.into(),
+            opset: None,
+            allow_unsupported: true,
+            edits,
+            proof,
+            disable: Vec::new(),
+            only: Vec::new(),
+            dump_after: Vec::new(),
+            report,
+            files,
+            only_edits: true,
+        }
+    }
+}
+
+const JOIN_EXAMPLES: &str = "\
+Examples:
+  onnx-slim join backbone.onnx head.onnx -o whole.onnx
+  onnx-slim join backbone.onnx head.onnx --map features=x -o whole.onnx
+  onnx-slim join a.onnx b.onnx --map y=x --outputs y,scores -o ab.onnx
+
+Without --map, outputs of the first are the inputs of the second that have their names, or its only
+output is the only input. What the second takes is no output any more, unless --outputs says so.
+The older of two opsets is raised to the newer. Both models are run one after the other and compared
+with the result.";
+
+#[derive(Debug, Args)]
+#[command(after_help = JOIN_EXAMPLES)]
+pub(super) struct Join {
+    /// The model that runs first; `-` is standard input
+    #[arg(value_name = "FIRST")]
+    pub first: PathBuf,
+    /// The model that runs on what the first computes
+    #[arg(value_name = "SECOND")]
+    pub second: PathBuf,
+    /// Where to write the result; `-` is standard output
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// A tensor of the first model and the input of the second that it is
+    #[arg(long, value_name = "TENSOR=INPUT", value_parser = rename)]
+    pub map: Vec<Rename>,
+    /// End at these tensors [default: outputs of the first that the second does not take, and those of the second]
+    #[arg(long, value_name = "NAME,NAME…", value_parser = some)]
+    pub outputs: Vec<String>,
+    /// What stands before a name of the second model that the first has too [default: its file's name and a slash]
+    #[arg(long, value_name = "TEXT")]
+    pub prefix: Option<String>,
+    #[command(flatten)]
+    pub proof: Proving,
+    #[command(flatten)]
+    pub files: Files,
 }
 
 const CHECK_EXAMPLES: &str = "\
@@ -251,6 +429,32 @@ fn input_shape(text: &str) -> Result<(String, Vec<Size>), String> {
     Ok((name.into(), sizes.collect::<Result<_, _>>()?))
 }
 
+fn batch_size(text: &str) -> Result<Size, String> {
+    match text.parse::<usize>() {
+        Ok(n) if n > 0 && i64::try_from(n).is_ok() => Ok(Size::Number(n)),
+        _ => Err("expected a number of samples".into()),
+    }
+}
+
+fn size_name(text: &str) -> Result<Size, String> {
+    let is_name = text.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    if is_name { Ok(Size::Name(text.into())) } else { Err("expected a name for the size".into()) }
+}
+
+fn some(text: &str) -> Result<String, String> {
+    match text.split(',').all(|name| !name.trim().is_empty()) {
+        true => Ok(text.into()),
+        false => Err("a name is missing".into()),
+    }
+}
+
+fn rename(text: &str) -> Result<Rename, String> {
+    match text.split_once('=') {
+        Some((old, new)) if !old.is_empty() && !new.is_empty() => Ok(Rename { old: old.into(), new: new.into() }),
+        _ => Err("expected OLD=NEW".into()),
+    }
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     text.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok()).ok_or_else(|| "not a number of seconds".into())
 }
@@ -289,6 +493,18 @@ mod tests {
         assert_eq!(input_shape("scalar:").unwrap().1, []);
         for wrong in ["x", ":1,2", "x:1,,2", "x:-1", "x:3x", "x:99999999999999999999"] {
             assert!(input_shape(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn names_are_given_in_lists_and_pairs() {
+        assert_eq!(some("a,b"), Ok("a,b".into()));
+        assert_eq!(rename("a=b=c"), Ok(Rename { old: "a".into(), new: "b=c".into() }));
+        for wrong in ["", "a,", ",a", " "] {
+            assert!(some(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["", "a", "a=", "=b"] {
+            assert!(rename(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use crate::cli::{End, args, usage};
-use crate::error::similar;
 use crate::manual::{self, Kind, Page};
 use crate::rewrite::Exactness;
+use crate::similar::similar;
 
 pub(super) fn run(args: &args::Explain) -> anyhow::Result<End> {
     let pages = manual::pages();

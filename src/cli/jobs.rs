@@ -32,24 +32,24 @@ pub(super) fn is_stream(path: &Path) -> bool {
 /// The jobs that the command line asks for.
 pub(super) fn plan(args: &args::Optimize) -> anyhow::Result<Vec<Job>> {
     if args.output.is_some() && args.inputs.len() > 1 {
-        return Err(usage("optimize", "-o names one file, but there are several models: use --out-dir"));
+        return Err(usage(args.verb(), "-o names one file, but there are several models: use --out-dir"));
     }
     if args.inputs.iter().filter(|i| is_stream(i)).count() > 1 {
-        return Err(usage("optimize", "standard input holds one model"));
+        return Err(usage(args.verb(), "standard input holds one model"));
     }
     let mut jobs = Vec::new();
     let mut taken = BTreeSet::new();
     for input in &args.inputs {
         let output = output(input, args)?;
         if !is_stream(&output) && !taken.insert(place(&output)) {
-            return Err(usage("optimize", format!("two results would be written to {}", output.display())));
+            return Err(usage(args.verb(), format!("two results would be written to {}", output.display())));
         }
         jobs.push(Job { input: input.clone(), output });
     }
     let one_file = args.dump_after.iter().filter_map(|d| d.to.as_deref()).find(|p| !dump::is_folder(p));
     if let (Some(file), true) = (one_file, jobs.len() > 1) {
         return Err(usage(
-            "optimize",
+            args.verb(),
             format!("the texts of several models go into a folder: write {}/", file.display()),
         ));
     }
@@ -64,7 +64,7 @@ fn output(input: &Path, args: &args::Optimize) -> anyhow::Result<PathBuf> {
     if let Some(folder) = &args.out_dir {
         return match input.file_name() {
             Some(name) if !is_stream(input) => Ok(folder.join(name)),
-            _ => Err(usage("optimize", format!("{} has no file name to use in --out-dir", input.display()))),
+            _ => Err(usage(args.verb(), format!("{} has no file name to use in --out-dir", input.display()))),
         };
     }
     if is_stream(input) {
@@ -72,7 +72,7 @@ fn output(input: &Path, args: &args::Optimize) -> anyhow::Result<PathBuf> {
     }
     let is_onnx = input.extension().is_some_and(|e| e == "onnx");
     let mut name = (if is_onnx { input.file_stem() } else { input.file_name() }).unwrap_or_default().to_os_string();
-    name.push(".slim.onnx");
+    name.push(if args.only_edits { ".edited.onnx" } else { ".slim.onnx" });
     Ok(input.with_file_name(name))
 }
 
@@ -83,10 +83,10 @@ fn one_on_stdout(args: &args::Optimize, jobs: &[Job]) -> anyhow::Result<()> {
     let wanted = [(model, "the model"), (args.report.is_some(), "the report"), (dump, "the text of a pass")];
     let wanted: Vec<&str> = wanted.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect();
     if wanted.len() > 1 {
-        return Err(usage("optimize", format!("{} would both go to standard output", wanted.join(" and "))));
+        return Err(usage(args.verb(), format!("{} would both go to standard output", wanted.join(" and "))));
     }
     if model && io::stdout().is_terminal() {
-        return Err(usage("optimize", "a model is not for the terminal: name a file with -o, or pipe it on"));
+        return Err(usage(args.verb(), "a model is not for the terminal: name a file with -o, or pipe it on"));
     }
     Ok(())
 }

@@ -9,7 +9,9 @@ mod explain;
 mod guard;
 mod inspect;
 mod jobs;
+mod join;
 mod optimize;
+mod preparing;
 mod progress;
 mod render;
 
@@ -78,6 +80,8 @@ fn clap_says(error: &clap::Error) -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<End> {
     match cli.verb {
         Verb::Optimize(args) => optimize::run(&args, cli.noise),
+        Verb::Edit(args) => optimize::run(&(*args).into(), cli.noise),
+        Verb::Join(args) => join::run(&args, cli.noise),
         Verb::Check(args) => check::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Explain(args) => explain::run(&args),

@@ -16,6 +16,7 @@ use crate::cli::dump::{self, Dumper};
 use crate::cli::jobs::{self, Job};
 use crate::cli::progress::Progress;
 use crate::cli::{End, engine, guard, usage};
+use crate::edit::{Batch, Edits, Strip};
 use crate::error::Error;
 use crate::ir::Graph;
 use crate::model::Model;
@@ -33,6 +34,7 @@ struct Request<'a> {
     dumps: &'a [Dump],
     /// Something about the output was asked for that a copy of the input would not have.
     is_asked: bool,
+    only_edits: bool,
 }
 
 pub(super) fn run(args: &args::Optimize, noise: Noise) -> anyhow::Result<End> {
@@ -72,8 +74,17 @@ pub(super) fn run(args: &args::Optimize, noise: Noise) -> anyhow::Result<End> {
 
 fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     let mut optimizer = Optimizer::for_target(target::by_name(&args.target).unwrap_or(&target::ONNX));
-    for (input, sizes) in &args.input_shape {
-        optimizer = optimizer.input(input, sizes.iter().cloned());
+    let edits = edits(&args.edits);
+    if edits.batch.is_none() && !args.edits.batch_inputs.is_empty() {
+        return Err(usage(args.verb(), "--batch-inputs goes with --batch or --dynamic-batch"));
+    }
+    let is_edited = !edits.is_empty();
+    if args.only_edits && !is_edited {
+        return Err(usage(args.verb(), "no edit is asked for"));
+    }
+    optimizer = optimizer.edited(edits);
+    if args.only_edits {
+        optimizer = optimizer.only_edits();
     }
     if let Some(opset) = args.opset {
         optimizer = optimizer.opset(opset);
@@ -87,31 +98,58 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     for name in &args.only {
         optimizer = optimizer.only(name);
     }
-    optimizer = match args.no_check {
+    let proof = &args.proof;
+    optimizer = match proof.no_check {
         true => optimizer.unchecked(),
         false => {
-            let plan = engine::plan(args.check_data.as_deref(), args.check_budget, args.check_memory)?;
-            optimizer.checked(engine::executor(args.engine)?, plan)
+            let plan = engine::plan(proof.check_data.as_deref(), proof.check_budget, proof.check_memory)?;
+            optimizer.checked(engine::executor(proof.engine)?, plan)
         }
     };
     // A slip in a rule's name is the command line's fault, not a model's.
-    optimizer.check_names().map_err(|error| usage("optimize", error_with_hint(&error)))?;
+    optimizer.check_names().map_err(|error| usage(args.verb(), error_with_hint(&error)))?;
     for dump in &args.dump_after {
-        optimizer.check_pass(&dump.pass).map_err(|error| usage("optimize", error_with_hint(&error)))?;
+        optimizer.check_pass(&dump.pass).map_err(|error| usage(args.verb(), error_with_hint(&error)))?;
     }
     dump::prepare(&args.dump_after)?;
-    let read = ReadOptions {
-        defaults: match (args.freeze_defaults, args.keep_defaults) {
+    let files = &args.files;
+    let read = reading(files);
+    let is_asked = is_edited || args.opset.is_some() || files.freeze_defaults || files.external_data;
+    let weights = if files.external_data { Weights::Beside } else { Weights::Inside };
+    let ir_version = if args.only_edits { IrVersion::Kept } else { IrVersion::Lowest };
+    let write = WriteOptions { weights, ir_version };
+    let only_edits = args.only_edits;
+    Ok(Request { optimizer, read, write, dumps: &args.dump_after, is_asked, only_edits })
+}
+
+/// How models are read.
+pub(super) fn reading(files: &args::Files) -> ReadOptions {
+    ReadOptions {
+        defaults: match (files.freeze_defaults, files.keep_defaults) {
             (true, _) => Defaults::Frozen,
             (false, true) => Defaults::Overridable,
             (false, false) => Defaults::Meant,
         },
-        functions: if args.keep_functions { Functions::Kept } else { Functions::Inlined },
-    };
-    let is_asked = !args.input_shape.is_empty() || args.opset.is_some() || args.freeze_defaults || args.external_data;
-    let weights = if args.external_data { Weights::Beside } else { Weights::Inside };
-    let write = WriteOptions { weights, ir_version: IrVersion::Lowest };
-    Ok(Request { optimizer, read, write, dumps: &args.dump_after, is_asked })
+        functions: if files.keep_functions { Functions::Kept } else { Functions::Inlined },
+    }
+}
+
+fn edits(args: &args::Edits) -> Edits {
+    let size = args.batch.as_ref().or(args.dynamic_batch.as_ref());
+    Edits {
+        batch: size.map(|size| Batch { size: size.clone(), inputs: args.batch_inputs.clone() }),
+        inputs: args.inputs.clone(),
+        outputs: args.outputs.clone(),
+        shapes: args.input_shape.clone(),
+        preprocess: args.preprocess.clone(),
+        postprocess: args.postprocess.clone(),
+        rename: args.rename.clone(),
+        rename_nodes: args.rename_node.clone(),
+        strip: args.strip.map(|what| match what {
+            args::Stripped::Remarks => Strip::Remarks,
+            args::Stripped::All => Strip::All,
+        }),
+    }
 }
 
 fn error_with_hint(error: &Error) -> String {
@@ -137,7 +175,7 @@ fn optimize(job: &Job, request: &Request<'_>, progress: &Progress) -> anyhow::Re
         report.after.nodes = written.ops.values().sum();
         report.after.ops = written.ops;
         report.after.file_bytes = written.bytes;
-        Delivery::Optimized
+        if request.only_edits { Delivery::Edited } else { Delivery::Optimized }
     } else {
         report.after = report.before.clone();
         source.copy(job, &model, request)?;

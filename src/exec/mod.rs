@@ -21,4 +21,4 @@ pub mod tract;
 pub use data::{Data, DataError};
 pub use executor::{At, Cannot, Executor, Session};
 pub use one_call::fold_with_engine;
-pub use proof::{Account, Plan, Reference, Verdict, compare};
+pub use proof::{Account, Feeding, Plan, Reference, Verdict, compare, join_along, more_inputs};

@@ -115,6 +115,9 @@ struct Feed {
     tensors: Vec<(String, Tensor)>,
 }
 
+/// Makes the inputs of a run of the result from the original's inputs and outputs.
+pub type Feeding<'f> = dyn Fn(&[(String, Tensor)], &[Tensor]) -> Vec<(String, Tensor)> + 'f;
+
 /// What the original computes: made once, compared with as many results as there are.
 pub struct Reference<'a> {
     original: &'a Model,
@@ -215,8 +218,48 @@ impl<'a> Reference<'a> {
         }
     }
 
+    /// For each run: what it is called, the inputs, and what the original makes of them.
+    pub fn runs(&self) -> impl Iterator<Item = (&str, &[(String, Tensor)], &[Tensor])> {
+        self.runs.iter().map(|(feed, outputs)| (&*feed.label, &feed.tensors[..], &outputs[..]))
+    }
+
+    /// The inputs of the first run, and what the original makes of them.
+    pub fn first(&self) -> Option<(&[(String, Tensor)], &[Tensor])> {
+        self.runs.first().map(|(feed, outputs)| (&feed.tensors[..], &outputs[..]))
+    }
+
+    /// The names of the original's outputs.
+    pub fn outputs(&self) -> &[String] {
+        &self.outputs
+    }
+
     /// Run `result` on the same inputs and compare.
     pub fn compare(&self, result: &Model, exactness: Exactness, engine: &dyn Executor) -> Verdict {
+        let places = self.places(result);
+        self.compare_at(result, exactness, engine, places, &|given, _| given.to_vec())
+    }
+
+    /// Run `result` on what `feed` makes of the original's inputs and outputs, and compare the outputs that both have.
+    pub fn compare_fed(
+        &self,
+        result: &Model,
+        exactness: Exactness,
+        engine: &dyn Executor,
+        feed: &Feeding<'_>,
+    ) -> Verdict {
+        let shown = output_names(result);
+        let places = self.outputs.iter().map(|name| shown.iter().position(|n| n == name)).collect();
+        self.compare_at(result, exactness, engine, Ok(places), feed)
+    }
+
+    fn compare_at(
+        &self,
+        result: &Model,
+        exactness: Exactness,
+        engine: &dyn Executor,
+        places: Result<Vec<Option<usize>>, Vec<Difference>>,
+        feeding: &Feeding<'_>,
+    ) -> Verdict {
         let start = Instant::now();
         let tolerance = Tolerance::of(exactness, [&self.original.graph, &result.graph]);
         let mut account = Account {
@@ -225,7 +268,7 @@ impl<'a> Reference<'a> {
             tolerance: Some(tolerance),
             ..Account::default()
         };
-        let places = match self.places(result) {
+        let places = match places {
             Ok(places) => places,
             Err(missing) => {
                 account.outputs = missing;
@@ -247,8 +290,8 @@ impl<'a> Reference<'a> {
                 account.notes.push(format!("{index} of {} runs compared: the time is up", self.runs.len()));
                 break;
             }
-            let outputs =
-                affordable(result, &feed.tensors, engine, self.plan).and_then(|()| session.run(&feed.tensors));
+            let tensors = feeding(&feed.tensors, expected);
+            let outputs = affordable(result, &tensors, engine, self.plan).and_then(|()| session.run(&tensors));
             let outputs = match outputs {
                 Ok(outputs) => outputs,
                 Err(cannot) => {
@@ -263,7 +306,8 @@ impl<'a> Reference<'a> {
                 false => Tolerance::of(exactness.max(Exactness::Rounding), [&self.original.graph, &result.graph]),
             };
             for (slot, name) in self.outputs.iter().enumerate() {
-                let (Some(a), Some(b)) = (expected.get(slot), outputs.get(places[slot])) else { continue };
+                let place = places.get(slot).copied().flatten();
+                let (Some(a), Some(b)) = (expected.get(slot), place.and_then(|p| outputs.get(p))) else { continue };
                 let found = difference(name, a, b, tolerance);
                 match &mut worst[slot] {
                     Some(old) => old.merge(found),
@@ -289,13 +333,13 @@ impl<'a> Reference<'a> {
     }
 
     /// Where the result shows each of the original's outputs.
-    fn places(&self, result: &Model) -> Result<Vec<usize>, Vec<Difference>> {
+    fn places(&self, result: &Model) -> Result<Vec<Option<usize>>, Vec<Difference>> {
         let shown = output_names(result);
         let mut missing = Vec::new();
         let mut places = Vec::new();
         for name in &self.outputs {
             match shown.iter().position(|n| n == name) {
-                Some(place) => places.push(place),
+                Some(place) => places.push(Some(place)),
                 None => missing.push(Difference {
                     output: name.clone(),
                     within: false,
@@ -309,6 +353,38 @@ impl<'a> Reference<'a> {
         }
         if missing.is_empty() { Ok(places) } else { Err(missing) }
     }
+}
+
+/// Other inputs for `model`, of the same sizes as `like`. `None` where they cannot be made up.
+pub fn more_inputs(model: &Model, like: &[(String, Tensor)], seed: u64) -> Option<Vec<(String, Tensor)>> {
+    let inputs = sample::inputs(model).ok()?;
+    let fill = |(name, tensor): &(String, Tensor)| {
+        let input = inputs.iter().find(|input| input.name == *name)?;
+        Some((name.clone(), input.fill(tensor.dims(), Spread::Normal, seed, MAX_INPUT)?))
+    };
+    like.iter().map(fill).collect()
+}
+
+/// `a` and then `b` along `axis`. `None` for tensors that are not of one type and shape, or have elements of less than
+/// a byte.
+pub fn join_along(a: &Tensor, b: &Tensor, axis: usize) -> Option<Tensor> {
+    let mut dims = a.dims().to_vec();
+    if a.dtype() != b.dtype() || a.dims() != b.dims() {
+        return None;
+    }
+    let inner: usize = dims.get(axis..)?.iter().product();
+    *dims.get_mut(axis)? *= 2;
+    if let (Some(a), Some(b)) = (a.as_strings(), b.as_strings()) {
+        let chunks = a.chunks(inner.max(1)).zip(b.chunks(inner.max(1)));
+        return Tensor::strings(&dims, chunks.flat_map(|(a, b)| a.iter().chain(b).cloned()).collect()).ok();
+    }
+    if a.dtype().bits() % 8 != 0 {
+        return None;
+    }
+    let part = (inner * a.dtype().bits() / 8).max(1);
+    let (left, right) = (a.bytes()?, b.bytes()?);
+    let joined: Vec<u8> = left.chunks(part).zip(right.chunks(part)).flat_map(|(a, b)| [a, b].concat()).collect();
+    Tensor::raw(a.dtype(), &dims, joined.into()).ok()
 }
 
 /// Whether a run has the memory that it takes, as far as that can be told.

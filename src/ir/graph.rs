@@ -78,16 +78,16 @@ pub struct Node {
     /// What else the file says of the node (documentation, metadata, device), in its own encoding.
     pub carried: Carried,
     pub(super) attrs: Vec<(Cow<'static, str>, Attr)>,
-    operands: SmallVec<[Option<Operand>; 3]>,
-    results: SmallVec<[Option<ValueId>; 4]>,
-    scope: ScopeId,
+    pub(super) operands: SmallVec<[Option<Operand>; 3]>,
+    pub(super) results: SmallVec<[Option<ValueId>; 4]>,
+    pub(super) scope: ScopeId,
     /// Where the node stood in the file; a node made by a rewrite stands where what it replaces stood.
-    order: u32,
+    pub(super) order: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Operand {
-    value: ValueId,
+pub(super) struct Operand {
+    pub(super) value: ValueId,
     /// Index in the value's use list.
     place: u32,
 }
@@ -149,7 +149,7 @@ pub enum Origin {
 
 /// An [`Origin`] in half the room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CompactOrigin {
+pub(super) enum CompactOrigin {
     Node(NodeId, u32),
     Input,
     Constant,
@@ -175,10 +175,10 @@ pub struct Value {
     pub content: Option<Arc<[Int]>>,
     /// What else the file says of the value, in its own encoding.
     pub carried: Carried,
-    origin: CompactOrigin,
-    scope: ScopeId,
+    pub(super) origin: CompactOrigin,
+    pub(super) scope: ScopeId,
     constant: Option<Box<Tensor>>,
-    uses: SmallVec<[User; 1]>,
+    pub(super) uses: SmallVec<[User; 1]>,
 }
 
 impl Value {
@@ -227,7 +227,7 @@ pub struct Output {
     pub declared: Type,
     /// What else the file says of it, in its own encoding.
     pub carried: Carried,
-    value: ValueId,
+    pub(super) value: ValueId,
     place: u32,
 }
 
@@ -245,10 +245,10 @@ pub struct Scope {
     pub name: Arc<str>,
     /// What else the file says of the graph, in its own encoding.
     pub carried: Carried,
-    parent: Option<NodeId>,
-    inputs: Vec<ValueId>,
-    outputs: Vec<Output>,
-    nodes: Vec<NodeId>,
+    pub(super) parent: Option<NodeId>,
+    pub(super) inputs: Vec<ValueId>,
+    pub(super) outputs: Vec<Output>,
+    pub(super) nodes: Vec<NodeId>,
 }
 
 impl Scope {
@@ -271,10 +271,10 @@ impl Scope {
 /// A model's computation.
 #[derive(Clone, Debug)]
 pub struct Graph {
-    nodes: Vec<Option<Node>>,
-    values: Vec<Option<Value>>,
-    scopes: Vec<Option<Scope>>,
-    live_nodes: usize,
+    pub(super) nodes: Vec<Option<Node>>,
+    pub(super) values: Vec<Option<Value>>,
+    pub(super) scopes: Vec<Option<Scope>>,
+    pub(super) live_nodes: usize,
 }
 
 impl Default for Graph {
@@ -283,7 +283,7 @@ impl Default for Graph {
     }
 }
 
-fn id(index: usize) -> u32 {
+pub(super) fn id(index: usize) -> u32 {
     u32::try_from(index).expect("a graph has fewer than 2³² nodes and values")
 }
 
@@ -751,6 +751,11 @@ impl Graph {
         let value = self.scope_mut(scope).inputs.remove(index);
         debug_assert!(self.value(value).uses.is_empty(), "an input that is read cannot be removed");
         self.values[value.index()] = None;
+    }
+
+    /// Put the inputs of a scope in the order of `key`; those with equal keys stay as they stand.
+    pub fn sort_inputs(&mut self, scope: ScopeId, key: impl FnMut(&ValueId) -> usize) {
+        self.scope_mut(scope).inputs.sort_by_key(key);
     }
 
     /// Make one user read `new` instead of what it reads.

@@ -1,5 +1,6 @@
 //! The graph: nodes, values, their types and constants. It knows no operator facts and no file format.
 
+mod absorb;
 mod attr;
 mod carried;
 mod graph;
@@ -12,6 +13,7 @@ mod types;
 mod verify;
 mod visit;
 
+pub use absorb::Moved;
 pub use attr::{Attr, AttrValue, Key};
 pub use carried::Carried;
 pub use graph::{Graph, Node, NodeId, Origin, Output, Scope, ScopeId, User, Value, ValueId};

@@ -78,6 +78,11 @@ pub(super) fn value(info: &ValueInfoProto, ty: &Type) -> Carried {
     rest.encode_to_vec().into()
 }
 
+/// What is carried for a value of which there is nothing to say but that the file describes it.
+pub(super) fn mentioned() -> Carried {
+    MENTIONED.clone()
+}
+
 /// The encoding of a description that says nothing but that there is one: an empty name.
 static MENTIONED: LazyLock<Carried> = LazyLock::new(|| Bytes::from_static(&[0x0a, 0x00]).into());
 

@@ -56,6 +56,11 @@ impl Files {
         Ok(Bytes::from_owner(Owner(mapping)))
     }
 
+    /// The files of another model too.
+    pub(super) fn add(&mut self, other: &Files) {
+        self.0.extend(other.0.iter().cloned());
+    }
+
     /// The file that `bytes` are a part of and where they begin in it.
     pub(super) fn locate(&self, bytes: &[u8]) -> Option<(&File, u64)> {
         let start = bytes.as_ptr().addr();

@@ -66,7 +66,8 @@ fn write_down_known(graph: &mut Graph, node: NodeId, cx: &Context<'_>, step: &mu
     graph.prune_dead(node, |_| {});
 }
 
-fn known_tensor(graph: &Graph, value: ValueId) -> Option<Tensor> {
+/// The elements of a result, where they are all numbers.
+pub(crate) fn known_tensor(graph: &Graph, value: ValueId) -> Option<Tensor> {
     let v = graph.value(value);
     if !matches!(v.origin(), Origin::Node(..)) {
         return None;

@@ -23,6 +23,7 @@ use crate::rewrite::{Fuel, Growth, Limits, Settings, Unsettled};
 pub use flatten_rows::FlattenRows;
 pub use fold_constants::FoldConstants;
 pub use fold_shapes::FoldShapes;
+pub(crate) use fold_shapes::known_tensor;
 pub use infer_shapes::{InferShapes, infer_declared, infer_shapes};
 pub use inline_control::InlineControl;
 pub use lower::Lower;

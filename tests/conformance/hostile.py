@@ -37,6 +37,7 @@ GROWTH = 10 << 20  # the files have 100 KB at most: a result of this size is a b
 COMMANDS = {
     "optimize": lambda file: ["optimize", file, "-o", "out.onnx", "--check-budget", "3"],
     "unchecked": lambda file: ["optimize", file, "-o", "out.onnx", "--no-check"],
+    "edit": lambda file: ["edit", file, "-o", "out.onnx", "--dynamic-batch", "--strip", "--check-budget", "3"],
     "inspect": lambda file: ["inspect", file],
     "check": lambda file: ["check", file, file, "--budget", "3"],
 }
