@@ -136,6 +136,7 @@ rules! {
     fuse_reduce_log_sum,
     fuse_depth_to_space,
     fuse_space_to_depth,
+    turn_strided_slices_into_views,
     fuse_compress,
     merge_directions,
     turn_last_step_into_state,

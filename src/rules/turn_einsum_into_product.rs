@@ -5,14 +5,15 @@
 //! letters of the result in their order and the other the last of them. One operand whose letters are put in another
 //! order is `Transpose`; one that loses some, `ReduceSum`.
 //!
-//! What would take a `Transpose` of something computed stays. Declines where a constant of more than 64 KB would have
+//! What would take a `Transpose` of something computed stays, but for scores of an attention where there is an operator
+//! for all of it (opset 23). Declines where a constant of more than 64 KB would have
 //! to be turned that is also read elsewhere.
 
-use crate::ir::OpKind::{Einsum, MatMul, Mul, ReduceSum, Transpose};
-use crate::ir::{Tensor, ValueId};
+use crate::ir::OpKind::{Add, Div, Einsum, MatMul, Mul, ReduceSum, Softmax, Transpose};
+use crate::ir::{Tensor, User, ValueId};
 use crate::ops::CallView;
 use crate::ops::matmul::{Equation, Label};
-use crate::rewrite::{Exactness, Expr, Replacement, Rule, Skip, applies};
+use crate::rewrite::{Exactness, Expr, Match, Replacement, Rule, Skip, applies};
 use crate::rules::support::axes::{operand, spelled};
 use crate::rules::support::layout::transposed;
 use crate::rules::support::numbers::SMALL;
@@ -29,8 +30,9 @@ pub fn rule() -> Rule {
             [a, b] => {
                 let (x, y) = (root.operand(0).ok_or(Skip::NotThis)?, root.operand(1).ok_or(Skip::NotThis)?);
                 let (a, b) = ((x, &a[..]), (y, &b[..]));
-                match product(&root, a, b, &equation.result) {
-                    Err(Skip::NotThis) => Ok(product(&root, b, a, &equation.result)?.into()),
+                let turn = if are_scores(m) { Turn::Anything } else { Turn::Constants };
+                match product(&root, a, b, &equation.result, turn) {
+                    Err(Skip::NotThis) => Ok(product(&root, b, a, &equation.result, turn)?.into()),
                     other => Ok(other?.into()),
                 }
             }
@@ -56,8 +58,8 @@ fn rearranged(root: &CallView<'_>, term: &[Label], result: &[Label]) -> Result<E
 /// A value and what its axes are called.
 type Term<'a> = (ValueId, &'a [Label]);
 
-/// The product of `a` and `b`, in this order.
-fn product(root: &CallView<'_>, a: Term<'_>, b: Term<'_>, result: &[Label]) -> Result<Expr, Skip> {
+/// The product of `a` and `b`, in this order; `turn` says when `b` may be turned for it.
+fn product(root: &CallView<'_>, a: Term<'_>, b: Term<'_>, result: &[Label], turn: Turn) -> Result<Expr, Skip> {
     let within = |labels: &[Label], l: &Label| labels.contains(l);
     // What stands in one operand alone and not in the result is summed first.
     applies(a.1.iter().all(|l| within(b.1, l) || within(result, l)))?;
@@ -91,12 +93,50 @@ fn product(root: &CallView<'_>, a: Term<'_>, b: Term<'_>, result: &[Label]) -> R
             let batch = rows.split_last().map_or(&[][..], |(_, batch)| batch);
             applies(shared.is_empty() || batch.ends_with(&shared) && columns.len() == 1)?;
             let wanted: Vec<Label> = shared.into_iter().chain([over]).chain(columns).collect();
-            let factor = if b.1 == wanted { b.0.into() } else { constant_as(root, b, &wanted, &wanted)? };
+            let factor = match constant_as(root, b, &wanted, &wanted) {
+                _ if b.1 == wanted => b.0.into(),
+                Err(Skip::NotThis) if turn == Turn::Anything => turned(b, &wanted)?,
+                other => other?,
+            };
             Ok(MatMul.emit([a.0.into(), factor]).named_like(*root))
         }
         _ => Err(Skip::NotThis),
     }
 }
+
+/// What may be turned to make a product.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// What is known now.
+    Constants,
+    /// What is computed, too.
+    Anything,
+}
+
+/// `b` with its axes in the order of `wanted`.
+fn turned(b: Term<'_>, wanted: &[Label]) -> Result<Expr, Skip> {
+    let perm: Option<Vec<usize>> = wanted.iter().map(|l| b.1.iter().position(|m| m == l)).collect();
+    let perm = perm.filter(|perm| perm.len() == b.1.len()).ok_or(Skip::NotThis)?;
+    Ok(Transpose.emit([b.0.into()]).with("perm", spelled(&perm)))
+}
+
+/// Whether the root's result is scaled, masked and then put through `Softmax`, and nothing else reads it.
+fn are_scores(m: &Match<'_>) -> bool {
+    let graph = m.graph();
+    let mut at = m.root().id();
+    for _ in 0..LONGEST {
+        let Some([User::Node(reader, _)]) = graph.result(at, 0).map(|v| graph.value(v).users()) else { return false };
+        match graph.node(*reader).op {
+            Softmax => return m.opset() >= 23,
+            Add | Div | Mul => at = *reader,
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// How many calls stand between scores and `Softmax`.
+const LONGEST: usize = 4;
 
 /// The constant `b` with its axes in the order of `wanted`, and with an axis of size 1 for each of `aligned` behind its
 /// first that it lacks.

@@ -117,7 +117,7 @@ impl Blocks {
         let mut seen = vec![false; count];
         for slot in 0..count {
             let slice = parts::made_by(call, call.operand(slot)?, Slice)?;
-            let place = pixel(&slice, size)?;
+            let place = pixel(&slice, size, [2, 3])?;
             if slice.operand(0) != Some(blocks.x) || std::mem::replace(&mut seen[place], true) {
                 return None;
             }
@@ -130,10 +130,10 @@ impl Blocks {
     }
 }
 
-/// Which pixel of each block of `size` a `Slice` of `[N, C, H, W]` takes, row by row.
+/// Which pixel of each block of `size` along two axes a `Slice` of a value of four takes, row by row.
 ///
 /// All pixels together are of one shape, as a `Concat` of them demands, only where blocks are whole.
-fn pixel(slice: &CallView<'_>, size: usize) -> Option<usize> {
+pub fn pixel(slice: &CallView<'_>, size: usize, [rows, columns]: [i64; 2]) -> Option<usize> {
     let cuts = cuts(slice)?;
     let dims = slice.dims(0)?;
     let start = |axis: i64| {
@@ -143,7 +143,7 @@ fn pixel(slice: &CallView<'_>, size: usize) -> Option<usize> {
         let start = usize::try_from(cut.start).ok().filter(|&s| s < size)?;
         (to_the_end && usize::try_from(cut.step) == Ok(size)).then_some(start)
     };
-    (cuts.len() == 2 && dims.len() == 4).then(|| Some(start(2)? * size + start(3)?))?
+    (cuts.len() == 2 && dims.len() == 4).then(|| Some(start(rows)? * size + start(columns)?))?
 }
 
 /// Whether a call of `op` may be what [`Blocks::of`] reads.

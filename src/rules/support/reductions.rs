@@ -59,8 +59,9 @@ pub fn retold(op: OpKind, x: ValueId, like: &CallView<'_>) -> Result<Expr, Skip>
     let dtype: Option<DType> = like.graph().value(x).ty.dtype();
     applies(dtype.is_some_and(is_foldable_float))?;
     let axes = like.constant(1).map(|t| t.len());
-    let all = axes.is_none_or(|n| n == 0);
-    applies(!(like.has(1) && axes.is_none()) && !(all && NOOP_WITH_EMPTY_AXES.of(like.node())))?;
+    let computed = like.has(1) && axes.is_none();
+    let none = axes.is_none_or(|n| n == 0) && NOOP_WITH_EMPTY_AXES.of(like.node());
+    applies(!computed && !none)?;
     Ok(op.emit([x.into(), like.operand(1).into()]).like(*like))
 }
 
