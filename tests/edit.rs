@@ -14,7 +14,7 @@ use tempfile::TempDir;
 fn folder(models: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder can be made");
     for (name, graph) in models {
-        let text = format!("<ir_version: 8, opset_import: [\"\" : 17]> {graph}");
+        let text = format!("<ir_version: 8, opset_import: [\"\" : 17, \"acme\" : 1]> {graph}");
         let model = text::parse(&text).expect("the text is a model");
         model.write(folder.path().join(name)).expect("it can be written");
     }
@@ -213,11 +213,14 @@ fn a_model_of_one_sample_runs_on_more() {
 fn a_batch_that_cannot_be_is_refused() {
     let mixing = "g (float[1,4] x) => (float[1,4] y) { m = ReduceMean <axes = [0]> (x)  y = Sub(x, m) }";
     let squeezing = "g (float[1,3] x) => (float[3] y) <int64[1] a = {0}> { [drop] y = Squeeze(x, a) }";
-    let folder = folder(&[("m.onnx", FIXED), ("mixing.onnx", mixing), ("squeezing.onnx", squeezing)]);
+    let unknown = "g (float[1,3] x) => (float[?] y) { y = acme.Pick(x) }";
+    let models = [("m.onnx", FIXED), ("mixing.onnx", mixing), ("squeezing.onnx", squeezing), ("unknown.onnx", unknown)];
+    let folder = folder(&models);
     for verb in ["edit", "optimize"] {
         for (line, why) in [
             ("mixing.onnx --dynamic-batch", "output \"y\": two batches at once and one after the other"),
             ("mixing.onnx --batch 2", "ReduceMean \"m\" reads samples and makes none"),
+            ("unknown.onnx --dynamic-batch", "output \"y\" has no axis for the samples of a batch"),
             ("squeezing.onnx --dynamic-batch", "Squeeze \"drop\" holds on to it"),
             ("m.onnx --dynamic-batch --batch-inputs z", "the model has no input \"z\""),
             ("m.onnx --input-shape x:1,7", "dimension 1 is 6 and cannot be 7"),
@@ -226,7 +229,7 @@ fn a_batch_that_cannot_be_is_refused() {
         }
         for (flags, why) in [
             ("--batch 0", "expected a number of samples"),
-            ("--batch -1", "expected a number of samples"),
+            ("--batch=-1", "expected a number of samples"),
             ("--batch 99999999999999999999", "expected a number of samples"),
             ("--dynamic-batch=4", "expected a name for the size"),
             ("--batch 2 --dynamic-batch", "cannot be used with"),
@@ -293,12 +296,12 @@ fn what_cannot_be_prepared_is_refused() {
 
 #[test]
 fn models_are_joined() {
-    let head = "g (float[m,4] z, float[m,4] w) => (float[m,4] y) { y = Add(z, w) }";
+    let head = "g (float[m,4] z, float[m,4] v) => (float[m,4] y) { y = Add(z, v) }";
     let folder = folder(&[("a.onnx", CHAIN), ("b.onnx", head)]);
     for (flags, interface) in [
-        ("--map z=z", "float[n,4] x, float[4] s, float[n,4] w => float[n,4] y, float[n,4] b/y"),
-        ("--map z=z --map h=w --outputs b/y", "float[n,4] x => float[n,4] b/y"),
-        ("--prefix 2.", "float[n,4] x, float[4] s, float[n,4] w => float[n,4] y, float[n,4] 2.y"),
+        ("--map z=z", "float[n,4] x, float[4] s, float[n,4] v => float[n,4] y, float[n,4] b/y"),
+        ("--map z=z --map h=v --outputs b/y", "float[n,4] x => float[n,4] b/y"),
+        ("--prefix 2.", "float[n,4] x, float[4] s, float[n,4] v => float[n,4] y, float[n,4] 2.y"),
     ] {
         let output = run(&folder, &format!("join a.onnx b.onnx {flags} -o ab.onnx"));
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));

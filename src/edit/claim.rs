@@ -22,6 +22,7 @@ pub struct Edited {
 
 /// What an edit promises.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are a few in a run")]
 pub enum Claim {
     /// `part` computes its outputs as `whole` does, from what `whole` computes for the inputs of `part`.
     Part {
@@ -71,12 +72,17 @@ impl Edited {
             (Some(_), Err(why)) => Some(Proof::Without(why)),
             (Some(claim), Ok((engine, plan))) => {
                 let (must_run, why, suspects) = (claim.must_run(), claim.why_not(), claim.suspects().to_vec());
+                let doubts = claim.doubts();
                 let (engine, plan) = (Arc::clone(engine), plan.clone());
                 let verdict = proof::patiently(proof::patience(&plan), move || claim.confirm(&*engine, &plan));
                 if matches!(verdict, Verdict::Different(_)) || (must_run && verdict.is_different()) {
                     let mut differences = proof::differences(&verdict);
                     differences.extend(suspects);
                     return Err(Broken { what, differences, why });
+                }
+                if let (Verdict::NotRun { reason }, false) = (&verdict, doubts.is_empty()) {
+                    let differences = [format!("not checked: {reason}")].into_iter().chain(doubts).chain(suspects);
+                    return Err(Broken { what, differences: differences.collect(), why });
                 }
                 Some(Proof::Run(verdict))
             }
@@ -138,6 +144,15 @@ impl Claim {
             }
             Claim::Opened { samples: false, .. } => "export the model again with that dimension open",
         }
+    }
+
+    /// Outputs that cannot be what the claim says, unless a run shows that they are, a line each.
+    pub fn doubts(&self) -> Vec<String> {
+        let Claim::Opened { opened, size, samples: true, .. } = self else { return Vec::new() };
+        let is_open = |d: &Int| d.mentions(&|atom| matches!(atom, Atom::Named(name) if **name == *size));
+        let outputs = opened.graph.scope(ScopeId::MAIN).outputs().iter();
+        let without = outputs.filter(|o| !o.declared.shape().dims().is_some_and(|dims| dims.iter().any(is_open)));
+        without.map(|o| format!("output \"{}\" has no axis for the samples of a batch", o.name)).collect()
     }
 
     /// Nodes that may be why the claim does not hold, a line each.

@@ -192,7 +192,7 @@ impl EditFault {
     pub fn hint(&self) -> Option<String> {
         match self {
             EditFault::Shape(ShapeFault::Fixed { .. }) => {
-                Some("a size that the model fixes stays: export the model again with that dimension open".into())
+                Some("a number that the file fixes is opened by a name: --input-shape x:batch,3,height,width".into())
             }
             EditFault::Shape(_) => Some("onnx-slim inspect MODEL lists the inputs".into()),
             EditFault::NoTensor { similar, .. } | EditFault::NoNode { similar, .. } => Some(match &similar[..] {

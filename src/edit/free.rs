@@ -350,7 +350,7 @@ impl<'g> Freeing<'g> {
         for axis in (0..rank).filter(|a| Some(*a) != along) {
             let call = CallView::new(self.graph, node);
             let sizes = (0..count).filter_map(|slot| call.dims(slot)?.get(axis));
-            let Some(size) = sizes.cloned().find(|d| self.open.is_in(d)) else { continue };
+            let Some(size) = sizes.into_iter().find(|d| self.open.is_in(d)).cloned() else { continue };
             for slot in 0..count {
                 changed |= self.match_size(node, slot, axis, &size)?;
             }
@@ -543,18 +543,18 @@ fn is_broadcasting(op: OpKind) -> bool {
 fn first_slice(tensor: &Tensor, axis: usize) -> Option<Tensor> {
     let mut dims = tensor.dims().to_vec();
     let count = *dims.get(axis)?;
-    let inner: usize = dims[axis + 1..].iter().product();
+    let inner = dims.get(axis + 1..)?.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
     dims[axis] = 1;
-    if tensor.dtype().bits() % 8 != 0 || tensor.dtype().bits() == 0 {
+    if !tensor.dtype().bits().is_multiple_of(8) || tensor.dtype().bits() == 0 {
         return None;
     }
     let bytes = tensor.bytes()?;
-    let slice = inner * tensor.dtype().bits() / 8;
+    let slice = tensor.dtype().byte_len(inner)?;
     if slice == 0 || count == 0 {
         return None;
     }
     let mut kept = Vec::with_capacity(bytes.len() / count);
-    for outer in bytes.chunks(slice * count) {
+    for outer in bytes.chunks(slice.checked_mul(count)?) {
         let (first, rest) = outer.split_at_checked(slice)?;
         if rest.chunks(slice).any(|other| other != first) {
             return None;

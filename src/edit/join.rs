@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::tensors::Tensors;
 use super::{Claim, EditFault, Edited, Rename};
@@ -220,7 +220,7 @@ fn unique_names(first: &Graph, second: &mut Graph, prefix: &str) -> Vec<(String,
         }
         Some(new.into())
     };
-    let mut renamed = Vec::new();
+    let mut renamed: FxHashMap<Arc<str>, Arc<str>> = FxHashMap::default();
     let values: Vec<ValueId> = second.values().filter(|&v| second.value(v).scope() == ScopeId::MAIN).collect();
     let outputs: Vec<(Arc<str>, ValueId)> =
         second.scope(ScopeId::MAIN).outputs().iter().map(|o| (Arc::clone(&o.name), o.value())).collect();
@@ -229,21 +229,20 @@ fn unique_names(first: &Graph, second: &mut Graph, prefix: &str) -> Vec<(String,
         if let Some(new) = fresh(&old, &taken) {
             second.value_mut(value).name = Arc::clone(&new);
             taken.insert(Arc::clone(&new));
-            renamed.push((old.to_string(), new.to_string()));
+            renamed.insert(old, new);
         }
     }
     for (index, (old, value)) in outputs.into_iter().enumerate() {
-        let new = match renamed.iter().find(|(o, _)| **o == *old) {
-            Some((_, new)) => Some(Arc::from(new.as_str())),
+        let new = match renamed.get(&old) {
+            Some(new) => Some(Arc::clone(new)),
             // An output that shows a value of another name.
             None if *second.value(value).name != *old => fresh(&old, &taken),
             None => None,
         };
         if let Some(new) = new {
             second.output_mut(ScopeId::MAIN, index).name = Arc::clone(&new);
-            if !renamed.iter().any(|(o, _)| **o == *old) {
-                renamed.push((old.to_string(), new.to_string()));
-            }
+            taken.insert(Arc::clone(&new));
+            renamed.insert(old, new);
         }
     }
     let nodes: FxHashSet<Arc<str>> = first.nodes().map(|n| Arc::clone(&first.node(n).name)).collect();
@@ -254,6 +253,9 @@ fn unique_names(first: &Graph, second: &mut Graph, prefix: &str) -> Vec<(String,
             second.node_mut(node).name = new.into();
         }
     }
+    let mut renamed: Vec<(String, String)> =
+        renamed.into_iter().map(|(old, new)| (old.to_string(), new.to_string())).collect();
+    renamed.sort();
     renamed
 }
 

@@ -3,7 +3,7 @@
 //! [`Edits`] say what is wanted, [`Edits::apply`] does it, in one order whatever order it was said in: cut, sizes,
 //! what comes before inputs and after outputs, names,
 //! remarks. All names are those of the model as it was read. What an edit promises of the result is an
-//! [`Edited`] claim, which an engine can be asked to confirm ([`Edited::confirm`]); that the optimized model computes
+//! [`Edited`] claim, which an engine can be asked to confirm ([`Edited::confirmed`]); that the optimized model computes
 //! what the edited one does is the optimizer's own proof.
 
 mod batch;

@@ -5,6 +5,8 @@
 //! channels, a `Cast`, a `Resize`, and `(x − mean/scale) · scale/std`. The multiplication stands last, as the optimizer
 //! moves it into the weights of a convolution whatever its padding is.
 
+use rustc_hash::FxHashSet;
+
 use super::EditFault;
 use crate::interface::TypeText;
 use crate::ir::{DType, Graph, Int, OpKind, ScopeId, Shape, Tensor, Type, ValueId};
@@ -196,11 +198,12 @@ pub(super) fn preprocess(graph: &mut Graph, asked: &Preprocess) -> Result<(), Ed
     }
     let place = graph.scope(ScopeId::MAIN).inputs().iter().position(|&i| i == old).unwrap_or_default();
     graph.remove_input(ScopeId::MAIN, place);
-    let inputs = graph.scope(ScopeId::MAIN).inputs().to_vec();
-    let rank = |input: &ValueId| match inputs.iter().position(|i| i == input) {
-        _ if *input == new => 2 * place,
-        Some(at) => 2 * at + 1,
-        None => usize::MAX,
+    // It stands last, and goes where the old one stood; which have been before that, a sort leaves in order.
+    let before: FxHashSet<ValueId> = graph.scope(ScopeId::MAIN).inputs()[..place].iter().copied().collect();
+    let rank = |input: &ValueId| match before.contains(input) {
+        true => 0,
+        false if *input == new => 1,
+        false => 2,
     };
     graph.sort_inputs(ScopeId::MAIN, rank);
     Ok(())

@@ -1,8 +1,6 @@
 //! The sizes of inputs, as `--input-shape` gives them: open ones are fixed or named, and fixed ones that get a name are
 //! opened.
 
-use std::sync::Arc;
-
 use super::free::{Free, free};
 use super::{Claim, EditFault, Edited};
 use crate::interface::{Size, fix_shapes};
@@ -14,23 +12,31 @@ use crate::passes::infer_declared;
 ///
 /// # Errors
 /// When an input is not there or its type contradicts the sizes, or when a size cannot be opened.
-pub(super) fn sizes(model: &mut Model, wanted: &[(String, Vec<Size>)]) -> Result<Vec<Edited>, EditFault> {
-    let mut done = Vec::new();
-    for Free { axes, old, name } in openings(model, wanted) {
-        let original = model.clone();
-        infer_declared(&mut model.graph);
-        let repairs = free(&mut model.graph, &Free { axes, old, name: Arc::clone(&name) })?;
-        let what = match repairs {
-            0 => format!("size {old} opened as {name}"),
-            1 => format!("size {old} opened as {name}, one baked-in size repaired"),
-            n => format!("size {old} opened as {name}, {n} baked-in sizes repaired"),
-        };
-        let (opened, size) = (model.clone(), name.to_string());
-        let claim = Claim::Opened { original, opened, size, samples: false, suspects: Vec::new() };
-        done.push(Edited { what, claim: Some(claim) });
+pub(super) fn sizes(model: &mut Model, wanted: &[(String, Vec<Size>)]) -> Result<Option<Edited>, EditFault> {
+    let openings = openings(model, wanted);
+    if openings.is_empty() {
+        fix_shapes(&mut model.graph, wanted)?;
+        return Ok(None);
     }
+    let original = model.clone();
+    infer_declared(&mut model.graph);
+    let (mut repairs, mut opened) = (0, Vec::with_capacity(openings.len()));
+    for opening in openings {
+        repairs += free(&mut model.graph, &opening)?;
+        opened.push((opening.name, opening.old));
+    }
+    let repaired = match repairs {
+        0 => String::new(),
+        1 => ", one baked-in size repaired".into(),
+        n => format!(", {n} baked-in sizes repaired"),
+    };
+    let list: Vec<String> = opened.iter().map(|(name, old)| format!("size {old} opened as {name}")).collect();
+    let what = format!("{}{repaired}", list.join(", "));
+    // Sizes are checked where they are what they were; which others make sense, nobody says.
+    let size = opened.into_iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(", ");
+    let claim = Claim::Opened { original, opened: model.clone(), size, samples: false, suspects: Vec::new() };
     fix_shapes(&mut model.graph, wanted)?;
-    Ok(done)
+    Ok(Some(Edited { what, claim: Some(claim) }))
 }
 
 /// Numbers of the file that get a name: those of one name together, where they are one number.

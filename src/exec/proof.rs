@@ -372,16 +372,17 @@ pub fn join_along(a: &Tensor, b: &Tensor, axis: usize) -> Option<Tensor> {
     if a.dtype() != b.dtype() || a.dims() != b.dims() {
         return None;
     }
-    let inner: usize = dims.get(axis..)?.iter().product();
-    *dims.get_mut(axis)? *= 2;
+    let inner = dims.get(axis..)?.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
+    let along = dims.get_mut(axis)?;
+    *along = along.checked_mul(2)?;
     if let (Some(a), Some(b)) = (a.as_strings(), b.as_strings()) {
         let chunks = a.chunks(inner.max(1)).zip(b.chunks(inner.max(1)));
         return Tensor::strings(&dims, chunks.flat_map(|(a, b)| a.iter().chain(b).cloned()).collect()).ok();
     }
-    if a.dtype().bits() % 8 != 0 {
+    if !a.dtype().bits().is_multiple_of(8) {
         return None;
     }
-    let part = (inner * a.dtype().bits() / 8).max(1);
+    let part = a.dtype().byte_len(inner)?.max(1);
     let (left, right) = (a.bytes()?, b.bytes()?);
     let joined: Vec<u8> = left.chunks(part).zip(right.chunks(part)).flat_map(|(a, b)| [a, b].concat()).collect();
     Tensor::raw(a.dtype(), &dims, joined.into()).ok()

@@ -302,10 +302,10 @@ def join(bench):
     assert names(out) == (["x"], ["one/y"])
     # An older opset before a newer one.
     g = Graph("newer", opset=17)
-    w = g.input("w", ["m", 4])
-    g.output(g.LayerNormalization(w, g.weight(np.ones(4, np.float32))), ["m", 4], name="z")
+    u = g.input("u", ["m", 4])
+    g.output(g.LayerNormalization(u, g.weight(np.ones(4, np.float32))), ["m", 4], name="z")
     newer = bench.save(g, "newer")
-    same(run(newer, {"w": once}), run(joined(one, newer), {"x": v}), "opset 11 before 17")
+    same(run(newer, {"u": once}), run(joined(one, newer), {"x": v}), "opset 11 before 17")
 
 
 @case
