@@ -332,7 +332,9 @@ fn dying_bytes(graph: &Graph, root: NodeId, replacement: &Replacement) -> usize 
                     if dead.len() >= MOST_DYING || looked.insert(maker, dead.len()) == Some(dead.len()) {
                         continue;
                     }
-                    let dies = graph.results(maker).iter().flatten().all(|&v| only_dead(&dead, v));
+                    // Who reads a value that is replaced reads something else then.
+                    let unread = |&v: &ValueId| gone.contains(&v) || only_dead(&dead, v);
+                    let dies = graph.results(maker).iter().flatten().all(unread);
                     if dies && !dead.contains(&maker) {
                         dead.push(maker);
                     }
