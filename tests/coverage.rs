@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use onnx_slim::ir::OpKind;
+use onnx_slim::model::Model;
 use onnx_slim::passes::pipeline;
-use onnx_slim::rules;
+use onnx_slim::{rules, text};
 
 fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -93,6 +95,34 @@ fn every_reason_to_hold_back_is_given_in_a_fixture() {
         }
     }
     assert!(missing.is_empty(), "no fixture in fixtures/rules/<rule> shows these:\n{}", missing.join("\n"));
+}
+
+/// Every model among the fixtures.
+fn fixture_models() -> Vec<Model> {
+    let texts = files(&root("fixtures"), "onnxtxt").into_iter().filter_map(|(path, source)| {
+        // What is bad on purpose need not be a model.
+        text::parse(&source).ok().or_else(|| path.starts_with(root("fixtures/bad")).then(Model::default))
+    });
+    let whole = ["models", "patterns"].into_iter().flat_map(|folder| {
+        let entries = root("fixtures").join(folder).read_dir().expect("the folder is there");
+        entries.map(|entry| entry.expect("a readable folder").path())
+    });
+    let whole = whole.filter(|path| path.extension().is_some_and(|e| e == "onnx"));
+    texts.chain(whole.map(|path| Model::read(&path).expect("a fixture can be read"))).collect()
+}
+
+/// Operators that no graph holds: what is read in their place.
+const NEVER_THERE: &[(OpKind, &str)] =
+    &[(OpKind::Constant, "a constant"), (OpKind::Scatter, "ScatterElements"), (OpKind::Upsample, "Resize")];
+
+#[test]
+fn every_operator_row_is_used_by_a_fixture() {
+    let mut seen: BTreeSet<OpKind> = NEVER_THERE.iter().map(|(op, _)| *op).collect();
+    for model in fixture_models() {
+        seen.extend(model.graph.nodes().map(|node| model.graph.node(node).op));
+    }
+    let missing: Vec<OpKind> = OpKind::ALL.iter().copied().filter(|op| !seen.contains(op)).collect();
+    assert!(missing.is_empty(), "no fixture has these: {missing:?}");
 }
 
 #[test]

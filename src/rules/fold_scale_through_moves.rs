@@ -178,17 +178,23 @@ fn of_parts(split: &CallView<'_>, value: ValueId, k: &Tensor) -> Option<Tensor> 
     Tensor::rounded(k.dtype(), &dims, &factors).ok()
 }
 
-/// `k` for the operand of a view that only parts its last axis.
+/// `k` for the operand of a view that parts its last axis, whatever it makes of the others.
 fn along_last(view: &CallView<'_>, k: &Tensor) -> Option<Tensor> {
     let (from, to) = (view.dims(0)?, view.result_dims(0)?);
-    let (last, lead) = from.split_last()?;
-    if to.get(..lead.len()) != Some(lead) {
-        return None;
+    let width = usize::try_from(from.last()?.known()?).ok().filter(|&width| width <= MOST)?;
+    // The last axes of the result that the operand's last one became.
+    let mut sizes: Vec<usize> = Vec::new();
+    let mut product = 1usize;
+    for dim in to.iter().rev() {
+        if product == width {
+            break;
+        }
+        let size = usize::try_from(dim.known()?).ok()?;
+        product = product.checked_mul(size)?;
+        sizes.insert(0, size);
     }
-    let sizes: Vec<usize> = to[lead.len()..].iter().map(|d| usize::try_from(d.known()?).ok()).collect::<Option<_>>()?;
-    let width = usize::try_from(last.known()?).ok().filter(|&width| width <= MOST)?;
     let k = innermost(k);
-    let fits = k.rank() <= sizes.len() && sizes.iter().product::<usize>() == width;
+    let fits = k.rank() <= sizes.len() && product == width;
     let ones = Tensor::rounded(k.dtype(), &sizes, &vec![1.0; width]).ok().filter(|_| fits)?;
     combine(&k, &ones, width, |k, one| k * one)?.reshaped(&[width]).ok()
 }

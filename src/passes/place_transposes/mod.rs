@@ -89,8 +89,15 @@ impl Pass for PlaceTransposes {
                     }
                     let exactness = on.iter().filter_map(|node| region.calls.get(node)).map(|call| call.exactness);
                     step.exactness = step.exactness.max(exactness.max().unwrap_or_default());
-                    Turn { graph, region: &region, on, stored: FxHashMap::default(), made: FxHashMap::default() }
-                        .run(scope);
+                    Turn {
+                        graph,
+                        region: &region,
+                        on,
+                        stored: FxHashMap::default(),
+                        spent: Vec::new(),
+                        made: FxHashMap::default(),
+                    }
+                    .run(scope);
                     step.fired("place-transposes");
                 }
             }
@@ -106,6 +113,8 @@ struct Turn<'g> {
     on: FxHashSet<NodeId>,
     /// What stands for a value, in its other order.
     stored: FxHashMap<ValueId, ValueId>,
+    /// Transposes that were there and whose readers read something else now.
+    spent: Vec<NodeId>,
     /// Transposes that were made, by what they read and how they order it.
     made: FxHashMap<(ValueId, Vec<usize>), ValueId>,
 }
@@ -122,8 +131,11 @@ impl Turn<'_> {
                 self.hand_over(value);
             }
         }
-        for node in nodes.into_iter().rev() {
-            self.graph.prune_dead(node, |_| {});
+        // Only now: what feeds one of these goes with it.
+        for node in std::mem::take(&mut self.spent).into_iter().chain(nodes.into_iter().rev()) {
+            if self.graph.has_node(node) {
+                self.graph.prune_dead(node, |_| {});
+            }
         }
     }
 
@@ -132,10 +144,10 @@ impl Turn<'_> {
         let call = &self.region.calls[&node];
         let old = self.graph.node(node).clone();
         let mut operands: Vec<Option<ValueId>> = self.graph.operands(node).collect();
-        for slot in 0..operands.len() {
+        for (slot, operand) in operands.iter_mut().enumerate() {
             let order = call.order(turned::Port::Operand(slot));
-            if let (Some(value), Some(order)) = (operands[slot], order) {
-                operands[slot] = Some(self.in_order(value, order, node));
+            if let (Some(value), Some(order)) = (*operand, order) {
+                *operand = Some(self.in_order(value, order, node));
             }
         }
         for (slot, tensor) in &call.constants {
@@ -204,8 +216,8 @@ impl Turn<'_> {
                     let Some(result) = self.graph.result(node, 0) else { continue };
                     let others = |user: &User| !matches!(user, User::Node(n, _) if self.on.contains(n));
                     let users: Vec<User> = self.graph.value(result).users().iter().copied().filter(others).collect();
+                    self.spent.push(node);
                     if users.is_empty() {
-                        self.graph.prune_dead(node, |_| {});
                         continue;
                     }
                     let new = self.in_order(result, &same, node);
@@ -213,7 +225,6 @@ impl Turn<'_> {
                     for user in users {
                         self.graph.replace_use(user, new);
                     }
-                    self.graph.prune_dead(node, |_| {});
                 }
                 User::Node(..) | User::Output(..) => {
                     let Some(&(maker, _)) = self.graph.producer(value).as_ref() else { continue };
