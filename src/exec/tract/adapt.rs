@@ -2,16 +2,12 @@
 
 mod attention;
 
+use crate::exec::expand::expand;
 use crate::ir::{Attr, Graph, NodeId, OpKind, Tensor};
-use crate::ops::schema::NEWEST_OPSET;
-use crate::rewrite::{Fuel, Growth, Settings, apply};
-use crate::rules::expand;
 
 /// Rewrite what tract would refuse or take for something else.
 pub(super) fn adapt(graph: &mut Graph) {
-    if graph.nodes().any(|n| graph.node(n).op == OpKind::Custom) {
-        expand(graph);
-    }
+    expand(graph);
     let nodes: Vec<NodeId> = graph.nodes().collect();
     for node in nodes {
         match graph.node(node).op {
@@ -21,15 +17,6 @@ pub(super) fn adapt(graph: &mut Graph) {
             _ => {}
         }
     }
-}
-
-/// What only ONNX Runtime has, in ONNX's own words.
-fn expand(graph: &mut Graph) {
-    let (rules, fuel, growth) = (expand::all(), Fuel::unlimited(), Growth::of(usize::MAX / 2));
-    growth.measure(graph);
-    let settings = Settings { opset: NEWEST_OPSET.into(), avoids: &[], contrib: &[], fuel: &fuel, growth: &growth };
-    // What does not settle is refused as it stands.
-    let _ = apply(graph, &rules.iter().collect::<Vec<_>>(), settings);
 }
 
 /// tract takes the missing value for a float64; ONNX means a float32.
