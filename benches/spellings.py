@@ -3,8 +3,8 @@
 
     spellings.py [--runtimes ort-all,ort-none,openvino] [--threads 1] [--seconds 2] [--repeat 2] [--filter TEXT]
 
-Prints the time of each later spelling relative to the first one, measured as benches/latency.py measures models. What is
-slower in a runtime belongs into `avoids` of its profile in src/target.
+Prints the time of each later spelling relative to the first one, measured as benches/latency.py measures models. What
+is slower in a runtime belongs into `avoids` of its profile in src/target.
 """
 
 import argparse
@@ -204,7 +204,10 @@ def cases():
             product, bias = b.MatMul(x, b.random(n, n)), b.random(n)
             return b.contrib("SkipLayerNormalization", product, x, b.random(n), b.random(n), bias, epsilon=1e-5)
 
-        yield f"biased sum, LayerNormalization {at}", 17, shape, {"three": biased, "SkipLayerNormalization": biased_fused}
+        yield f"biased sum, LayerNormalization {at}", 17, shape, {
+            "three": biased,
+            "SkipLayerNormalization": biased_fused,
+        }
 
         def residual(b, x, n=n):
             y = b.Add(b.Add(b.MatMul(x, b.random(n, n)), b.random(n)), x)
@@ -252,7 +255,8 @@ def cases():
 
         def biases_inside(b, x, n=n, c=count):
             w, bias = [b.random(n, n) for _ in range(3)], [b.random(n) for _ in range(3)]
-            return b.contrib("MultiHeadAttention", *(b.MatMul(x, w[i]) for i in range(3)), np.concatenate(bias), num_heads=c)
+            products = (b.MatMul(x, w[i]) for i in range(3))
+            return b.contrib("MultiHeadAttention", *products, np.concatenate(bias), num_heads=c)
 
         def products_inside(b, x, n=n, c=count):
             w, bias = [b.random(n, n) for _ in range(3)], [b.random(n) for _ in range(3)]
@@ -312,11 +316,10 @@ def cases():
             "HardSigmoid": {"alpha": 1 / 6, "beta": 0.5},
             "LeakyRelu": {"alpha": 0.1},
         }.items():
+            inside = {"activation": name} | ({"activation_params": [*attrs.values()]} if attrs else {})
             yield f"Conv, {name} {at}", 17, shape, {
                 "two": lambda b, x, c=c, n=name, a=attrs: getattr(b, n)(conv(b, x, c), **a),
-                "FusedConv": lambda b, x, c=c, n=name, a=attrs: b.contrib(
-                    "FusedConv", x, kernel(b, c), b.random(c), activation=n, **({"activation_params": [*a.values()]} if a else {})
-                ),
+                "FusedConv": lambda b, x, c=c, a=inside: b.contrib("FusedConv", x, kernel(b, c), b.random(c), **a),
             }
 
         yield f"Conv, Clip {at}", 17, shape, {
@@ -351,7 +354,9 @@ def cases():
         yield f"Gemm {rows}x{n}", 17, [rows, n], {
             "MatMul, Add": lambda b, x, n=n: b.Add(b.MatMul(x, b.random(n, n)), b.random(n)),
             "Gemm": lambda b, x, n=n: b.Gemm(x, b.random(n, n), b.random(n)),
-            "Gemm, transposed": lambda b, x, n=n: b.Gemm(x, np.ascontiguousarray(b.random(n, n).T), b.random(n), transB=1),
+            "Gemm, transposed": lambda b, x, n=n: b.Gemm(
+                x, np.ascontiguousarray(b.random(n, n).T), b.random(n), transB=1
+            ),
         }
 
         def flat(b, x, n=n, rows=rows):

@@ -10,6 +10,7 @@ mod demand;
 mod detach;
 pub mod exact;
 mod executor;
+mod expand;
 mod one_call;
 #[cfg(feature = "ort")]
 pub mod ort;
@@ -20,5 +21,6 @@ pub mod tract;
 
 pub use data::{Data, DataError};
 pub use executor::{At, Cannot, Executor, Session};
+pub use expand::expand;
 pub use one_call::fold_with_engine;
 pub use proof::{Account, Feeding, Plan, Reference, Verdict, compare, join_along, more_inputs};

@@ -1,7 +1,7 @@
 //! An activation of a `Conv` is part of it: `FusedConv`, for targets that have that.
 //!
-//! Relu, Sigmoid, Tanh, LeakyRelu, HardSigmoid, and Clip between known bounds, of single precision, as there is a kernel
-//! for no other. Declines where the convolution is also read elsewhere.
+//! Relu, Sigmoid, Tanh, LeakyRelu, HardSigmoid, and Clip between known bounds, of single precision, as there is a
+//! kernel for no other. Declines where the convolution is also read elsewhere.
 
 use crate::ir::DType;
 use crate::ir::OpKind::Conv;

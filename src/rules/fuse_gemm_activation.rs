@@ -1,7 +1,7 @@
 //! An activation of a `Gemm` is part of it: `FusedGemm`, for targets that have that.
 //!
-//! Relu, Sigmoid, Tanh, LeakyRelu and HardSigmoid of single precision, as there is a kernel for no other. Declines where
-//! the product is also read elsewhere.
+//! Relu, Sigmoid, Tanh, LeakyRelu and HardSigmoid of single precision, as there is a kernel for no other. Declines
+//! where the product is also read elsewhere.
 
 use crate::ir::DType;
 use crate::ir::OpKind::{Clip, Gemm};

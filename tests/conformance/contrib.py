@@ -40,12 +40,14 @@ EMBED = """(int32[2,5] ids, int32[2,5] types, float[64,8] words, float[9,8] plac
 
 def conv_activation(name, attrs, params):
     fused = f'com.microsoft.FusedConv<activation = "{name}"{params}, pads = [1, 1, 1, 1]>'
-    return (CONV, "(float[2,4,6,6] y)", f"y = {fused}(x, w, b)", f"c = Conv<pads = [1, 1, 1, 1]>(x, w, b)  y = {name}{attrs}(c)")
+    spelled = f"c = Conv<pads = [1, 1, 1, 1]>(x, w, b)  y = {name}{attrs}(c)"
+    return CONV, "(float[2,4,6,6] y)", f"y = {fused}(x, w, b)", spelled
 
 
 def gemm_activation(name, attrs, params):
     fused = f'com.microsoft.FusedGemm<activation = "{name}"{params}, transB = 1, alpha = 0.5>'
-    return (GEMM, "(float[5,4] y)", f"y = {fused}(x, w, b)", f"c = Gemm<transB = 1, alpha = 0.5>(x, w, b)  y = {name}{attrs}(c)")
+    spelled = f"c = Gemm<transB = 1, alpha = 0.5>(x, w, b)  y = {name}{attrs}(c)"
+    return GEMM, "(float[5,4] y)", f"y = {fused}(x, w, b)", spelled
 
 
 # name: inputs, outputs, the operator, the same in others, and numbers that the latter needs.
@@ -81,7 +83,8 @@ CASES = {
         "(float[2,3,4,5] a, float[2,3,6,4] b)",
         "(float[2,3,5,6] y)",
         "y = com.microsoft.FusedMatMul<transA = 1, transB = 1, alpha = 0.5>(a, b)",
-        "s = Transpose<perm = [0, 1, 3, 2]>(a)  t = Transpose<perm = [0, 1, 3, 2]>(b)  p = MatMul(s, t)  y = Mul(p, half)",
+        """s = Transpose<perm = [0, 1, 3, 2]>(a)  t = Transpose<perm = [0, 1, 3, 2]>(b)
+  p = MatMul(s, t)  y = Mul(p, half)""",
         "float half = {0.5}",
     ),
     "FusedMatMul broadcast": (

@@ -4,18 +4,14 @@ mod attention;
 mod parts;
 mod rotary;
 
+use crate::exec::expand::expand;
 use crate::ir::{Attr, Graph, Key, NodeId, OpKind, ScopeId, Tensor, ValueId};
 use crate::ops::CallView;
 use crate::ops::matmul::{Equation, Label};
-use crate::ops::schema::NEWEST_OPSET;
-use crate::rewrite::{Fuel, Growth, Settings, apply};
-use crate::rules::expand;
 
 /// Rewrite what tract would refuse or take for something else.
 pub(super) fn adapt(graph: &mut Graph) {
-    if graph.nodes().any(|n| graph.node(n).op == OpKind::Custom) {
-        expand(graph);
-    }
+    expand(graph);
     let nodes: Vec<NodeId> = graph.nodes().collect();
     for node in nodes {
         match graph.node(node).op {
@@ -30,15 +26,6 @@ pub(super) fn adapt(graph: &mut Graph) {
             _ => {}
         }
     }
-}
-
-/// What only ONNX Runtime has, in ONNX's own words.
-fn expand(graph: &mut Graph) {
-    let (rules, fuel, growth) = (expand::all(), Fuel::unlimited(), Growth::of(usize::MAX / 2));
-    growth.measure(graph);
-    let settings = Settings::new(NEWEST_OPSET.into(), &fuel, &growth);
-    // What does not settle is refused as it stands.
-    let _ = apply(graph, &rules.iter().collect::<Vec<_>>(), settings);
 }
 
 /// tract takes the missing value for a float64; ONNX means a float32.

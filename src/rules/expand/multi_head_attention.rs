@@ -1,6 +1,6 @@
-//! `MultiHeadAttention(q, k, v, bias, , mask)` of as many heads for queries as for keys, with neither packed operands nor
-//! a cache nor a padding mask, is `Attention`. The bias holds what is added to queries, keys and values, one after the
-//! other.
+//! `MultiHeadAttention(q, k, v, bias, , mask)` of as many heads for queries as for keys, with neither packed operands
+//! nor a cache nor a padding mask, is `Attention`. The bias holds what is added to queries, keys and values, one after
+//! the other.
 
 use super::{any, called, operand};
 use crate::ir::OpKind::{Add, Attention, Slice};

@@ -1,5 +1,5 @@
-//! `SkipLayerNormalization(x, skip, scale, shift, bias)` is `LayerNormalization(x + skip + bias, scale, shift)` over the
-//! last axis; its fourth result is the sum. Those of statistics must not be read.
+//! `SkipLayerNormalization(x, skip, scale, shift, bias)` is `LayerNormalization(x + skip + bias, scale, shift)` over
+//! the last axis; its fourth result is the sum. Those of statistics must not be read.
 
 use super::{any, called, is_unread, operand};
 use crate::ir::Key;
