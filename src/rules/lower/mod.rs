@@ -5,8 +5,10 @@ mod attention;
 mod batch_first;
 mod celu;
 mod compress;
+mod contrib_gelu;
 mod contrib_quantized;
 mod dynamic_quantization;
+mod fused_conv;
 mod gelu;
 mod global_lp_pool;
 mod group_normalization;
@@ -58,6 +60,8 @@ pub fn all() -> Vec<Entry> {
         qlinear_conv,
         qlinear_matmul,
         contrib_quantized,
+        contrib_gelu,
+        fused_conv,
         dynamic_quantization,
         matmul_integer,
     ]
