@@ -182,7 +182,8 @@ fn notes(text: &mut String, report: &Report) {
         let _ = writeln!(text, "  {}", report.proof);
     }
     for line in survey::lines(&report.findings) {
-        let _ = writeln!(text, "warning: {line}");
+        let mark = if line.starts_with(' ') { "         " } else { "warning: " };
+        text.push_str(&render::fitted(&format!("{mark}{line}")));
     }
     for note in &report.notes {
         let _ = writeln!(text, "note: {note}");

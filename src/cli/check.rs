@@ -59,8 +59,9 @@ fn look(args: &args::Check, target: &'static Profile) -> anyhow::Result<End> {
     let model = read(&args.original)?;
     let opset = model.opset();
     let mut findings = survey::survey(&model, target, target.opset_for(opset), opset);
-    let lowering = Optimizer::for_target(target).only("lower").only("narrow-types").unchecked().allow_unsupported();
-    survey::mark_rewritten(&mut findings, &lowering.run(model)?.report.findings);
+    if let Ok(done) = Optimizer::for_target(target).unchecked().allow_unsupported().run(model) {
+        survey::mark_rewritten(&mut findings, &done.report.findings);
+    }
     let (unsupported, warnings) = survey::counts(&findings);
     let model = args.original.display().to_string();
     let found = Suitability { model, target: target.name, opset, unsupported, warnings, findings };

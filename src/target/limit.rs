@@ -118,3 +118,45 @@ fn touches(call: &CallView<'_>, types: &[DType]) -> bool {
     (0..call.operand_count()).any(|slot| is(call.dtype(slot)))
         || (0..results).any(|slot| is(call.result_ty(slot).and_then(|ty| ty.dtype())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{Graph, ScopeId, Shape, Type};
+
+    fn holds(limit: Limit, op: OpKind, dtype: DType, opset: i64) -> bool {
+        let mut graph = Graph::default();
+        let x = graph.add_input(ScopeId::MAIN, "x", Type::tensor(dtype, Shape::known(&[2])));
+        let node = graph.add_node(ScopeId::MAIN, op, &[Some(x)], 1, 0);
+        limit.holds(&CallView::new(&graph, node), opset)
+    }
+
+    #[test]
+    fn a_row_is_about_operators_types_and_opsets() {
+        let row = Limit::lacks("X-1", &[OpKind::Erf], "it is not there", "do without");
+        assert!(holds(row, OpKind::Erf, DType::F32, 1) && !holds(row, OpKind::Tanh, DType::F32, 1));
+        assert!(!holds(row.from(22), OpKind::Erf, DType::F32, 21) && holds(row.from(22), OpKind::Erf, DType::F32, 22));
+        let double = row.when(|call| call.dtype(0) == Some(DType::F64));
+        assert!(holds(double, OpKind::Erf, DType::F64, 1) && !holds(double, OpKind::Erf, DType::F32, 1));
+        let types = Limit::about("X-2", Subject::Types(&[DType::F64]), "it is not there", "do without");
+        assert!(holds(types, OpKind::Tanh, DType::F64, 1) && !holds(types, OpKind::Tanh, DType::F32, 1));
+    }
+
+    #[test]
+    fn operators_of_other_domains_are_known_by_domain() {
+        let mut graph = Graph::default();
+        let custom = |graph: &mut Graph, domain: &str, name: &str| {
+            let node = graph.add_node(ScopeId::MAIN, OpKind::Custom, &[], 1, 0);
+            graph.node_mut(node).custom = Some(std::sync::Arc::new((domain.into(), name.into())));
+            node
+        };
+        let [theirs, known, older] =
+            [("a.b", "Op"), ("c.d", "Op"), ("", "Softmax")].map(|(domain, name)| custom(&mut graph, domain, name));
+        let row = Limit::about("X-3", Subject::Foreign(&["c.d"]), "it is not there", "do without");
+        let holds = |limit: &Limit, node| limit.lacks_call(&CallView::new(&graph, node), 1);
+        assert!(holds(&row, theirs) && !holds(&row, known) && !holds(&row, older));
+        // An older meaning of an operator is that operator.
+        let softmax = Limit::lacks("X-4", &[OpKind::Softmax], "it is not there", "do without");
+        assert!(holds(&softmax, older) && !holds(&softmax.warns(), older));
+    }
+}

@@ -5,7 +5,7 @@
 //! A newer opset is not always a faster one: with its optimizer off, release 1.31 takes 8 to 13 times as long for an
 //! AveragePool of opset 19 or later as for an earlier one. Models are raised only where the user asks for it.
 
-use crate::ir::{DType, Key, OpKind as O};
+use crate::ir::{Attr, DType, Key, OpKind as O};
 use crate::ops::CallView;
 use crate::target::{Limit, Profile, Subject};
 
@@ -93,10 +93,30 @@ const LIMITS: &[Limit] = &[
     Limit::lacks(
         "ORT-K6",
         &[O::Max, O::Min],
-        "there is no kernel for 8-bit and 16-bit integers",
+        "there is no kernel for 16-bit integers",
         "cast to int32 before and back after",
     )
-    .when(|call| matches!(call.dtype(0), Some(DType::I8 | DType::U8 | DType::I16 | DType::U16))),
+    .when(|call| matches!(call.dtype(0), Some(DType::I16 | DType::U16))),
+    Limit::lacks("ORT-K6", &[O::BitShift], "there is no kernel for 16-bit integers", "cast to uint32 before")
+        .when(|call| matches!(call.dtype(0), Some(DType::I16 | DType::U16))),
+    Limit::lacks("ORT-K6", &[O::Pow], "there is no kernel for unsigned exponents", "cast the exponent to int64")
+        .when(|call| matches!(call.dtype(1), Some(DType::U32 | DType::U64))),
+    Limit::lacks("ORT-K6", &[O::TopK], "there is no kernel for uint64", "cast to int64 before")
+        .when(|call| call.dtype(0) == Some(DType::U64)),
+    Limit::lacks("ORT-K6", &[O::BitCast], "there is no kernel for booleans", "cast to uint8 before")
+        .when(|call| call.dtype(0) == Some(DType::Bool)),
+    Limit::lacks("ORT-K9", &[O::Swish], "it runs in opset 24 only", "write the model in opset 24: --opset 24").from(25),
+    Limit::lacks("ORT-K10", &[O::Mod], "the remainder of floats is that of fmod only", "export with fmod 1")
+        .when(|call| call.dtype(0).is_some_and(DType::is_float) && FMOD.of(call.node()) == 0),
+    Limit::lacks("ORT-K11", &[O::Attention], "it does not know windows of keys", "pass a mask for the window")
+        .when(has_window),
+    Limit::lacks(
+        "ORT-K12",
+        &[O::Attention],
+        "the causal mask does not count what was kept of earlier runs",
+        "pass a mask instead of is_causal",
+    )
+    .when(|call| IS_CAUSAL.of(call.node()) && call.has(4)),
     Limit::about(
         "ORT-K7",
         Subject::Types(&[DType::F4E2M1, DType::F8E8M0, DType::F6E2M3, DType::F6E3M2]),
@@ -120,6 +140,15 @@ const LIMITS: &[Limit] = &[
 ];
 
 const LAYOUT: Key<i64> = Key::new("layout", 0);
+const FMOD: Key<i64> = Key::new("fmod", 0);
+const IS_CAUSAL: Key<bool> = Key::new("is_causal", false);
+
+fn has_window(call: &CallView<'_>) -> bool {
+    // Without an end a window is none.
+    ["left_window_size", "right_window_size"]
+        .iter()
+        .any(|name| matches!(call.node().attr(name), Some(Attr::Int(size)) if *size >= 0))
+}
 
 /// Operators with a kernel for single precision and none for double.
 const NO_DOUBLE: &[O] = &[

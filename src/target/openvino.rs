@@ -79,14 +79,14 @@ const LIMITS: &[Limit] = &[
     Limit::lacks("OV-K6", &[O::Pad], "there is no padding that wraps around", "pad with slices and Concat")
         .when(|call| matches!(call.node().attr("mode"), Some(Attr::Str(m)) if **m == *b"wrap")),
     Limit::lacks("OV-K7", &[O::Col2Im], "images have 2 dimensions", "fold in 2 dimensions")
-        .when(|call| call.known_ints(1).is_some_and(|size| size.len() != 2)),
+        .when(|call| call.dims(1).and_then(|d| d.first()?.known()).is_some_and(|rank| rank != 2)),
     Limit::lacks(
         "OV-K8",
         &[O::QuantizeLinear],
-        "activations are not quantized in blocks",
+        "it does not quantize to 16 bits in blocks",
         "quantize activations per tensor",
     )
-    .when(|call| BLOCK_SIZE.of(call.node()) != 0),
+    .when(|call| BLOCK_SIZE.of(call.node()) != 0 && call.result_ty(0).and_then(|t| t.dtype()) == Some(DType::I16)),
     Limit::about(
         "OV-K9",
         Subject::Types(&[
@@ -132,6 +132,47 @@ const LIMITS: &[Limit] = &[
         "pass a mask instead of is_causal",
     )
     .when(|call| IS_CAUSAL.of(call.node()) && call.has(4)),
+    Limit::lacks("OV-K16", &[O::Attention], "windows of keys are left out", "pass a mask for the window")
+        .when(has_window),
+    Limit::lacks(
+        "OV-K17",
+        &[O::NegativeLogLikelihoodLoss],
+        "a class that is to be ignored is not",
+        "leave losses out of the model",
+    )
+    .when(|call| call.node().attr("ignore_index").is_some()),
+    Limit::lacks(
+        "OV-K18",
+        &[O::Squeeze, O::Unsqueeze],
+        "with computed axes the rank is open, which no plugin takes",
+        "export the model with fixed axes",
+    )
+    .when(|call| call.has(1) && call.constant(1).is_none()),
+    Limit::lacks(
+        "OV-K18",
+        &[
+            O::ReduceL1,
+            O::ReduceL2,
+            O::ReduceLogSum,
+            O::ReduceLogSumExp,
+            O::ReduceMax,
+            O::ReduceMean,
+            O::ReduceMin,
+            O::ReduceProd,
+            O::ReduceSum,
+            O::ReduceSumSquare,
+        ],
+        "with computed axes the rank is open, which no plugin takes",
+        "export the model with fixed axes, or with keepdims",
+    )
+    .when(|call| call.has(1) && call.constant(1).is_none() && !KEEPDIMS.of(call.node()))
+    .warns(),
+    Limit::lacks("OV-K12", &[O::Resize], "what is outside is not excluded", "export without exclude_outside")
+        .when(|call| EXCLUDE_OUTSIDE.of(call.node())),
+    Limit::lacks("OV-K19", &[O::SpaceToDepth], "blocks come first whatever is asked for", "export with mode DCR")
+        .when(|call| matches!(call.node().attr("mode"), Some(Attr::Str(m)) if **m == *b"CRD")),
+    Limit::lacks("OV-K20", &[O::Celu], "it is not converted for half precision", "compute it in single precision")
+        .when(|call| matches!(call.dtype(0), Some(DType::F16 | DType::BF16))),
     Limit::about(
         "OV-K11",
         Subject::Foreign(&["com.microsoft"]),
@@ -178,11 +219,20 @@ const LIMITS: &[Limit] = &[
     .warns(),
 ];
 
+const KEEPDIMS: Key<bool> = Key::new("keepdims", true);
+const EXCLUDE_OUTSIDE: Key<bool> = Key::new("exclude_outside", false);
 const ANTIALIAS: Key<bool> = Key::new("antialias", false);
 const LAYOUT: Key<i64> = Key::new("layout", 0);
 const IS_CAUSAL: Key<bool> = Key::new("is_causal", false);
 const FMOD: Key<i64> = Key::new("fmod", 0);
 const BLOCK_SIZE: Key<i64> = Key::new("block_size", 0);
+
+fn has_window(call: &CallView<'_>) -> bool {
+    // Without an end a window is none.
+    ["left_window_size", "right_window_size"]
+        .iter()
+        .any(|name| matches!(call.node().attr(name), Some(Attr::Int(size)) if *size >= 0))
+}
 
 /// Whether operand `slot` is dequantized with a zero point that is not zero.
 fn is_asymmetric(call: &CallView<'_>, slot: usize) -> bool {

@@ -415,7 +415,7 @@ fn has_odd_blocks(call: &CallView<'_>) -> bool {
     let from_back = |rank: usize| {
         let axis = AXIS.of(call.node());
         let rank = i64::try_from(rank).unwrap_or(i64::MAX);
-        if axis < 0 { -axis } else { rank - axis }
+        if axis < 0 { axis.saturating_neg() } else { rank - axis }
     };
     call.dtype(0) == Some(DType::I4)
         && block != 0

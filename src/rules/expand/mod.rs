@@ -6,22 +6,15 @@
 use crate::ir::OpKind::Custom;
 use crate::ir::Tensor;
 use crate::ops::CallView;
-use crate::rewrite::{CONTRIB, Expr, Match, Pat, Rule, Skip, applies};
+use crate::rewrite::{CONTRIB, Expr, Match, Pat, Skip, applies};
+use crate::rules::Entry;
 
 mod activation;
 
-macro_rules! expansions {
-    ($($module:ident),* $(,)?) => {
-        $(mod $module;)*
-
-        /// Every expansion.
-        pub fn all() -> Vec<Rule> {
-            vec![$($module::rule()),*]
-        }
-    };
-}
-
-expansions! {
+rules! {
+    /// Every expansion.
+    all {
+    "Operators of com.microsoft, said in ONNX's own":
     bias_gelu,
     embed_layer_norm,
     fast_gelu,
@@ -34,6 +27,7 @@ expansions! {
     simplified_layer_norm,
     skip_layer_norm,
     skip_simplified_layer_norm,
+    }
 }
 
 /// A pattern for what [`called`] looks into.

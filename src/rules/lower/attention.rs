@@ -25,7 +25,7 @@ const KNOWN: &[&str] =
     &["q_num_heads", "kv_num_heads", "scale", "softcap", "is_causal", "softmax_precision", "qk_matmul_output_mode"];
 
 /// Elements of a causal mask, at most.
-const LARGEST_MASK: i64 = 1 << 22;
+const LARGEST_MASK: i64 = 1 << 20;
 
 pub fn rule() -> Rule {
     Rule::new("lower-attention", Exactness::Rounding, Attention.any(), |m| spelled(&m.root()))

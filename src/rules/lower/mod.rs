@@ -1,11 +1,16 @@
 //! Operators said in others, for runtimes and opsets that lack them. Each rule is tried only at calls that cannot be
 //! run as they are.
 
-use crate::rules::Entry;
+use crate::rules::{Entry, expand};
+
+/// Every lowering, in the order in which they are tried: those of ONNX's operators, and the expansions of others.
+pub fn all() -> Vec<Entry> {
+    own().into_iter().chain(expand::all()).collect()
+}
 
 rules! {
-    /// Every lowering, in the order in which they are tried.
-    all {
+    /// Lowerings of ONNX's own operators, and of quantized ones.
+    own {
     "Operators said in others":
     gelu,
     mish,

@@ -19,8 +19,9 @@ pub fn rule() -> Rule {
                 let [Some(bias), Some(x), Some(w)] = parts else {
                     return Err(Skip::Unsuitable("its bias or the scales of it are computed"));
                 };
+                let x = x.first().copied().ok_or(Skip::NotThis)?;
                 let scale = |i: usize| w.get(if w.len() == 1 { 0 } else { i }).copied().unwrap_or(f64::NAN);
-                let scaled: Vec<f64> = bias.iter().enumerate().map(|(i, b)| b * x[0] * scale(i)).collect();
+                let scaled: Vec<f64> = bias.iter().enumerate().map(|(i, b)| b * x * scale(i)).collect();
                 let bias = Tensor::rounded(DType::F32, &[scaled.len()], &scaled).map_err(|_| Skip::NotThis)?;
                 Expr::Constant(bias)
             }

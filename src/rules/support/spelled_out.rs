@@ -43,11 +43,15 @@ pub fn mean(x: Expr, axes: &[i64]) -> Expr {
     ReduceMean.emit([x, ints(axes)])
 }
 
+/// Axes that a tensor has, at most.
+const MOST_AXES: i64 = 64;
+
 /// The axes from `axis` to the last, counted from the back; `None` where a rank is needed that is not known.
 pub fn trailing(axis: i64, rank: Option<usize>) -> Option<Vec<i64>> {
     let rank = rank.and_then(|r| i64::try_from(r).ok());
     let first = if axis < 0 { axis } else { axis - rank? };
-    (first < 0 && rank.is_none_or(|rank| -first <= rank)).then(|| (first..0).collect())
+    let most = rank.unwrap_or(MOST_AXES).min(MOST_AXES);
+    (first < 0 && first >= -most).then(|| (first..0).collect())
 }
 
 /// Why a normalization of unknown rank is left alone.
@@ -56,4 +60,27 @@ pub const UNKNOWN_RANK: Skip = Skip::Unsuitable("how many dimensions it has is n
 /// A list of integers, as an operand.
 pub fn ints(list: &[i64]) -> Expr {
     Expr::Constant(Tensor::vector(list))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trailing_axes_count_from_the_back_and_are_few() {
+        assert_eq!(trailing(-2, None), Some(vec![-2, -1]));
+        assert_eq!(trailing(1, Some(3)), Some(vec![-2, -1]));
+        assert_eq!(trailing(1, None), None);
+        for (axis, rank) in [(3, Some(3)), (-4, Some(3)), (i64::MIN, None), (i64::MAX, Some(2)), (-1000, None)] {
+            assert_eq!(trailing(axis, rank), None, "{axis} of {rank:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_of_types_that_have_them() {
+        let half = Numbers::like(&Type::tensor(DType::F16, crate::ir::Shape::known(&[2]))).unwrap();
+        assert!(half.of(1.0).is_ok() && half.of(1e6).is_err());
+        assert!(Numbers::like(&Type::tensor(DType::I32, crate::ir::Shape::known(&[2]))).is_err());
+        assert!(Numbers::like(&Type::Unknown).is_err());
+    }
 }
