@@ -553,12 +553,16 @@ mod tests {
     fn mish(opset: i64) -> Model {
         let mut model = chain(&[OpKind::Softplus, OpKind::Tanh]);
         model.opset_imports = vec![OpsetImport { domain: String::new(), version: opset }];
-        let g = &mut model.graph;
+        gated(&mut model.graph);
+        model
+    }
+
+    /// Multiply the output by the input.
+    fn gated(g: &mut Graph) {
         let (x, gate) = (g.scope(ScopeId::MAIN).inputs()[0], g.scope(ScopeId::MAIN).outputs()[0].value());
         let product = g.add_node(ScopeId::MAIN, OpKind::Mul, &[Some(x), Some(gate)], 1, 9);
         let y = g.result(product, 0).unwrap();
         g.set_output(ScopeId::MAIN, 0, y);
-        model
     }
 
     #[test]
@@ -591,6 +595,23 @@ mod tests {
         assert_eq!(reasons, ["the target does better without Mish"]);
         let done = Optimizer::for_target(&OF_17).unchecked().run(mish(17)).unwrap();
         assert!(done.report.notes.is_empty(), "a newer opset is of no use to it");
+    }
+
+    #[test]
+    fn what_only_the_target_has_is_imported_and_said() {
+        let silu = || {
+            let mut model = chain(&[OpKind::Sigmoid]);
+            model.opset_imports = vec![OpsetImport { domain: String::new(), version: 17 }];
+            gated(&mut model.graph);
+            model
+        };
+        let run = |target| {
+            let done = Optimizer::for_target(target).unchecked().run(silu()).unwrap();
+            let imports: Vec<String> = done.model.opset_imports.iter().map(|o| o.domain.clone()).collect();
+            (done.model.graph.node_count(), imports, done.report.notes.len())
+        };
+        assert_eq!(run(&target::ONNXRUNTIME), (1, vec![String::new(), CONTRIB.to_string()], 1));
+        assert_eq!(run(&target::TENSORRT).1, [String::new()]);
     }
 
     #[test]
