@@ -105,6 +105,11 @@ pub trait Pass: Send + Sync {
     /// What the pass does, in a sentence or a few: the text of `explain`.
     fn doc(&self) -> &'static str;
 
+    /// In how many rounds of a group it takes part: a pass that could go on improving for long leaves the rest as it is.
+    fn rounds(&self) -> usize {
+        usize::MAX
+    }
+
     /// Names within the pass that `enabled` is asked about by themselves: its rules.
     fn parts(&self) -> Vec<&'static str> {
         Vec::new()

@@ -144,7 +144,7 @@ impl Pipeline {
                     let mut total: Vec<Option<Step>> = vec![None; passes.len()];
                     for round in 0.. {
                         let mut changed = false;
-                        for (pass, total) in passes.iter().zip(&mut total) {
+                        for (pass, total) in passes.iter().zip(&mut total).filter(|(pass, _)| round < pass.rounds()) {
                             let Some(step) = run_one(&**pass, graph, cx, observer)? else {
                                 // A first one that is left out changes nothing.
                                 if follows && !changed {

@@ -31,7 +31,7 @@ pub struct PlaceTransposes;
 const SINCE: i64 = 9;
 
 /// Calls that are looked at, for each that there is.
-const LOOKS: usize = 32;
+const LOOKS: usize = 16;
 
 impl Pass for PlaceTransposes {
     fn name(&self) -> &'static str {
@@ -40,6 +40,10 @@ impl Pass for PlaceTransposes {
 
     fn doc(&self) -> &'static str {
         include_str!("mod.rs")
+    }
+
+    fn rounds(&self) -> usize {
+        8
     }
 
     fn run(&self, graph: &mut Graph, cx: &Context<'_>) -> Result<Step, Fault> {
@@ -97,7 +101,7 @@ impl Pass for PlaceTransposes {
                         spent: Vec::new(),
                         made: FxHashMap::default(),
                     }
-                    .run(scope);
+                    .run();
                     step.fired("place-transposes");
                 }
             }
@@ -120,9 +124,8 @@ struct Turn<'g> {
 }
 
 impl Turn<'_> {
-    fn run(&mut self, scope: ScopeId) {
-        let schedule = self.graph.schedule(scope);
-        let nodes: Vec<NodeId> = schedule.into_iter().filter(|node| self.on.contains(node)).collect();
+    fn run(&mut self) {
+        let nodes = self.region.sorted(self.graph, &self.on);
         for &node in &nodes {
             self.turn(node);
         }

@@ -10,13 +10,13 @@ use crate::passes::place_transposes::orders::{composed, inverse};
 use crate::passes::place_transposes::turned::{Port, Turned, turned};
 
 /// How many calls are looked at from one `Transpose`.
-const MOST_CALLS: usize = 4096;
+const MOST_CALLS: usize = 1024;
 
 /// How many users of one value are looked at.
 const MOST_USERS: usize = 256;
 
 /// Rounds in which the cheapest cut of a region is found, or none.
-const MOST_ROUNDS: usize = 64;
+const MOST_ROUNDS: usize = 32;
 
 /// What a node costs, in elements that are moved.
 const NODE: u64 = 4096;
@@ -108,11 +108,34 @@ impl Region {
         if on.contains(&node) { self.calls.get(&node)?.order(Port::Operand(slot)) } else { None }
     }
 
+    /// The calls `on`, operands before users.
+    pub(super) fn sorted(&self, graph: &Graph, on: &FxHashSet<NodeId>) -> Vec<NodeId> {
+        let within = |node: NodeId| {
+            let makers = graph.operands(node).flatten().filter_map(|v| graph.producer(v));
+            makers.filter(|(maker, _)| on.contains(maker)).count()
+        };
+        let mut left: FxHashMap<NodeId, usize> = on.iter().map(|&node| (node, within(node))).collect();
+        let mut sorted: Vec<NodeId> = self.found.iter().copied().filter(|node| left.get(node) == Some(&0)).collect();
+        let mut next = 0;
+        while let Some(&node) = sorted.get(next) {
+            next += 1;
+            for user in graph.results(node).iter().flatten().flat_map(|&v| graph.value(v).users()) {
+                let User::Node(user, _) = *user else { continue };
+                let Some(count) = left.get_mut(&user) else { continue };
+                *count -= 1;
+                if *count == 0 {
+                    sorted.push(user);
+                }
+            }
+        }
+        sorted
+    }
+
     /// The calls that are turned where all costs least, if that is less than it costs now.
     pub(super) fn cheapest(&self, graph: &Graph) -> Option<FxHashSet<NodeId>> {
         let on = self.cut(graph)?;
         let nothing = FxHashSet::default();
-        let (before, after) = (self.cost(graph, &nothing), self.cost(graph, &on));
+        let (before, after) = (self.cost(graph, &nothing)?, self.cost(graph, &on)?);
         (!on.is_empty() && after.count <= before.count && after.price < before.price).then_some(on)
     }
 
@@ -126,6 +149,9 @@ impl Region {
         for (&value, order) in values {
             if order.is_sorted() || graph.constant(value).is_some() {
                 continue;
+            }
+            if graph.value(value).users().len() > MOST_USERS {
+                return None;
             }
             let price = price(graph, value);
             // Whoever reads the value in the order that it has now, or in the other.
@@ -171,13 +197,16 @@ impl Region {
         Some(self.found.iter().copied().filter(|node| sides[places[node]]).collect())
     }
 
-    /// What all transposes at values of the region cost when it turns `on`.
-    fn cost(&self, graph: &Graph, on: &FxHashSet<NodeId>) -> Cost {
+    /// What all transposes at values of the region cost when it turns `on`; `None` where that takes too long to count.
+    fn cost(&self, graph: &Graph, on: &FxHashSet<NodeId>) -> Option<Cost> {
         let mut bases: Vec<ValueId> = self.orders.keys().map(|&value| base(graph, value).0).collect();
         bases.sort_unstable();
         bases.dedup();
         let mut cost = Cost { count: 0, price: 0 };
         for value in bases.into_iter().filter(|&v| graph.constant(v).is_none()) {
+            if graph.value(value).users().len() > MOST_USERS {
+                return None;
+            }
             let mut needed: Vec<Vec<usize>> = Vec::new();
             let mut need = |order: Option<Vec<usize>>| {
                 let order = order.filter(|order| !order.is_sorted()).unwrap_or_default();
@@ -192,6 +221,9 @@ impl Region {
                         None => need(self.read(node, slot, on).cloned()),
                         Some((_, perm)) => {
                             let Some(result) = graph.result(node, 0) else { continue };
+                            if graph.value(result).users().len() > MOST_USERS {
+                                return None;
+                            }
                             for user in graph.value(result).users() {
                                 let then = match *user {
                                     User::Node(node, slot) => self.read(node, slot, on),
@@ -211,7 +243,7 @@ impl Region {
             cost.count += count;
             cost.price = cost.price.saturating_add(count.saturating_mul(price(graph, value)));
         }
-        cost
+        Some(cost)
     }
 }
 
