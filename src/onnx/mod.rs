@@ -15,6 +15,7 @@ mod labels;
 mod mapped;
 mod names;
 mod offload;
+mod options;
 #[rustfmt::skip]
 #[allow(dead_code, missing_docs, clippy::all, clippy::pedantic, reason = "generated from proto/onnx.proto")]
 pub(crate) mod proto;
@@ -35,6 +36,6 @@ mod write;
 pub use about::About;
 pub use error::{ExternalFault, Fault, ReadError, TensorFault, WriteError};
 pub use mapped::Files;
-pub use read::{Defaults, Functions, ReadOptions};
+pub use options::{Defaults, Functions, ReadOptions};
 pub(crate) use write::replace;
 pub use write::{IrVersion, Weights, WriteOptions, Written};

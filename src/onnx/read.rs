@@ -9,42 +9,11 @@ use super::build::{Builder, Nodes, Source};
 use super::error::{Fault, ReadError};
 use super::external::Folder;
 use super::mapped::{self, Files};
+use super::options::{Defaults, Functions, ReadOptions};
 use super::sparing::{self, Decoded};
 use super::{carried, functions, names, recognize, spelling};
 use crate::model::{Model, OpsetImport};
 use crate::ops::schema;
-
-/// What to do where a file leaves a choice.
-#[derive(Clone, Debug, Default)]
-pub struct ReadOptions {
-    /// Inputs with a default value.
-    pub defaults: Defaults,
-    /// Operators that the model defines itself.
-    pub functions: Functions,
-}
-
-/// What an initializer means that is a graph input too (IR version 4 and newer).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Defaults {
-    /// Constants where the file lists every initializer as an input, as old exporters did without meaning anything by
-    /// it; values that callers may override where it lists only some.
-    #[default]
-    Meant,
-    /// A value that callers may override.
-    Overridable,
-    /// A constant: the input goes.
-    Frozen,
-}
-
-/// What becomes of functions that the model defines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Functions {
-    /// Calls are replaced by the function's nodes.
-    #[default]
-    Inlined,
-    /// Calls stay calls.
-    Kept,
-}
 
 impl Model {
     /// Read the model at `path`; `-` is standard input.

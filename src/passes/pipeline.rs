@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use crate::ir::{Graph, verify};
 use crate::passes::{
-    Context, Fault, FlattenRows, FoldConstants, FoldShapes, InferShapes, InlineControl, MergeDuplicates, Pass, RemoveDead, Simplify,
-    SpellOut,
+    Context, Fault, FlattenRows, FoldConstants, FoldShapes, InferShapes, InlineControl, MergeDuplicates, Pass,
+    RemoveDead, Simplify, SpellOut,
 };
 use crate::report::Step;
 

@@ -1,8 +1,8 @@
 //! `Attention` of heads that were parted from one axis, and whose results are put back after one another, works on that
 //! axis itself: it needs no `Transpose`.
 //!
-//! Its operands are `Transpose` `[0, 2, 1, 3]` of batch, length, heads and size, or parts of one that is split along the
-//! heads. Declines where one of them is not.
+//! Its operands are `Transpose` `[0, 2, 1, 3]` of batch, length, heads and size, or parts of one that is split along
+//! the heads. Declines where one of them is not.
 
 use crate::ir::OpKind::{Attention, Reshape, Split, Transpose};
 use crate::ir::{Attr, Graph, Int, Key, NodeId, Tensor, ValueId};
@@ -34,9 +34,11 @@ pub fn rule() -> Rule {
         applies(read(3).is_none() && (cached || read(1).is_none() && read(2).is_none()))?;
         let heads = |slot: usize| attention.dims(slot).and_then(|d| d.get(1)?.known());
         let (Some(queries), Some(keys)) = (heads(0), heads(1)) else { return Err(Skip::NotThis) };
-        let joined: Option<Vec<Expr>> = (0..3).map(|slot| joined(graph, attention.operand(slot)?, attention.id())).collect();
+        let joined: Option<Vec<Expr>> =
+            (0..3).map(|slot| joined(graph, attention.operand(slot)?, attention.id())).collect();
         require(joined.is_some(), "an operand's heads are not apart from its length")?;
-        let operands = joined.into_iter().flatten().chain((3..attention.operand_count()).map(|s| attention.operand(s).into()));
+        let operands =
+            joined.into_iter().flatten().chain((3..attention.operand_count()).map(|s| attention.operand(s).into()));
         let fused = Attention.emit(operands).like(attention).with("q_num_heads", queries).with("kv_num_heads", keys);
         let restored = target(None, m.root_shape().dims().ok_or(Skip::NotThis)?);
         let restored = restored.or_else(|| copied(m.root_shape().dims()?)).ok_or(Skip::NotThis)?;
@@ -74,9 +76,7 @@ fn joined(graph: &Graph, value: ValueId, attention: NodeId) -> Option<Expr> {
     match before(&call)? {
         Joined::View(x) => Some(x.into()),
         // A `Reshape` in the place of the `Transpose`, unless that has to stay.
-        Joined::Apart(x, width) => {
-            gone(value).then(|| Reshape.emit([x.into(), Tensor::vector(&[0, 0, width]).into()]))
-        }
+        Joined::Apart(x, width) => gone(value).then(|| Reshape.emit([x.into(), Tensor::vector(&[0, 0, width]).into()])),
     }
 }
 

@@ -68,6 +68,7 @@ rules! {
     merge_slices,
     turn_slices_into_split,
     turn_repeated_into_gather,
+    drop_gather_of_grid,
     merge_split_into_heads,
     merge_heads_of_parts,
     turn_parts_together,

@@ -7,7 +7,7 @@ use prost::Message;
 use crate::ir::{Graph, Origin, ScopeId, Type, ValueId};
 use crate::onnx::proto::{StringStringEntryProto, TypeProto, ValueInfoProto};
 use crate::ops::infer_node;
-use crate::text::print;
+use crate::text::spell;
 
 /// Under this key a description of a value says that a text must declare the type.
 const DECLARED: &str = "declared";
@@ -91,6 +91,6 @@ fn shown(ty: &Type) -> Option<String> {
         }
         Type::Sequence(inner) => format!("seq({})", shown(inner).unwrap_or_else(|| "?".into())),
         Type::Optional(inner) => format!("optional({})", shown(inner).unwrap_or_else(|| "?".into())),
-        Type::Carried(bytes) => print::ty(&TypeProto::decode(&bytes[..]).ok()?)?,
+        Type::Carried(bytes) => spell::ty(&TypeProto::decode(&bytes[..]).ok()?)?,
     })
 }

@@ -9,6 +9,7 @@ mod fill;
 mod lexer;
 mod parse;
 mod print;
+mod spell;
 mod tensors;
 mod values;
 

@@ -10,16 +10,15 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::ir::DType;
 use crate::onnx::proto::attribute_proto::AttributeType;
-use crate::onnx::proto::tensor_shape_proto::dimension;
 use crate::onnx::proto::{
     AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, SparseTensorProto,
-    TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
+    TensorProto, ValueInfoProto,
 };
 use crate::ops::schema::{self, Schema};
 use crate::text::declared::{comment, is_declared};
 use crate::text::parse::{MAX_DEPTH, bodies};
-use crate::text::tensors;
-use crate::text::{ATTRIBUTE_TYPES, is_type_word};
+use crate::text::spell::{is_plain_name, name, quoted, schema_word, ty};
+use crate::text::{ATTRIBUTE_TYPES, tensors};
 
 /// Where the comment of a line begins, counted from the line's indentation.
 const COMMENT_COLUMN: usize = 40;
@@ -267,29 +266,9 @@ fn opsets(imports: &[OperatorSetIdProto]) -> String {
     format!("opset_import: [{}]", join(imports.iter().map(import)))
 }
 
-/// Between quotes, which a backslash keeps apart from those inside.
-pub(super) fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
-}
-
 /// A comment ends with its line.
 fn one_line(text: &str) -> Cow<'_, str> {
     if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ").into() } else { text.into() }
-}
-
-fn is_plain_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-}
-
-/// Words that mean something else than a name where values stand.
-fn schema_word(text: &str) -> bool {
-    is_type_word(text) || crate::text::lexer::is_special_float(text)
-}
-
-/// A name, quoted where the syntax asks for it.
-fn name(text: &str) -> Cow<'_, str> {
-    if is_plain_name(text) && !schema_word(text) { text.into() } else { quoted(text).into() }
 }
 
 /// Operands or results; a slot that is left out is nothing before a comma, or `""` at the end.
@@ -332,44 +311,6 @@ fn typed(value: &ValueInfoProto) -> String {
         Some(ty) => format!("{ty} {}", name(value.name())),
         None => name(value.name()).into_owned(),
     }
-}
-
-/// The type as the syntax spells it; `None` when it does not say what the elements are.
-pub(super) fn ty(proto: &TypeProto) -> Option<String> {
-    use type_proto::Value::{MapType, OpaqueType, OptionalType, SequenceType, SparseTensorType, TensorType};
-    let inner = |t: &Option<Box<TypeProto>>| t.as_deref().and_then(ty);
-    Some(match proto.value.as_ref()? {
-        TensorType(t) => format!("{}{}", DType::from_code(t.elem_type())?, shape(t.shape.as_ref())),
-        SequenceType(s) => format!("seq({})", inner(&s.elem_type)?),
-        OptionalType(o) => format!("optional({})", inner(&o.elem_type)?),
-        MapType(m) => format!("map({}, {})", DType::from_code(m.key_type())?, inner(&m.value_type)?),
-        SparseTensorType(t) => {
-            format!("sparse_tensor({}{})", DType::from_code(t.elem_type())?, shape(t.shape.as_ref()))
-        }
-        OpaqueType(o) => match (o.domain(), o.name()) {
-            ("", "") => "opaque()".into(),
-            ("", name) => format!("opaque({})", self::name(name)),
-            (domain, name) => {
-                let plain = domain.split('.').all(is_plain_name);
-                let domain = if plain { Cow::from(domain) } else { quoted(domain).into() };
-                format!("opaque({domain}, {})", self::name(name))
-            }
-        },
-    })
-}
-
-fn shape(shape: Option<&TensorShapeProto>) -> String {
-    let Some(shape) = shape else { return "[]".into() };
-    if shape.dim.is_empty() {
-        return String::new();
-    }
-    let dims = shape.dim.iter().map(|dim| match &dim.value {
-        Some(dimension::Value::DimValue(size)) => size.to_string(),
-        Some(dimension::Value::DimParam(param)) if is_plain_name(param) => param.clone(),
-        Some(dimension::Value::DimParam(param)) if !param.is_empty() => quoted(param),
-        Some(dimension::Value::DimParam(_)) | None => "?".into(),
-    });
-    format!("[{}]", dims.collect::<Vec<_>>().join(","))
 }
 
 /// An initializer and its comment. Data that are not spelled out are left out.

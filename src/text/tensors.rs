@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ir::{DType, Tensor};
 use crate::onnx::proto::TensorProto;
-use crate::text::print::quoted;
+use crate::text::spell::quoted;
 
 /// Tensors of at most so many elements are spelled out.
 const MAX_INLINE: usize = 4;

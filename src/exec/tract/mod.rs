@@ -21,7 +21,7 @@ use self::by_node::{ByNode, First};
 use self::tensors::{datum_type, from_tract, to_tract};
 use crate::exec::detach::{Detached, detach};
 use crate::exec::executor::{At, Cannot, Executor, Session, contained};
-use crate::ir::{DType, Graph, NodeId, OpKind, Tensor};
+use crate::ir::{DType, Graph, Key, NodeId, OpKind, Tensor};
 use crate::model::Model;
 use crate::ops::CallView;
 use crate::ops::slice::permutation;
@@ -164,6 +164,12 @@ fn breaks_on(call: &CallView<'_>) -> Option<&'static str> {
         OpKind::Transpose if call.node().attr("perm").is_some() && permutation(call).is_none() => {
             Some("perm is no permutation of its operand's axes")
         }
+        // Older Scans, which are custom to us, too.
+        _ if call.node().op_name() == "Scan" && call.node().domain().is_empty() => {
+            let scanned = Key::new("num_scan_inputs", 0i64).of(call.node());
+            let fits = usize::try_from(scanned).is_ok_and(|n| n <= call.operand_count());
+            (!fits).then_some("it scans more inputs than it has")
+        }
         _ => None,
     }
 }
@@ -289,6 +295,15 @@ mod tests {
         assert_eq!(session.run(&x(zeros.clone())).unwrap(), [f32s(&[2], &[2.0, 4.0])]);
         let both = [x(zeros)[0].clone(), ("bias".to_string(), f32s(&[2], &[5.0, 6.0]))];
         assert_eq!(session.run(&both).unwrap(), [f32s(&[2], &[10.0, 12.0])]);
+    }
+
+    #[test]
+    fn a_scan_of_more_than_there_is_does_not_reach_tract() {
+        let text = r#"<ir_version: 8, opset_import: ["" : 17]>
+            g (float[2] x) => (float[] y)
+            { y = Scan <num_scan_inputs = 2147483648, body = b (float a) => (float c) { c = Relu(a) }> (x) }"#;
+        let refused = whole(&parse(text).unwrap()).err().unwrap();
+        assert_eq!(refused.reason, "it scans more inputs than it has");
     }
 
     #[test]

@@ -43,8 +43,8 @@ pub fn transposed(tensor: &Tensor, perm: &[usize]) -> Option<Tensor> {
     Tensor::raw(tensor.dtype(), &turned, out.into()).ok()
 }
 
-/// Vectors one after another, or matrices of as many rows side by side; `None` for others, and for elements of less than
-/// a byte.
+/// Vectors one after another, or matrices of as many rows side by side; `None` for others, and for elements of less
+/// than a byte.
 pub fn side_by_side(tensors: &[&Tensor]) -> Option<Tensor> {
     let first = tensors.first()?;
     let width = first.dtype().bits() / 8;
@@ -118,7 +118,10 @@ mod tests {
     fn a_last_axis_has_two_halves() {
         let t = Tensor::f32s(&[2, 2], &[0.0, 1.0, 2.0, 3.0]).unwrap();
         let (first, second) = parted_last(&t).unwrap();
-        assert_eq!((first.dims(), first.reals(), second.reals()), (&[2, 1][..], Some(vec![0.0, 2.0]), Some(vec![1.0, 3.0])));
+        assert_eq!(
+            (first.dims(), first.reals(), second.reals()),
+            (&[2, 1][..], Some(vec![0.0, 2.0]), Some(vec![1.0, 3.0]))
+        );
         assert!(parted_last(&Tensor::vector(&[1, 2, 3])).is_none());
     }
 

@@ -6,6 +6,7 @@ pub(super) mod bounds;
 pub(super) mod broadcast;
 pub(super) mod elementwise;
 pub(super) mod formula;
+pub(super) mod grid;
 pub(super) mod layout;
 pub(super) mod linear;
 pub(super) mod matrix;

@@ -23,12 +23,7 @@ impl<'g> Parts<'g> {
     }
 
     /// The first result of a call.
-    pub(super) fn call(
-        &mut self,
-        op: OpKind,
-        operands: &[ValueId],
-        attrs: &[(&'static str, Attr)],
-    ) -> Option<ValueId> {
+    pub(super) fn call(&mut self, op: OpKind, operands: &[ValueId], attrs: &[(&'static str, Attr)]) -> Option<ValueId> {
         self.calls(op, operands, attrs, 1)?.into_iter().next()
     }
 
