@@ -1,19 +1,23 @@
-//! Rows of several leading axes become rows of one, where products with a known matrix gain by it: on two axes, the product
-//! and what is added to it are one `Gemm`.
+//! Rows of several leading axes become rows of one, where products with a known matrix gain by it: on two axes, the
+//! product and what is added to it are one `Gemm`.
 //!
-//! What works on each row by itself (products with known matrices, element-wise operators, normalizations of the last axis)
-//! forms regions of values with the same leading axes. A region is flattened as a whole: one `Reshape` where a value enters
-//! or leaves it, none where a reshape stands there anyway. That is done where it takes fewer nodes in all.
+//! What works on each row by itself (products with known matrices, element-wise operators, normalizations of the last
+//! axis) forms regions of values with the same leading axes. A region is flattened as a whole: one `Reshape` where a
+//! value enters or leaves it, none where a reshape stands there anyway. That is done where it takes fewer nodes in
+//! all.
 
 use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
 
-use crate::ir::OpKind::{self, Add, Concat, Gemm, LayerNormalization, MatMul, RMSNormalization, Reshape, Shape};
+use crate::ir::OpKind::{
+    self, Add, Concat, Gemm, LayerNormalization, MatMul, RMSNormalization, ReduceMax, ReduceMean, ReduceSum,
+    ReduceSumSquare, Reshape, Shape,
+};
 use crate::ir::{Graph, Int, Key, NodeId, ScopeId, Tensor, Type, User, ValueId};
 use crate::ops::dims::product;
 use crate::ops::target::target_of;
-use crate::ops::{CallView, Channels, def, infer_node, is_deterministic, normalize_axis, schema};
+use crate::ops::{CallView, Channels, def, infer_node, is_deterministic, normalize_axis};
 use crate::passes::{Context, Fault, Pass};
 use crate::report::Step;
 use crate::rewrite::Exactness;
@@ -35,7 +39,8 @@ impl Pass for FlattenRows {
         let scopes: Vec<ScopeId> = graph.scopes().collect();
         // A part of a shape is told from opset 15 on.
         let tells_parts = cx.opset >= 15;
-        if cx.avoids.contains(&Gemm) || cx.opset < i64::from(schema::versions("", Gemm.name())[0].since) {
+        // Before opset 7 a Gemm does not broadcast what it adds by itself.
+        if cx.avoids.contains(&Gemm) || cx.opset < 7 {
             return Ok(step);
         }
         for scope in scopes {
@@ -72,28 +77,40 @@ fn lead(graph: &Graph, value: ValueId) -> Option<&[Int]> {
 /// The regions among the nodes of a body, which stand in the order in which they run.
 fn regions(graph: &Graph, order: &[NodeId]) -> Vec<Region> {
     let mut of_value: FxHashMap<ValueId, usize> = FxHashMap::default();
-    let mut parts: Vec<Option<Region>> = Vec::new();
+    // Of each node, one that is in the same region and stands before it, or the node itself.
+    let mut parts: Vec<usize> = Vec::new();
+    let mut nodes = Vec::new();
     for &node in order {
         let Some(values) = rows(graph, node) else { continue };
-        let at = parts.len();
-        let result = graph.result(node, 0);
-        let lead = result.and_then(|v| lead(graph, v)).unwrap_or_default().to_vec();
-        let mut own = Region { nodes: Vec::new(), lead };
-        let mut joined: Vec<usize> = values.iter().filter_map(|v| of_value.get(v).copied()).collect();
-        joined.sort_unstable();
-        joined.dedup();
-        for part in joined {
-            own.nodes.extend(parts[part].take().map(|region| region.nodes).unwrap_or_default());
-            of_value.values_mut().filter(|at| **at == part).for_each(|part| *part = at);
+        let at = nodes.len();
+        nodes.push(node);
+        parts.push(at);
+        for value in values.into_iter().chain(graph.result(node, 0)) {
+            let other = *of_value.entry(value).or_insert(at);
+            let (a, b) = (first_of(&mut parts, other), first_of(&mut parts, at));
+            parts[a.max(b)] = a.min(b);
         }
-        own.nodes.push(node);
-        of_value.extend(values.into_iter().chain(result).map(|v| (v, at)));
-        parts.push(Some(own));
     }
-    let place: FxHashMap<NodeId, usize> = order.iter().enumerate().map(|(at, &node)| (node, at)).collect();
-    let mut regions: Vec<Region> = parts.into_iter().flatten().collect();
-    regions.iter_mut().for_each(|region| region.nodes.sort_by_key(|node| place.get(node)));
+    let mut regions: Vec<Region> = Vec::new();
+    let mut places: FxHashMap<usize, usize> = FxHashMap::default();
+    for (at, node) in nodes.into_iter().enumerate() {
+        let place = *places.entry(first_of(&mut parts, at)).or_insert(regions.len());
+        if place == regions.len() {
+            let lead = graph.result(node, 0).and_then(|v| lead(graph, v)).unwrap_or_default().to_vec();
+            regions.push(Region { nodes: Vec::new(), lead });
+        }
+        regions[place].nodes.push(node);
+    }
     regions
+}
+
+/// The first node of the region of node `at`.
+fn first_of(parts: &mut [usize], mut at: usize) -> usize {
+    while parts[at] != at {
+        parts[at] = parts[parts[at]];
+        at = parts[at];
+    }
+    at
 }
 
 /// The operands with leading axes, where `node` makes each row of its one result of a row of each of them.
@@ -114,6 +131,13 @@ fn rows(graph: &Graph, node: NodeId) -> Option<Vec<ValueId>> {
             let plain = (1..call.operand_count()).all(|slot| call.rank(slot).is_some_and(|rank| rank <= 1));
             let last = normalize_axis(AXIS.of(call.node()), dims.len()) == Some(lead.len());
             (plain && last).then(|| Some(vec![on_rows(0)?]))?
+        }
+        ReduceMax | ReduceMean | ReduceSum | ReduceSumSquare => {
+            const KEEPDIMS: Key<bool> = Key::new("keepdims", true);
+            let last = call
+                .known_ints(1)
+                .is_some_and(|a| a.len() == 1 && normalize_axis(a[0], dims.len()) == Some(lead.len()));
+            (last && KEEPDIMS.of(call.node())).then(|| Some(vec![on_rows(0)?]))?
         }
         OpKind::Custom => None,
         op if (def(op).channels)(&call) == Channels::Tied && call.node().attr("axis").is_none() => {
@@ -327,14 +351,16 @@ fn said(from: Option<&[Int]>, dims: &[Int], lead: &[Int]) -> Option<Result<Vec<i
 /// Where the leading sizes of a region are told, before its first node.
 fn sizes(graph: &Graph, order: &[NodeId], region: &Region, entering: &[(ValueId, Entrance)]) -> Option<Sizes> {
     let first = order.iter().position(|node| Some(node) == region.nodes.first())?;
-    let before: BTreeSet<NodeId> = order[..first].iter().copied().collect();
+    // Another region may have taken some of them.
+    let before: BTreeSet<NodeId> = order[..first].iter().copied().filter(|&node| graph.has_node(node)).collect();
     let is_told = |&value: &ValueId| {
         let v = graph.value(value);
         v.ty.dtype() == Some(crate::ir::DType::I64)
             && v.ty.shape().rank() == Some(1)
             && v.content.as_ref().is_some_and(|c| c[..] == region.lead[..])
     };
-    let told = order[..first].iter().flat_map(|&node| graph.results(node).iter().flatten()).copied().find(is_told);
+    let earlier = order[..first].iter().filter(|&&node| graph.has_node(node));
+    let told = earlier.flat_map(|&node| graph.results(node).iter().flatten()).copied().find(is_told);
     let of = |&value: &ValueId| graph.producer(value).is_none_or(|(maker, _)| before.contains(&maker));
     told.map(Sizes::Known).or_else(|| entering.iter().map(|(value, _)| *value).find(of).map(Sizes::Of))
 }
@@ -411,7 +437,11 @@ impl Made<'_> {
     fn repeat(&mut self, node: NodeId) {
         let (op, order) = (self.graph.node(node).op, self.graph.node(node).order());
         let operands: Vec<Option<ValueId>> = self.graph.operands(node).collect();
-        let operands: Vec<Option<ValueId>> = operands.into_iter().map(|v| self.operand(v)).collect();
+        let mut operands: Vec<Option<ValueId>> = operands.into_iter().map(|v| self.operand(v)).collect();
+        if [ReduceMax, ReduceMean, ReduceSum, ReduceSumSquare].contains(&op) {
+            // The last axis, from whichever side it was counted.
+            operands[1] = Some(self.constant(Tensor::vector(&[-1])));
+        }
         let new = self.call(op, &operands, order);
         let attrs = self.graph.node(node).attrs().to_vec();
         for (name, attr) in attrs {

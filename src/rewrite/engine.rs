@@ -338,8 +338,8 @@ fn commit(
     Ok(())
 }
 
-/// Bytes of the file that go when `replacement` takes the place of `root`: those of the nodes that nobody reads then, and
-/// of the constants that only these read.
+/// Bytes of the file that go when `replacement` takes the place of `root`: those of the nodes that nobody reads then,
+/// and of the constants that only these read.
 fn dying_bytes(graph: &Graph, root: NodeId, replacement: &Replacement) -> usize {
     let mut kept = Vec::new();
     for (_, expr) in &replacement.0 {

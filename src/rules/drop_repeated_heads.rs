@@ -1,8 +1,8 @@
 //! `Attention` shares each head of keys and values among as many heads of queries as there are for it: keys and values
 //! whose heads were each repeated that often go in as they were.
 //!
-//! Repeated by a `Gather` of each head so many times, or by `Unsqueeze`, `Expand` and `Reshape`. Declines where only one
-//! of the two is repeated.
+//! Repeated by a `Gather` of each head so many times, or by `Unsqueeze`, `Expand` and `Reshape`. Declines where only
+//! one of the two is repeated.
 
 use crate::ir::OpKind::{Attention, Expand, Gather};
 use crate::ir::{Graph, Int, Key, ValueId};

@@ -16,7 +16,8 @@ pub fn rule() -> Rule {
     Rule::new(name, Exactness::Rounding, pattern, move |m| -> Result<Replacement, Skip> {
         let (graph, attention) = (m.graph(), m.call(attention));
         // With a cache the causal mask starts elsewhere.
-        let plain = ["is_causal", "q_num_heads", "kv_num_heads"].iter().all(|name| attention.node().attr(name).is_none());
+        let plain =
+            ["is_causal", "q_num_heads", "kv_num_heads"].iter().all(|name| attention.node().attr(name).is_none());
         applies(plain && attention.operand_count() <= 4)?;
         let results = graph.results(attention.id());
         applies(results.iter().skip(1).flatten().all(|&v| graph.value(v).users().is_empty()))?;
@@ -25,7 +26,8 @@ pub fn rule() -> Rule {
         // Both are as long together, so they are each.
         applies(keys.length == values.length)?;
         let mask: Expr = attention.operand(3).into();
-        let operands = [m[queries].into(), keys.new.into(), values.new.into(), mask, keys.past.into(), values.past.into()];
+        let operands =
+            [m[queries].into(), keys.new.into(), values.new.into(), mask, keys.past.into(), values.past.into()];
         let mut results = Attention.emit(operands).like(attention).results(3).into_iter();
         let replaced = [graph.result(attention.id(), 0), Some(keys.present), Some(values.present)];
         Ok(Replacement::of_values(replaced.into_iter().flatten().filter_map(|value| Some((value, results.next()?)))))

@@ -1,8 +1,8 @@
 //! `Attention` of heads that were parted from one axis, and whose results are put back after one another, works on that
 //! axis itself: it needs no `Transpose`.
 //!
-//! Its operands are `Transpose` `[0, 2, 1, 3]` of batch, length, heads and size, or parts of one that is split along the
-//! heads. Declines where one of them is not.
+//! Its operands are `Transpose` `[0, 2, 1, 3]` of batch, length, heads and size, or parts of one that is split along
+//! the heads. Declines where one of them is not.
 
 use crate::ir::OpKind::{Attention, Transpose};
 use crate::ir::{Key, ValueId};
@@ -34,7 +34,8 @@ pub fn rule() -> Rule {
         let gone = |value: ValueId| only_read_by(graph, value, attention.id());
         let joined: Option<Vec<Expr>> = (0..3).map(|slot| joined(graph, attention.operand(slot)?, &gone)).collect();
         require(joined.is_some(), "an operand's heads are not apart from its length")?;
-        let operands = joined.into_iter().flatten().chain((3..attention.operand_count()).map(|s| attention.operand(s).into()));
+        let operands =
+            joined.into_iter().flatten().chain((3..attention.operand_count()).map(|s| attention.operand(s).into()));
         let fused = Attention.emit(operands).like(attention).with("q_num_heads", queries).with("kv_num_heads", keys);
         let mut made = fused.results(results.len().max(1)).into_iter();
         let joined = parted(made.next().ok_or(Skip::NotThis)?, m.root_shape())?;

@@ -1,8 +1,8 @@
-//! `RotaryEmbedding` of heads that were parted from one axis and turned before the length works on that axis itself, and
-//! heads are parted and turned behind it, where `Attention` needs neither.
+//! `RotaryEmbedding` of heads that were parted from one axis and turned before the length works on that axis itself,
+//! and heads are parted and turned behind it, where `Attention` needs neither.
 //!
-//! Its operand is a `Transpose` `[0, 2, 1, 3]` of batch, length, heads and size, or a part of one that is split along the
-//! heads. Where only `Attention` reads the result.
+//! Its operand is a `Transpose` `[0, 2, 1, 3]` of batch, length, heads and size, or a part of one that is split along
+//! the heads. Where only `Attention` reads the result.
 
 use crate::ir::OpKind::{Attention, Reshape, RotaryEmbedding, Split, Transpose};
 use crate::ir::{Attr, Graph, Tensor, User, ValueId};

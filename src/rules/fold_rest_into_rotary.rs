@@ -1,5 +1,5 @@
-//! `RotaryEmbedding` of the first part of the last axis, with the rest put behind it again, is `RotaryEmbedding` with that
-//! `rotary_embedding_dim`.
+//! `RotaryEmbedding` of the first part of the last axis, with the rest put behind it again, is `RotaryEmbedding` with
+//! that `rotary_embedding_dim`.
 
 use crate::ir::OpKind::{Concat, RotaryEmbedding, Split};
 use crate::ops::CallView;

@@ -1,8 +1,8 @@
-//! `Mul` or `Div` by a constant whose result is read by several linear operators with known weights, and by nobody else,
-//! moves into all of the weights: `W·(k·x)` and `V·(k·x)` are `(W·k)·x` and `(V·k)·x`.
+//! `Mul` or `Div` by a constant whose result is read by several linear operators with known weights, and by nobody
+//! else, moves into all of the weights: `W·(k·x)` and `V·(k·x)` are `(W·k)·x` and `(V·k)·x`.
 //!
-//! k has one element or one per input channel. Declines where k may make `k·x` larger than `x`, where a weight of more than
-//! 64 KB is also read elsewhere and would be stored twice, and where a folded weight would overflow its type.
+//! k has one element or one per input channel. Declines where k may make `k·x` larger than `x`, where a weight of more
+//! than 64 KB is also read elsewhere and would be stored twice, and where a folded weight would overflow its type.
 
 use crate::ir::OpKind::{Conv, Div, Gemm, MatMul, Mul};
 use crate::ir::User;

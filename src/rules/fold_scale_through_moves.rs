@@ -1,10 +1,11 @@
-//! `Mul` or `Div` by a constant moves through `Transpose`, `Gather`, reshapes, the addition of a known bias and the product of two
-//! computed matrices into the weight of a linear operator before them.
+//! `Mul` or `Div` by a constant moves through `Transpose`, `Gather`, reshapes, the addition of a known bias and the
+//! product of two computed matrices into the weight of a linear operator before them.
 //!
 //! `k·Tᵖ(x·W + b)` is `Tᵖ(x·(W·k′) + k′·b)`, where k′ is k with its axes where they come from. Into either factor of a
 //! `MatMul`, only one number moves, and so it is through a `Reshape`, `Flatten`, `Squeeze` or `Unsqueeze`, unless that
-//! parts the last axis. Through a `Split`, k′ is 1 for the other parts. Through a rotary embedding, what is the same along
-//! the last axis moves. So the scale of attention's scores becomes part of the weight that makes its queries or keys.
+//! parts the last axis. Through a `Split`, k′ is 1 for the other parts. Through a rotary embedding, what is the same
+//! along the last axis moves. So the scale of attention's scores becomes part of the weight that makes its queries or
+//! keys.
 //!
 //! Declines where k may make `k·x` larger than `x`, where a result on the way is also read elsewhere, where a weight of
 //! more than 64 KB is and would be stored twice, and where a folded weight would overflow its type.
@@ -50,8 +51,8 @@ fn producer<'g>(m: &Match<'g>, value: ValueId) -> Result<CallView<'g>, Skip> {
     Ok(call)
 }
 
-/// `value`, which `readers` read, with the root's factor `k` moved into it. Of what is split on the way, the other parts
-/// are among `others`.
+/// `value`, which `readers` read, with the root's factor `k` moved into it. Of what is split on the way, the other
+/// parts are among `others`.
 fn into(
     m: &Match<'_>,
     readers: &[NodeId],
@@ -71,8 +72,7 @@ fn into(
         others.truncate(if found.is_ok() { others.len() } else { before });
         found
     };
-    let mut further =
-        |slot: usize, k: &Tensor| beyond(&[call.id()], call.operand(slot).ok_or(Skip::NotThis)?, k);
+    let mut further = |slot: usize, k: &Tensor| beyond(&[call.id()], call.operand(slot).ok_or(Skip::NotThis)?, k);
     let found = match call.node().op {
         op if LINEAR.contains(&op) && (op != MatMul || Linear::read(call).is_ok()) => {
             let linear = Linear::read(call)?;
@@ -151,7 +151,8 @@ fn into(
     if alone { Ok(found) } else { Err(Skip::InnerResultShared) }
 }
 
-/// `k` for what `split` parts, where `value` is the part that `k` is for: 1 for the others. It may differ along the axis.
+/// `k` for what `split` parts, where `value` is the part that `k` is for: 1 for the others. It may differ along the
+/// axis.
 fn of_parts(split: &CallView<'_>, value: ValueId, k: &Tensor) -> Option<Tensor> {
     let (axis, rank) = (parts::axis(split)?, split.rank(0)?);
     let k = if k.len() == 1 { k.reshaped(&[]).ok()? } else { k.clone() };

@@ -1,12 +1,14 @@
 //! `Softmax(scale·Q·Kᵀ + mask)·V` is `Attention`, from opset 23 on.
 //!
 //! Queries, keys and values have axes batch, heads, length and size; without the heads, the one head is said so. The
-//! scale may stand on the scores, the queries or the keys. Scores may be capped by `c·tanh(s/c)`. The mask may be added,
-//! or chosen by a `Where` with a number far below all scores; one for all queries or keys is expanded. Probabilities that are not
-//! numbers, where a mask leaves a query no key, may be replaced by 0, as `Attention` itself does.
+//! scale may stand on the scores, the queries or the keys. Scores may be capped by `c·tanh(s/c)`. The mask may be
+//! added, or chosen by a `Where` with a number far below all scores; one for all queries or keys is expanded.
+//! Probabilities that are not numbers, where a mask leaves a query no key, may be replaced by 0, as `Attention` itself
+//! does.
 //!
-//! Declines where batch, heads and lengths are not known to fit without broadcasting, where the mask may have more queries
-//! or keys than there are, where scale or cap are not positive, and where scores or probabilities are also read elsewhere.
+//! Declines where batch, heads and lengths are not known to fit without broadcasting, where the mask may have more
+//! queries or keys than there are, where scale or cap are not positive, and where scores or probabilities are also
+//! read elsewhere.
 
 use crate::ir::OpKind::{Attention, IsNaN, MatMul, Softmax, Where};
 use crate::ir::{Int, Key};

@@ -1,8 +1,9 @@
-//! `x · cos + [-x₂, x₁] · sin`, where x₁ and x₂ are the halves of x's last axis, is `RotaryEmbedding`, from opset 23 on.
+//! `x · cos + [-x₂, x₁] · sin`, where x₁ and x₂ are the halves of x's last axis, is `RotaryEmbedding`, from opset 23
+//! on.
 //!
 //! The operator takes tables with one number per pair, so both halves of cos and sin must be known to be the same:
-//! constants, or computed from angles that were joined with themselves. It takes tables for each batch: those of one batch
-//! are repeated.
+//! constants, or computed from angles that were joined with themselves. It takes tables for each batch: those of one
+//! batch are repeated.
 //!
 //! Declines where a table's halves are not known to be the same, where a table is not one per batch and position, and
 //! where something on the way is also read elsewhere.
@@ -19,7 +20,7 @@ pub fn rule() -> Rule {
         let Rotary { x, cos, sin, negates, .. } = Rotary::of(&root)?;
         applies(negates)?;
         let dims = graph.value(x).ty.shape().dims().ok_or(Skip::NotThis)?;
-        let &[ref batch, ref first, ref second, ref size] = dims else { return Err(Skip::NotThis) };
+        let [batch, first, second, size] = dims else { return Err(Skip::NotThis) };
         applies(m.root_shape().dims() == Some(dims))?;
         let size = size.known().filter(|size| size % 2 == 0).ok_or(Skip::NotThis)?;
         let one = Int::from(1);

@@ -1,6 +1,6 @@
-//! Parts of one value's last axis that are each parted into heads of one size and turned are parted and turned together,
-//! and then split along the heads: `[b, s, 3·h·d] → 3 · [b, s, h·d] → 3 · [b, s, h, d] → 3 · [b, h, s, d]` is
-//! `[b, s, 3·h·d] → [b, s, 3·h, d] → [b, 3·h, s, d] → 3 · [b, h, s, d]`.
+//! Parts of one value's last axis that are each parted into heads of one size and turned are parted and turned
+//! together, and then split along the heads: `[b, s, 3·h·d] → 3 · [b, s, h·d] → 3 · [b, s, h, d] → 3 · [b, h, s, d]`
+//! is `[b, s, 3·h·d] → [b, s, 3·h, d] → [b, 3·h, s, d] → 3 · [b, h, s, d]`.
 //!
 //! So queries, keys and values of one product are parted. A part that is turned another way is turned again behind the
 //! split. Declines where a part is read by others than the reshape and transposes.
@@ -22,7 +22,8 @@ pub fn rule() -> Rule {
         let dims = split.dims(0).ok_or(Skip::NotThis)?;
         let last = dims.len().checked_sub(1).ok_or(Skip::NotThis)?;
         applies(parts::axis(&split) == Some(last))?;
-        let values: Vec<ValueId> = graph.results(split.id()).iter().copied().collect::<Option<_>>().ok_or(Skip::NotThis)?;
+        let values: Vec<ValueId> =
+            graph.results(split.id()).iter().copied().collect::<Option<_>>().ok_or(Skip::NotThis)?;
         let found: Vec<Part> = values.iter().map(|&v| Part::of(&split, v)).collect::<Result<_, _>>()?;
         applies(found.len() > 1 && found.iter().all(|p| p.size == found[0].size))?;
         // The most common order is everybody's; where it moves heads tells where they are split.
@@ -77,7 +78,9 @@ impl Part {
         let (dims, apart) = (view.dims(0).ok_or(Skip::NotThis)?, view.result_dims(0).ok_or(Skip::NotThis)?);
         let lead = dims.len() - 1;
         applies(apart.len() == dims.len() + 1 && apart[..lead] == dims[..lead])?;
-        let (Some(heads), Some(size)) = (apart[lead].known(), apart[lead + 1].known()) else { return Err(Skip::NotThis) };
+        let (Some(heads), Some(size)) = (apart[lead].known(), apart[lead + 1].known()) else {
+            return Err(Skip::NotThis);
+        };
         let parted = graph.result(view.id(), 0).ok_or(Skip::NotThis)?;
         let mut turned = Vec::new();
         let mut perms = Vec::new();

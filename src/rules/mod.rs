@@ -99,6 +99,7 @@ rules! {
     turn_shuffle_into_gather,
     turn_gathers_into_split,
     turn_repeated_into_gather,
+    drop_gather_of_grid,
     merge_split_into_heads,
     merge_heads_of_parts,
     turn_parts_together,

@@ -1,8 +1,9 @@
-//! `x · f(x / c)` is `c · (x / c) · f(x / c)`: x itself is not needed any more, and 1 / c becomes part of what makes it.
+//! `x · f(x / c)` is `c · (x / c) · f(x / c)`: x itself is not needed any more, and 1 / c becomes part of what makes
+//! it.
 //!
 //! So the Gaussian error linear unit, `x · (1 + erf(x / √2))`, needs no division. Where x is the result of a linear
-//! operator with a known weight that nobody else reads, f is 1 plus a function of one operand, and the factor c goes into
-//! the known weight of the product that reads the result. Before opset 20, which has `Gelu`.
+//! operator with a known weight that nobody else reads, f is 1 plus a function of one operand, and the factor c goes
+//! into the known weight of the product that reads the result. Before opset 20, which has `Gelu`.
 
 use crate::ir::OpKind::{Add, Conv, Div, Erf, Gelu, Gemm, MatMul, Mul};
 use crate::ir::{Graph, NodeId, Tensor, User, ValueId};

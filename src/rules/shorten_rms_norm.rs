@@ -1,8 +1,8 @@
-//! `x / √(mean(x²) + ε)` is `√n · x / √(Σx² + n·ε)` over n elements: before opset 23, which has `RMSNormalization`, that
-//! takes one operator for the sum of squares and one for the division, and √n goes into the scale.
+//! `x / √(mean(x²) + ε)` is `√n · x / √(Σx² + n·ε)` over n elements: before opset 23, which has `RMSNormalization`,
+//! that takes one operator for the sum of squares and one for the division, and √n goes into the scale.
 //!
-//! Where the scale is a known constant, or there is none. Declines where something on the way is also read elsewhere. In
-//! half precision the sum may be too large where the mean is not: that is left alone.
+//! Where the scale is a known constant, or there is none. Declines where something on the way is also read elsewhere.
+//! In half precision the sum may be too large where the mean is not: that is left alone.
 
 use crate::ir::OpKind::{Add, Div, Mul, RMSNormalization, ReduceSumSquare, Sqrt};
 use crate::ir::{DType, Graph, NodeId, Tensor};

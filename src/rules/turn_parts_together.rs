@@ -1,8 +1,8 @@
-//! Two parts of one value that stand next to each other and get the same rotary embedding get it as one part, and are split
-//! behind it; the sign of the half that is negated goes into the table.
+//! Two parts of one value that stand next to each other and get the same rotary embedding get it as one part, and are
+//! split behind it; the sign of the half that is negated goes into the table.
 //!
-//! So queries and keys are turned by their positions at once. Before opset 23, which has `RotaryEmbedding`. Declines where
-//! a part is also read by others.
+//! So queries and keys are turned by their positions at once. Before opset 23, which has `RotaryEmbedding`. Declines
+//! where a part is also read by others.
 
 use crate::ir::OpKind::{RotaryEmbedding, Split};
 use crate::ir::{Attr, Graph, Int, Tensor, User, ValueId};
@@ -20,22 +20,30 @@ pub fn rule() -> Rule {
         applies(schema::lookup("", RotaryEmbedding.name(), opset).is_none())?;
         let dims = split.dims(0).ok_or(Skip::NotThis)?;
         let axis = parts::axis(&split).filter(|&axis| axis + 1 < dims.len()).ok_or(Skip::NotThis)?;
-        let values: Vec<ValueId> = graph.results(split.id()).iter().copied().collect::<Option<_>>().ok_or(Skip::NotThis)?;
-        let turned: Vec<Option<(Rotary, ValueId)>> = values.iter().map(|&v| turned(&split, v)).collect::<Result<_, _>>()?;
+        let values: Vec<ValueId> =
+            graph.results(split.id()).iter().copied().collect::<Option<_>>().ok_or(Skip::NotThis)?;
+        let turned: Vec<Option<(Rotary, ValueId)>> =
+            values.iter().map(|&v| turned(&split, v)).collect::<Result<_, _>>()?;
         let same = |pair: &[Option<(Rotary, ValueId)>]| match pair {
             [Some((a, _)), Some((b, _))] => (a.cos, a.sin, a.negates) == (b.cos, b.sin, b.negates),
             _ => false,
         };
         let first = turned.windows(2).position(same).ok_or(Skip::NotThis)?;
-        let (Some((rotary, one)), Some((_, two))) = (&turned[first], &turned[first + 1]) else { return Err(Skip::NotThis) };
+        let (Some((rotary, one)), Some((_, two))) = (&turned[first], &turned[first + 1]) else {
+            return Err(Skip::NotThis);
+        };
         // The tables are for all parts along the axis.
         let for_all = |table: ValueId| {
             let table = graph.value(table).ty.shape().dims()?;
             let from_end = dims.len() - axis;
-            Some(table.len() <= dims.len() && table.len().checked_sub(from_end).is_none_or(|at| table[at] == Int::from(1)))
+            Some(
+                table.len() <= dims.len()
+                    && table.len().checked_sub(from_end).is_none_or(|at| table[at] == Int::from(1)),
+            )
         };
         applies(for_all(rotary.cos) == Some(true) && for_all(rotary.sin) == Some(true))?;
-        let sizes: Option<Vec<i64>> = (0..values.len()).map(|slot| split.result_dims(slot)?.get(axis)?.known()).collect();
+        let sizes: Option<Vec<i64>> =
+            (0..values.len()).map(|slot| split.result_dims(slot)?.get(axis)?.known()).collect();
         let sizes = sizes.ok_or(Skip::NotThis)?;
         let size = dims.last().and_then(Int::known).filter(|size| size % 2 == 0).ok_or(Skip::NotThis)?;
         let along = Attr::Int(i64::try_from(axis).map_err(|_| Skip::NotThis)?);
@@ -66,7 +74,8 @@ pub fn rule() -> Rule {
 fn turned(split: &CallView<'_>, part: ValueId) -> Result<Option<(Rotary, ValueId)>, Skip> {
     let graph = split.graph();
     for user in graph.value(part).users() {
-        let Some(sum) = next(graph, user).and_then(|product| next(graph, graph.value(product.1).users().first()?)) else {
+        let Some(sum) = next(graph, user).and_then(|product| next(graph, graph.value(product.1).users().first()?))
+        else {
             continue;
         };
         let Ok(rotary) = Rotary::of(&sum.0) else { continue };

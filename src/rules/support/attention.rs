@@ -1,5 +1,5 @@
-//! Scaled dot-product attention as exporters spell it: a product of queries and keys, scaled, perhaps capped, a mask added
-//! or put in, `Softmax`, and a product with the values.
+//! Scaled dot-product attention as exporters spell it: a product of queries and keys, scaled, perhaps capped, a mask
+//! added or put in, `Softmax`, and a product with the values.
 
 use crate::ir::OpKind::{Add, Concat, Div, Expand, MatMul, Mul, Not, Shape, Tanh, Transpose, Where};
 use crate::ir::{Atom, Graph, Int, Tensor, ValueId};
@@ -189,9 +189,13 @@ fn unscaled(graph: &Graph, value: ValueId) -> (ValueId, f64) {
     (at, scale)
 }
 
-/// Whether `value` is a `MatMul`, scaled or not.
+/// Whether `value` is a `MatMul`, scaled and capped or not.
 fn leads_to_product(graph: &Graph, value: ValueId) -> bool {
-    producer(graph, unscaled(graph, value).0).is_some_and(|call| call.node().op == MatMul)
+    let made = |value: ValueId| producer(graph, unscaled(graph, value).0);
+    made(value).is_some_and(|call| match call.node().op {
+        Tanh => call.operand(0).and_then(made).is_some_and(|inner| inner.node().op == MatMul),
+        op => op == MatMul,
+    })
 }
 
 /// Whether the last axis of the call's result may be larger than that of operand `slot`.
@@ -230,8 +234,8 @@ fn chosen(call: &CallView<'_>) -> Option<(Mask, usize)> {
     Some((Mask::Chosen { condition, kept, other }, if kept { 1 } else { 2 }))
 }
 
-/// The mask with one element for each of the queries and of the keys: `Attention` broadcasts neither axis everywhere, so
-/// that a mask for all of them is expanded to the length of `queries` and `values`.
+/// The mask with one element for each of the queries and of the keys: `Attention` broadcasts neither axis everywhere,
+/// so that a mask for all of them is expanded to the length of `queries` and `values`.
 ///
 /// # Errors
 /// Where a size is not known to fit.

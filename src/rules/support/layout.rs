@@ -43,8 +43,8 @@ pub fn transposed(tensor: &Tensor, perm: &[usize]) -> Option<Tensor> {
     Tensor::raw(tensor.dtype(), &turned, out.into()).ok()
 }
 
-/// Vectors one after another, or matrices of as many rows side by side; `None` for others, and for elements of less than
-/// a byte.
+/// Vectors one after another, or matrices of as many rows side by side; `None` for others, and for elements of less
+/// than a byte.
 pub fn side_by_side(tensors: &[&Tensor]) -> Option<Tensor> {
     let first = tensors.first()?;
     let width = first.dtype().bits() / 8;

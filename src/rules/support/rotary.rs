@@ -64,8 +64,8 @@ fn made_by(graph: &Graph, value: ValueId, op: OpKind) -> Option<CallView<'_>> {
     (slot == 0 && graph.node(node).op == op).then(|| CallView::new(graph, node))
 }
 
-/// `x`, where `value` is `[-x₂, x₁]` of its halves or (not negated) `[x₂, x₁]`, and the nodes that make that, the one that
-/// reads `x` first.
+/// `x`, where `value` is `[-x₂, x₁]` of its halves or (not negated) `[x₂, x₁]`, and the nodes that make that, the one
+/// that reads `x` first.
 fn turned_halves(graph: &Graph, value: ValueId) -> Option<(ValueId, bool, Vec<NodeId>)> {
     let concat = made_by(graph, value, Concat).filter(|c| c.operand_count() == 2)?;
     let front = concat.operand(0)?;
@@ -85,7 +85,8 @@ fn turned_halves(graph: &Graph, value: ValueId) -> Option<(ValueId, bool, Vec<No
 }
 
 impl Rotary {
-    /// The same of `x`, whose last axis has `size` elements. Where this negates, so does that, or the table has the signs.
+    /// The same of `x`, whose last axis has `size` elements. Where this negates, so does that, or the table has the
+    /// signs.
     pub fn of_another(&self, graph: &Graph, x: Expr, size: i64, sign_table: bool) -> Option<Expr> {
         let (rank, half) = (graph.value(self.x).ty.shape().rank()?, size / 2);
         let last = i64::try_from(rank.checked_sub(1)?).ok()?;

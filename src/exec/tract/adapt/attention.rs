@@ -1,8 +1,9 @@
 //! `Attention` as the products, the sum and the softmax that it is, which tract knows.
 
 use super::parts::Parts;
-use crate::ir::OpKind::{Add, Concat, Gather, IsNaN, MatMul, Mul, Reshape, Softmax, Tanh, Transpose, Where};
+use crate::ir::OpKind::{Add, Concat, Expand, Gather, IsNaN, MatMul, Mul, Reshape, Softmax, Tanh, Transpose, Where};
 use crate::ir::{Atom, Attr, DType, Graph, Int, Key, NodeId, Tensor, ValueId};
+use crate::ops::call::content;
 
 const Q_HEADS: Key<i64> = Key::new("q_num_heads", 0);
 const KV_HEADS: Key<i64> = Key::new("kv_num_heads", 0);
@@ -67,7 +68,7 @@ fn plan(graph: &Graph, node: NodeId) -> Option<Plan> {
         };
         // One that is shorter than the keys would be padded: surely one of another number of keys.
         let columns = mask.shape().dims()?.last()?;
-        if *columns != total && (columns.known().is_some() || !is_cut(columns, &total)) {
+        if *columns != total && !is_cut(columns, &total) && !is_expanded(graph, graph.operand(node, 3)?, &total) {
             return None;
         }
     }
@@ -86,6 +87,13 @@ fn plan(graph: &Graph, node: NodeId) -> Option<Plan> {
 /// Whether `size` is the smaller of `whole` and a number: the mask is cut to the keys there are.
 fn is_cut(size: &Int, whole: &Int) -> bool {
     matches!(size.as_atom(), Some(Atom::Min(pair)) if pair.0 == *whole || pair.1 == *whole)
+}
+
+/// Whether `mask` is expanded along its last axis to `whole`.
+fn is_expanded(graph: &Graph, mask: ValueId, whole: &Int) -> bool {
+    let maker = graph.producer(mask).map(|(node, _)| node).filter(|&node| graph.node(node).op == Expand);
+    let target = maker.and_then(|node| content(graph, graph.operand(node, 1)?));
+    target.is_some_and(|target| target.last() == Some(whole))
 }
 
 /// What stands for the results.
