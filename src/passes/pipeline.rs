@@ -86,7 +86,15 @@ pub fn with_rules(rules: Vec<Entry>) -> Pipeline {
             Box::new(Simplify::default()),
             Box::new(RemoveDead),
         ])
-        .then(FlattenRows)
+        .following(vec![
+            Box::new(FlattenRows),
+            Box::new(InferShapes),
+            Box::new(FoldConstants),
+            Box::new(FoldShapes),
+            Box::new(MergeDuplicates),
+            Box::new(Simplify::default()),
+            Box::new(RemoveDead),
+        ])
         .then(Specialize::default())
         .then(SpellOut)
 }

@@ -117,9 +117,10 @@ rules! {
     fold_view_into_reduce,
     fold_transpose_into_reduce,
     fold_negation,
-    "What one operator says":
+    "What one operator says of a group of axes, which LayerNormalization would say with more around it":
     fuse_group_norm,
     fuse_instance_norm,
+    "What one operator says":
     fuse_layer_norm,
     fuse_layer_norm_across,
     fuse_rms_norm,
