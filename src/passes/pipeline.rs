@@ -71,30 +71,9 @@ pub fn with_rules(rules: Vec<Entry>) -> Pipeline {
             Box::new(PlaceTransposes),
             Box::new(RemoveDead),
         ])
-        .following(vec![
-            Box::new(NarrowTypes),
-            Box::new(InferShapes),
-            Box::new(Simplify::default()),
-            Box::new(RemoveDead),
-        ])
-        .following(vec![
-            Box::new(Lower::default()),
-            Box::new(InferShapes),
-            Box::new(FoldConstants),
-            Box::new(FoldShapes),
-            Box::new(MergeDuplicates),
-            Box::new(Simplify::default()),
-            Box::new(RemoveDead),
-        ])
-        .following(vec![
-            Box::new(FlattenRows),
-            Box::new(InferShapes),
-            Box::new(FoldConstants),
-            Box::new(FoldShapes),
-            Box::new(MergeDuplicates),
-            Box::new(Simplify::default()),
-            Box::new(RemoveDead),
-        ])
+        .followed_up(NarrowTypes)
+        .followed_up(Lower::default())
+        .followed_up(FlattenRows)
         .then(Specialize::default())
         .then(SpellOut)
 }
@@ -114,10 +93,19 @@ impl Pipeline {
         self
     }
 
-    /// Run the first of these passes next; where it changes anything, run the others and begin again.
+    /// Run `pass` next; where it changes anything, have what it left made small, and begin again.
     #[must_use]
-    pub fn following(mut self, passes: Vec<Box<dyn Pass>>) -> Pipeline {
-        self.stages.push(Stage::Following(passes));
+    pub fn followed_up(mut self, pass: impl Pass + 'static) -> Pipeline {
+        self.stages.push(Stage::Following(vec![
+            Box::new(pass),
+            Box::new(InferShapes),
+            Box::new(FoldConstants),
+            Box::new(FoldShapes),
+            Box::new(MergeDuplicates),
+            Box::new(Simplify::default()),
+            Box::new(PlaceTransposes),
+            Box::new(RemoveDead),
+        ]));
         self
     }
 
@@ -147,47 +135,49 @@ impl Pipeline {
         for stage in &self.stages {
             match stage {
                 Stage::Once(pass) => steps.extend(run_one(&**pass, graph, cx, observer)?),
-                Stage::UntilStable(passes) | Stage::Following(passes) => {
-                    let follows = matches!(stage, Stage::Following(_));
-                    let mut total: Vec<Option<Step>> = vec![None; passes.len()];
-                    for round in 0.. {
-                        let mut changed = false;
-                        for (pass, total) in passes.iter().zip(&mut total).filter(|(pass, _)| round < pass.rounds()) {
-                            let Some(step) = run_one(&**pass, graph, cx, observer)? else {
-                                // A first one that is left out changes nothing.
-                                if follows && !changed {
-                                    break;
-                                }
-                                continue;
-                            };
-                            let idle = follows && !changed && !step.changed();
-                            changed |= step.changed();
-                            if idle && step.declined.is_empty() && total.is_none() {
-                                break;
-                            }
-                            match total {
-                                None => *total = Some(step),
-                                Some(total) => merge(total, step),
-                            }
-                            if idle {
-                                break;
-                            }
-                        }
-                        if !changed || cx.fuel.is_empty() {
-                            break;
-                        }
-                        if round == MAX_ROUNDS {
-                            let fault = Fault::Unsettled(crate::rewrite::Unsettled { last: "the whole group".into() });
-                            return Err(PassError { pass: passes[0].name(), fault });
-                        }
-                    }
-                    steps.extend(total.into_iter().flatten());
-                }
+                Stage::UntilStable(passes) => steps.extend(run_group(passes, false, graph, cx, observer)?),
+                Stage::Following(passes) => steps.extend(run_group(passes, true, graph, cx, observer)?),
             }
         }
         check(graph, "the pipeline")?;
         Ok(steps)
     }
+}
+
+/// Run `passes` again and again until none of them changes anything; where the first `leads`, until it does not.
+fn run_group(
+    passes: &[Box<dyn Pass>],
+    leads: bool,
+    graph: &mut Graph,
+    cx: &Context<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Vec<Step>, PassError> {
+    let mut total: Vec<Option<Step>> = vec![None; passes.len()];
+    for round in 0.. {
+        let mut changed = false;
+        for (place, pass) in passes.iter().enumerate().filter(|(_, pass)| round < pass.rounds()) {
+            if let Some(step) = run_one(&**pass, graph, cx, observer)? {
+                changed |= step.changed();
+                match &mut total[place] {
+                    // A leader that found nothing to do need not be told of.
+                    None if leads && !changed && step.declined.is_empty() => {}
+                    None => total[place] = Some(step),
+                    Some(total) => merge(total, step),
+                }
+            }
+            if leads && !changed {
+                break;
+            }
+        }
+        if !changed || cx.fuel.is_empty() {
+            break;
+        }
+        if round == MAX_ROUNDS {
+            let fault = Fault::Unsettled(crate::rewrite::Unsettled { last: "the whole group".into() });
+            return Err(PassError { pass: passes[0].name(), fault });
+        }
+    }
+    Ok(total.into_iter().flatten().collect())
 }
 
 fn run_one(
