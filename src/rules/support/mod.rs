@@ -9,6 +9,7 @@ pub(crate) mod branch;
 pub(crate) mod broadcast;
 pub(crate) mod elementwise;
 pub(crate) mod formula;
+pub(crate) mod gaussian;
 pub(crate) mod grid;
 pub(crate) mod heads;
 pub(crate) mod layout;

@@ -61,11 +61,6 @@ impl Norm {
         })
     }
 
-    /// How many nodes it is made of.
-    pub fn node_count(&self) -> usize {
-        self.nodes.len()
-    }
-
     /// The dimensions of what is normalized.
     pub fn dims<'g>(&self, graph: &'g Graph) -> &'g [Int] {
         graph.value(self.x).ty.shape().dims().unwrap_or_default()
