@@ -18,6 +18,7 @@
 //! * Only `onnx` and `text` see generated protobuf types. Only `ir` sees petgraph. Only `cli` prints, exits or reads
 //!   the environment.
 
+pub mod calibrate;
 pub mod census;
 #[doc(hidden)]
 pub mod cli;

@@ -4,6 +4,7 @@
 //! The same properties that the fuzz targets in `tests/fuzz` look for, over a fixed, seeded set of damages.
 
 #[path = "../src/random.rs"]
+#[allow(dead_code, reason = "each test uses some of it")]
 mod random;
 
 use std::path::{Path, PathBuf};
@@ -92,7 +93,7 @@ fn models(folder: &Path) -> Vec<PathBuf> {
 }
 
 impl Random {
-    fn below(&mut self, n: usize) -> usize {
+    fn pick(&mut self, n: usize) -> usize {
         usize::try_from(self.next() % n.max(1) as u64).expect("smaller than a usize")
     }
 }
@@ -104,23 +105,23 @@ fn damage(bytes: &[u8], seed: u64) -> Vec<u8> {
         return out;
     }
     for _ in 0..=seed % 4 {
-        let at = random.below(out.len());
-        match random.below(6) {
-            0 => out[at] ^= 1 << random.below(8),
-            1 => out[at] = [0, 1, 0x7f, 0x80, 0xff][random.below(5)],
+        let at = random.pick(out.len());
+        match random.pick(6) {
+            0 => out[at] ^= 1 << random.pick(8),
+            1 => out[at] = [0, 1, 0x7f, 0x80, 0xff][random.pick(5)],
             2 => out.truncate(at.max(1)),
             3 => {
-                let end = (at + random.below(64)).min(out.len());
+                let end = (at + random.pick(64)).min(out.len());
                 let part = out[at..end].to_vec();
                 out.splice(at..at, part);
             }
             4 => {
-                let end = (at + random.below(16)).min(out.len());
+                let end = (at + random.pick(16)).min(out.len());
                 out.drain(at..end);
             }
             _ => {
-                let to = random.below(out.len());
-                let n = random.below(32).min(out.len() - at).min(out.len() - to);
+                let to = random.pick(out.len());
+                let n = random.pick(32).min(out.len() - at).min(out.len() - to);
                 out.copy_within(at..at + n, to);
             }
         }

@@ -12,6 +12,7 @@ mod grow;
 #[path = "properties/interpret.rs"]
 mod interpret;
 #[path = "../src/random.rs"]
+#[allow(dead_code, reason = "each test uses some of it")]
 mod random;
 
 use std::cell::RefCell;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::exec::compare::{Difference, Tolerance, difference};
-use crate::exec::data::Data;
+use crate::exec::data::{Batches, Data};
 use crate::exec::demand;
 use crate::exec::executor::{At, Cannot, Executor};
 use crate::exec::sample::{self, Input, Sizes, Spread};
@@ -424,7 +424,10 @@ type Maker<'a> = Box<dyn Fn() -> Option<Feed> + 'a>;
 /// The runs to make: for each, the ways to make its inputs, of which the first that the original takes is used.
 fn rounds<'a>(inputs: &'a [Input], plan: &'a Plan) -> Result<Vec<Vec<Maker<'a>>>, String> {
     if let Some(data) = &plan.data {
-        let feeds = data.feeds(inputs, plan.feeds).map_err(|e| e.to_string())?;
+        let feeds = data
+            .feeds(inputs, Batches::OneAndTwo)
+            .and_then(|feeds| feeds.take(plan.feeds).collect::<Result<Vec<_>, _>>());
+        let feeds = feeds.map_err(|e| e.to_string())?;
         let maker = |(i, tensors): (usize, Vec<(String, Tensor)>)| -> Vec<Maker<'a>> {
             vec![Box::new(move || Some(Feed { label: format!("sample {i}"), tensors: tensors.clone() }))]
         };

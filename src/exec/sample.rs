@@ -12,10 +12,11 @@ use crate::ops::CallView;
 use crate::random::Random;
 
 /// One input that a caller has to give.
-pub(super) struct Input {
-    pub(super) name: String,
-    pub(super) dtype: DType,
-    pub(super) dims: Vec<Int>,
+#[derive(Clone)]
+pub(crate) struct Input {
+    pub(crate) name: String,
+    pub(crate) dtype: DType,
+    pub(crate) dims: Vec<Int>,
     values: Values,
 }
 
@@ -41,7 +42,7 @@ pub(super) enum Spread {
 pub(super) type Sizes = BTreeMap<String, usize>;
 
 /// The inputs of `model` that have no default; an error names one that cannot be made up.
-pub(super) fn inputs(model: &Model) -> Result<Vec<Input>, String> {
+pub(crate) fn inputs(model: &Model) -> Result<Vec<Input>, String> {
     let graph = &model.graph;
     let required = graph.scope(ScopeId::MAIN).inputs().iter().copied().filter(|&v| graph.value(v).default().is_none());
     required
@@ -244,29 +245,6 @@ fn passes_elements(op: OpKind, slot: usize) -> bool {
         | OpKind::Gather => slot == 0,
         OpKind::Where => slot > 0,
         _ => false,
-    }
-}
-
-impl Random {
-    fn new(seed: u64, name: &str) -> Random {
-        Random(xxhash_rust::xxh3::xxh3_64_with_seed(name.as_bytes(), seed))
-    }
-
-    /// Below `n`, which is positive.
-    fn below(&mut self, n: u64) -> u64 {
-        // The high half of a product is uniform up to one part in 2⁶⁴/n.
-        u64::try_from((u128::from(self.next()) * u128::from(n)) >> 64).unwrap_or(0)
-    }
-
-    /// In [0, 1).
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 * 2f64.powi(-53)
-    }
-
-    /// Box and Muller's method.
-    fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.unit()).cos()
     }
 }
 
