@@ -1,9 +1,11 @@
 //! What the tensors of a model hold on real inputs: gathered once, for every target.
 
+mod gather;
 mod histogram;
 mod range;
 mod statistics;
 
+pub use gather::{Feed, GatherError, Gathered, gather};
 pub use histogram::{Bin, Histogram};
 pub use range::{Levels, Method, Range, mean_squared_error, range};
 pub use statistics::{MOMENTUM, Statistics};
