@@ -3,9 +3,11 @@
 mod gather;
 mod histogram;
 mod range;
+mod saved;
 mod statistics;
 
 pub use gather::{Feed, GatherError, Gathered, gather};
 pub use histogram::{Bin, Histogram};
 pub use range::{Levels, Method, Range, mean_squared_error, range};
+pub use saved::{Saved, SavedError};
 pub use statistics::{MOMENTUM, Statistics};

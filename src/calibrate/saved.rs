@@ -1,0 +1,159 @@
+//! Statistics in a file: gathered on one machine or on many, used for as many targets as there are.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::calibrate::gather::Gathered;
+use crate::calibrate::statistics::Statistics;
+use crate::model::Model;
+use crate::{onnx, text};
+
+/// The layout of the file. Raised when what is written changes its meaning.
+const FORMAT: u32 = 1;
+
+/// A file of statistics.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Saved {
+    format: u32,
+    /// Tells models apart.
+    model: String,
+    runs: u64,
+    tensors: BTreeMap<String, Statistics>,
+}
+
+/// Why statistics cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SavedError {
+    /// The file cannot be read or written.
+    #[error("{}: {error}", .file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What went wrong.
+        error: io::Error,
+    },
+    /// The file holds something else.
+    #[error("{}: these are no statistics: {reason}", .file.display())]
+    Content {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The statistics are of another model.
+    #[error("{}: these statistics are of another model", .file.display())]
+    OtherModel {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+impl Saved {
+    /// What was gathered of `model`.
+    pub fn new(model: &Model, gathered: Gathered) -> Saved {
+        Saved { format: FORMAT, model: fingerprint(model), runs: gathered.runs, tensors: gathered.tensors }
+    }
+
+    /// Read statistics that were gathered of `model`.
+    ///
+    /// # Errors
+    /// When there is no such file, or it holds something else or another model's statistics.
+    pub fn read(file: &Path, model: &Model) -> Result<Gathered, SavedError> {
+        let bytes = fs::read(file).map_err(|error| SavedError::Io { file: file.to_path_buf(), error })?;
+        let content = |reason: String| SavedError::Content { file: file.to_path_buf(), reason };
+        let saved: Saved = serde_json::from_slice(&bytes).map_err(|e| content(e.to_string()))?;
+        if saved.format != FORMAT {
+            return Err(content(format!("their format is {}, and {FORMAT} is known", saved.format)));
+        }
+        if let Some((name, _)) = saved.tensors.iter().find(|(_, s)| !s.is_sound()) {
+            return Err(content(format!("those of \"{name}\" contradict themselves")));
+        }
+        if saved.model != fingerprint(model) {
+            return Err(SavedError::OtherModel { file: file.to_path_buf() });
+        }
+        Ok(Gathered { tensors: saved.tensors, runs: saved.runs })
+    }
+
+    /// Write to `file`, through a temporary file beside it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, file: &Path) -> Result<(), SavedError> {
+        let written = onnx::replace(file, |out| Ok(serde_json::to_writer(BufWriter::new(out), self)?));
+        written.map_err(|error| SavedError::Io { file: file.to_path_buf(), error })
+    }
+}
+
+impl Gathered {
+    /// Add what was gathered elsewhere.
+    pub fn merge(&mut self, other: &Gathered) {
+        self.runs += other.runs;
+        for (name, statistics) in &other.tensors {
+            self.tensors.entry(name.clone()).or_default().merge(statistics);
+        }
+    }
+}
+
+/// The same for models with the same nodes and weights, whatever file they are in.
+fn fingerprint(model: &Model) -> String {
+    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text::print(model).as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(op: &str) -> Model {
+        let text =
+            format!(r#"<ir_version: 8, opset_import: ["" : 17]> g (float[n] x) => (float[n] y) {{ y = {op}(x) }}"#);
+        text::parse(&text).unwrap()
+    }
+
+    fn gathered(sample: &[f32]) -> Gathered {
+        let mut x = Statistics::default();
+        x.add(sample);
+        Gathered { tensors: BTreeMap::from([("x".to_string(), x)]), runs: 1 }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("s.json");
+        let before = gathered(&[-1.5, 0.0, 1e-30, f32::MAX, f32::NAN]);
+        Saved::new(&model("Relu"), before.clone()).write(&file).unwrap();
+        assert_eq!(Saved::read(&file, &model("Relu")).unwrap(), before);
+        assert!(matches!(Saved::read(&file, &model("Abs")), Err(SavedError::OtherModel { .. })));
+    }
+
+    #[test]
+    fn what_is_no_file_of_statistics_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("s.json");
+        assert!(matches!(Saved::read(&file, &model("Relu")), Err(SavedError::Io { .. })));
+        let good = serde_json::to_string(&Saved::new(&model("Relu"), gathered(&[1.0, 2.0]))).unwrap();
+        let counts = good.find("\"counts\":[").unwrap() + 10;
+        for bad in [
+            "{}".to_string(),
+            good.replace("\"format\":1", "\"format\":2"),
+            good.replace("\"runs\"", "\"ruins\""),
+            good.replace("\"min\":1.0", "\"min\":3.0"),
+            good.replace("\"exponent\":", "\"exponent\":9"),
+            format!("{}18446744073709551615,{}", &good[..counts], &good[counts..]),
+        ] {
+            fs::write(&file, &bad).unwrap();
+            assert!(matches!(Saved::read(&file, &model("Relu")), Err(SavedError::Content { .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn parts_add_up() {
+        let mut sum = gathered(&[1.0, 2.0]);
+        sum.merge(&gathered(&[-1.0]));
+        assert_eq!((sum.runs, sum.tensors["x"].min, sum.tensors["x"].max), (2, -1.0, 2.0));
+    }
+}
