@@ -111,11 +111,14 @@ impl Statistics {
     /// Whether the parts fit one another; what is read from a file need not.
     pub fn is_sound(&self) -> bool {
         let averages = [self.ema_min, self.ema_max, self.mean_min, self.mean_max];
+        // What was written as decimals comes back the last bit off.
+        let slack = f64::from(self.max.abs().max(self.min.abs())) * 1e-9;
+        let range = f64::from(self.min) - slack..=f64::from(self.max) + slack;
         self.histogram.is_sound()
             && self.min.is_finite()
             && self.max.is_finite()
             && self.min <= self.max
-            && averages.iter().all(|a| a.is_finite() && (f64::from(self.min)..=f64::from(self.max)).contains(a))
+            && averages.iter().all(|a| a.is_finite() && range.contains(a))
             && (self.samples == 0) == self.histogram.is_empty()
     }
 }
