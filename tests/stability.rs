@@ -3,6 +3,7 @@
 #![cfg(feature = "tract")]
 
 #[path = "../src/random.rs"]
+#[allow(dead_code, reason = "each test uses some of it")]
 mod random;
 
 use std::collections::BTreeMap;

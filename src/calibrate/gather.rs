@@ -171,6 +171,7 @@ fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::Data;
     use crate::exec::tract::Tract;
     use crate::text::parse;
 
@@ -203,6 +204,21 @@ mod tests {
         assert_eq!(range("x"), (-1.0, 5.0, 3));
         assert_eq!(range("scaled"), (-10.0, 3.0, 3));
         assert_eq!(range("y"), (0.0, 3.0, 3));
+    }
+
+    #[test]
+    fn samples_come_from_files() {
+        use npyz::WriterBuilder;
+        let folder = tempfile::tempdir().unwrap();
+        for (name, elements) in [("a.npy", [1.0f32, 2.0, 3.0, 4.0]), ("b.npy", [-5.0, 0.0, 0.5, 6.0])] {
+            let file = std::fs::File::create(folder.path().join(name)).unwrap();
+            let mut array = npyz::WriteOptions::new().default_dtype().shape(&[2, 2]).writer(file).begin_nd().unwrap();
+            array.extend(elements).unwrap();
+            array.finish().unwrap();
+        }
+        let mut samples = Data::open(folder.path()).unwrap().samples(&model()).unwrap();
+        let g = gather(&model(), &mut samples, &Tract, &|_| ()).unwrap();
+        assert_eq!((g.runs, g.tensors["x"].min, g.tensors["x"].max, g.tensors["x"].samples), (4, -5.0, 6.0, 4));
     }
 
     #[test]

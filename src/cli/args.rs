@@ -193,8 +193,9 @@ pub(super) struct Proving {
     /// Do not run original and result to compare them
     #[arg(long, conflicts_with_all = ["check_data", "check_budget", "check_memory", "engine"])]
     pub no_check: bool,
-    /// Compare on these inputs: arrays under the names of the inputs
-    #[arg(long, value_name = "FILE.npz")]
+    /// Compare on these inputs: arrays in an .npz file under the names of the inputs, an .npy file for the only input, or a
+    /// folder of such files or of ONNX test data
+    #[arg(long, value_name = "PLACE")]
     pub check_data: Option<PathBuf>,
     /// Stop comparing after about this many seconds of each model
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
@@ -339,8 +340,9 @@ pub(super) struct Check {
     /// What runs the models; each engine compares them by itself
     #[arg(long, value_enum, value_delimiter = ',', default_value = "tract")]
     pub engine: Vec<Engine>,
-    /// Compare on these inputs: arrays under the names of the inputs
-    #[arg(long, value_name = "FILE.npz")]
+    /// Compare on these inputs: arrays in an .npz file under the names of the inputs, an .npy file for the only input, or a
+    /// folder of such files or of ONNX test data
+    #[arg(long, value_name = "PLACE")]
     pub data: Option<PathBuf>,
     /// Stop after about this many seconds
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]

@@ -19,7 +19,7 @@ mod sample;
 #[cfg(feature = "tract")]
 pub mod tract;
 
-pub use data::{Data, DataError};
+pub use data::{Data, DataError, Feeds};
 pub use executor::{At, Cannot, Executor, Session};
 pub use expand::expand;
 pub use one_call::fold_with_engine;

@@ -170,6 +170,9 @@ pub enum Fault {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TensorFault {
+    /// The bytes encode no tensor.
+    #[error("these bytes are no tensor")]
+    NoTensor,
     /// A type number that ONNX does not define.
     #[error("element type {0} is not defined")]
     UnknownType(i32),

@@ -4,6 +4,7 @@
 //! Integers that the file had as numbers are written as numbers again where that is shorter.
 
 use bytes::Bytes;
+use prost::Message;
 
 use super::error::TensorFault;
 use super::proto::TensorProto;
@@ -37,6 +38,12 @@ pub(crate) fn read(proto: &TensorProto) -> Result<(Tensor, Spelling), TensorFaul
             Ok((Tensor::raw(dtype, &dims, bytes.into())?, spelling))
         }
     }
+}
+
+/// The tensor that `bytes` encode, as in a file of ONNX test data.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Tensor, TensorFault> {
+    let proto = TensorProto::decode(bytes).map_err(|_| TensorFault::NoTensor)?;
+    Ok(read(&proto)?.0)
 }
 
 /// Sizes as the graph holds them.

@@ -7,13 +7,11 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 
 use npyz::NpyFile;
-use prost::Message;
 
 use super::array::{Cutting, Samples};
 use super::{Batches, DataError, Piece, archive};
 use crate::exec::sample::Input;
 use crate::ir::Tensor;
-use crate::onnx::proto::TensorProto;
 use crate::onnx::tensor;
 
 /// The file of the input at this place among the model's inputs.
@@ -117,8 +115,7 @@ impl Column {
             file: file.clone(),
             error: io::Error::new(io::ErrorKind::InvalidData, e.to_string()),
         };
-        let proto = TensorProto::decode(&*bytes).map_err(|e| invalid(&e))?;
-        let (tensor, _) = tensor::read(&proto).map_err(|e| invalid(&e))?;
+        let tensor = tensor::decode(&bytes).map_err(|e| invalid(&e))?;
         let fits = tensor.dtype() == self.input.dtype
             && tensor.rank() == self.input.dims.len()
             && self

@@ -17,8 +17,9 @@ use std::sync::mpsc::Receiver;
 
 use npyz::npz::NpzArchive;
 
-use crate::exec::sample::Input;
+use crate::exec::sample::{self, Input};
 use crate::ir::Tensor;
+use crate::model::Model;
 
 /// Why arrays are no inputs.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,12 @@ pub enum DataError {
         file: PathBuf,
         /// The input.
         input: String,
+        /// Why.
+        reason: String,
+    },
+    /// What the model takes is not known.
+    #[error("{reason}")]
+    Model {
         /// Why.
         reason: String,
     },
@@ -115,6 +122,16 @@ impl Data {
         Ok(Data { pieces })
     }
 
+    /// Samples for `model`: one tensor per input that has no default, in batches of the size that the model fixes, or one
+    /// by one.
+    ///
+    /// # Errors
+    /// When it is not known what the model takes, and as [`Data::open`] for what does not fit it.
+    pub fn samples(&self, model: &Model) -> Result<Feeds, DataError> {
+        let inputs = sample::inputs(model).map_err(|reason| DataError::Model { reason })?;
+        self.feeds(&inputs, Batches::One)
+    }
+
     /// Feeds of one tensor per input, as many as the input with the fewest has.
     ///
     /// # Errors
@@ -148,8 +165,8 @@ fn archive(file: &Path) -> Result<NpzArchive<BufReader<File>>, DataError> {
     NpzArchive::open(file).map_err(|error| DataError::Io { file: file.to_path_buf(), error })
 }
 
-/// Feeds on their way from files.
-pub(crate) struct Feeds {
+/// One tensor per input after another, on their way from files.
+pub struct Feeds {
     columns: Vec<(String, Receiver<Result<Tensor, DataError>>)>,
 }
 
@@ -253,18 +270,14 @@ mod tests {
 
     #[test]
     fn test_data_are_inputs() {
-        use prost::Message;
         let folder = tempfile::tempdir().unwrap();
         for set in 0..2 {
             let inner = folder.path().join(format!("test_data_set_{set}"));
             fs::create_dir(&inner).unwrap();
-            let proto = crate::onnx::proto::TensorProto {
-                dims: vec![1, 2],
-                data_type: Some(1),
-                float_data: vec![set as f32, 7.0],
-                ..Default::default()
-            };
-            fs::write(inner.join("input_0.pb"), proto.encode_to_vec()).unwrap();
+            // Sizes 1 and 2, type float, two elements.
+            let mut message = vec![0x0a, 2, 1, 2, 0x10, 1, 0x22, 8];
+            message.extend([set as f32, 7.0].iter().flat_map(|x| x.to_le_bytes()));
+            fs::write(inner.join("input_0.pb"), message).unwrap();
         }
         let found = feeds(folder.path(), "float[n,2]", Batches::One).unwrap();
         assert_eq!(found.iter().map(|t| t.reals().unwrap()[0]).collect::<Vec<_>>(), [0.0, 1.0]);
