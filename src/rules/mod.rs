@@ -103,7 +103,6 @@ rules! {
     merge_split_into_heads,
     merge_heads_of_parts,
     turn_parts_together,
-    merge_gathers_into_split,
     move_split_behind,
     merge_pads,
     merge_clips,
