@@ -19,7 +19,7 @@ pub struct Pipeline {
 enum Stage {
     Once(Box<dyn Pass>),
     UntilStable(Vec<Box<dyn Pass>>),
-    /// The others run after the first, again and again, as long as the first changes anything.
+    /// As `UntilStable`, once the first has changed something.
     Following(Vec<Box<dyn Pass>>),
 }
 
@@ -93,7 +93,7 @@ impl Pipeline {
         self
     }
 
-    /// Run `pass` next; where it changes anything, have what it left made small, and begin again.
+    /// Run `pass` next; where it changes anything, have what it left made small, and so on until nothing changes.
     #[must_use]
     pub fn followed_up(mut self, pass: impl Pass + 'static) -> Pipeline {
         self.stages.push(Stage::Following(vec![
@@ -144,7 +144,8 @@ impl Pipeline {
     }
 }
 
-/// Run `passes` again and again until none of them changes anything; where the first `leads`, until it does not.
+/// Run `passes` again and again until none of them changes anything; where the first `leads`, not at all unless it has
+/// something to do.
 fn run_group(
     passes: &[Box<dyn Pass>],
     leads: bool,
@@ -165,8 +166,8 @@ fn run_group(
                     Some(total) => merge(total, step),
                 }
             }
-            if leads && !changed {
-                break;
+            if leads && round == 0 && !changed {
+                return Ok(total.into_iter().flatten().collect());
             }
         }
         if !changed || cx.fuel.is_empty() {

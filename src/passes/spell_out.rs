@@ -30,7 +30,7 @@ impl Pass for SpellOut {
             .collect();
         uniform.sort_unstable();
         for (bytes, value) in uniform {
-            if cx.fuel.is_empty() || !cx.growth.take(bytes) {
+            if cx.fuel.is_empty() || !cx.growth.take_saved(bytes) {
                 break;
             }
             let Some(tensor) = graph.constant(value) else { continue };

@@ -43,6 +43,12 @@ impl Growth {
         self.left.set(limit.saturating_sub(now));
     }
 
+    /// As [`Growth::take`], of what this run saved alone: a second run, which saves nothing, adds nothing.
+    #[must_use]
+    pub fn take_saved(&self, bytes: usize) -> bool {
+        bytes.checked_add(self.extra).is_some_and(|needed| needed <= self.left.get()) && self.take(bytes)
+    }
+
     /// Add `bytes` to the file, if they are still allowed.
     #[must_use]
     pub fn take(&self, bytes: usize) -> bool {
