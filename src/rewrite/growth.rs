@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 
-use crate::ir::{Graph, Tensor};
+use crate::ir::{Data, Graph, Tensor};
 
 /// How many bytes edits may still add.
 #[derive(Debug)]
@@ -36,7 +36,10 @@ impl Growth {
 
     /// Look at what the graph takes now. The first look sets the limit.
     pub fn measure(&self, graph: &Graph) {
-        let constants = graph.values().filter_map(|v| graph.constant(v)).map(Tensor::stored_bytes).sum::<usize>();
+        // A large uniform tensor is a node in the file, whether it has been folded here or not.
+        let node = |t: &Tensor| if matches!(t.data(), Data::Splat(_)) { NODE_BYTES } else { 0 };
+        let constants = graph.values().filter_map(|v| graph.constant(v));
+        let constants: usize = constants.map(|t| t.stored_bytes() + node(t)).sum();
         let now = constants + NODE_BYTES * graph.node_count();
         let limit = self.limit.get().unwrap_or(now + self.extra);
         self.limit.set(Some(limit));

@@ -96,7 +96,6 @@ rules! {
     merge_slices,
     turn_slices_into_split,
     turn_slices_into_transpose,
-    turn_shuffle_into_gather,
     turn_gathers_into_split,
     turn_repeated_into_gather,
     drop_gather_of_grid,
