@@ -162,7 +162,9 @@ def one_model(name, model, calib, held_out, kind, tools, args, folder, ask):
         costs = []
         for _ in range(args.repeat):
             out.unlink(missing_ok=True)
-            costs.append(measure.run(command(model, few, out), timeout=args.timeout))
+            # Some leave files where they run.
+            with tempfile.TemporaryDirectory(prefix="quantizer-") as here:
+                costs.append(measure.run(command(model, few, out), timeout=args.timeout, cwd=here))
         cost = min(costs, key=lambda c: c.cpu)
         row = rows[tool] = {"cpu": cost.cpu, "wall": cost.wall, "rss": cost.rss, "file": str(out)}
         if cost.code or not out.exists():
@@ -206,11 +208,6 @@ def markdown(columns, rows):
     return "".join("| " + " | ".join(str(c) for c in line) + " |\n" for line in lines)
 
 
-def worse(kind, before, after):
-    """By how much the metric is worse, in points of a hundred; of perplexity in percent."""
-    return 100 * (after / before - 1) if "perplex" in kind else 100 * (before - after)
-
-
 def summary(results, kinds, tools, ours):
     done = lambda model, tool: tool in results[model] and "error" not in results[model][tool]
     models = [m for m in results if "error" not in results[m]["float"]]
@@ -220,9 +217,9 @@ def summary(results, kinds, tools, ours):
     for tool in tools:
         own = [results[m][tool] for m in models if done(m, tool)]
         drops = [
-            worse(kinds[m], before, after)
+            100 * (before - after)
             for m in models
-            if done(m, tool) and (before := results[m]["float"]["metric"]) and (after := results[m][tool]["metric"])
+            if "perplex" not in kinds[m] and done(m, tool) and (before := results[m]["float"]["metric"]) and (after := results[m][tool]["metric"])
         ]
         best = at_cover = 0
         for m in models if tool in ours else []:
@@ -243,7 +240,7 @@ def summary(results, kinds, tools, ours):
             f"{at_cover}/{len(models)}" if tool in ours and peers else "",
         ])  # fmt: skip
     columns = [
-        "tool", "done", f"median dB of the {len(common)} all do", "median dB", "int", "mean drop", "worst drop", "CPU s",
+        "tool", "done", f"median dB of the {len(common)} all do", "median dB", "int", "mean drop, points", "worst", "CPU s",
         "MB", *RUNTIMES.values(), "≥ best peer", "and with its int",
     ]  # fmt: skip
     return markdown(columns, rows)

@@ -31,7 +31,10 @@ def raised(path, folder):
     if opset >= OLDEST:
         return path
     to = f"{folder}/raised.onnx"
-    onnx.save(onnx.version_converter.convert_version(model, OLDEST), to)
+    result = onnx.version_converter.convert_version(model, OLDEST)
+    # Before version 4 every initializer had to be an input, and the converter drops those.
+    result.ir_version = max(result.ir_version, 7)
+    onnx.save(result, to)
     return to
 
 
