@@ -20,8 +20,8 @@ mod weights;
 
 pub use emit::emit;
 pub use grid::{Grid, Scaling};
-pub use place::place;
-pub use plan::{Group, Kept, Plan, Readers, Site, WeightSite};
+pub use place::{Choice, ChoiceError, place};
+pub use plan::{ConstantSite, Group, Kept, Plan, Readers, Site, WeightSite};
 pub use quality::{Quality, compare};
 pub use quantizer::{QuantizeError, Quantizer, Summary};
 pub use scales::{NoStatistics, scales};
