@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::cli::choosing::{Choosing, TargetParser};
 use crate::cli::preparing;
 use crate::edit::{Postprocess, Preprocess, Rename};
 use crate::interface::Size;
@@ -95,7 +95,7 @@ pub(super) struct Optimize {
     #[arg(long, value_name = "DIR")]
     pub out_dir: Option<PathBuf>,
     /// The runtime that will run the model
-    #[arg(short, long, value_name = "TARGET", default_value = "onnx", value_parser = targets())]
+    #[arg(short, long, value_name = "TARGET", default_value = "onnx", value_parser = TargetParser)]
     pub target: String,
     /// Write the model in this opset. A newer one lets more be fused (LayerNormalization came with 17, Gelu with 20);
     /// operators that an older one lacks are said in others
@@ -153,7 +153,7 @@ impl Optimize {
 }
 
 /// Under this the help lists what makes integers of real numbers.
-const QUANTIZING: &str = "Quantizing";
+pub(super) const QUANTIZING: &str = "Quantizing";
 
 /// How a model gets integers.
 #[derive(Debug, Default, Args)]
@@ -172,6 +172,8 @@ pub(super) struct Quantizing {
     /// of the samples
     #[arg(help_heading = QUANTIZING, long, value_name = "PERCENT", value_parser = percent)]
     pub max_drop: Option<f64>,
+    #[command(flatten)]
+    pub choosing: Choosing,
 }
 
 fn decibels(text: &str) -> Result<f64, String> {
@@ -393,7 +395,7 @@ pub(super) struct Check {
     #[arg(value_name = "B", required_unless_present = "target", conflicts_with = "target")]
     pub other: Option<PathBuf>,
     /// List what this runtime cannot run of one model, and what it runs badly
-    #[arg(short, long, value_name = "TARGET", value_parser = targets(),
+    #[arg(short, long, value_name = "TARGET", value_parser = TargetParser,
         conflicts_with_all = ["engine", "data", "budget", "memory"])]
     pub target: Option<String>,
     /// What runs the models; each engine compares them by itself
@@ -463,10 +465,6 @@ pub(super) struct Dump {
     pub pass: String,
     /// A file or folder; none for standard output.
     pub to: Option<PathBuf>,
-}
-
-fn targets() -> PossibleValuesParser {
-    PossibleValuesParser::new(target::ALL.map(|t| t.name))
 }
 
 fn input_shape(text: &str) -> Result<(String, Vec<Size>), String> {

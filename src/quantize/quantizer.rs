@@ -9,12 +9,18 @@ use crate::exec::demand::run_of;
 use crate::exec::{Cannot, Data, Executor};
 use crate::model::Model;
 use crate::quantize::{
-    Coverage, Layer, NoStatistics, Quality, compare, coverage, emit, in_decibels, layers, place, scales,
+    Choice, ChoiceError, Coverage, Layer, NoStatistics, Quality, compare, coverage, emit, in_decibels, layers, place,
+    scales,
 };
+use crate::target::Policy;
 
 /// Says how a model gets integers; [`Quantizer::run`] does it.
 #[derive(Clone)]
 pub struct Quantizer {
+    /// How the target wants its integers.
+    pub policy: Policy,
+    /// What of the model may have them.
+    pub choice: Choice,
     /// Samples of the model's inputs.
     pub data: Data,
     /// Samples that are used at most.
@@ -62,6 +68,9 @@ impl Bounds {
 /// Why a model does not get integers.
 #[derive(Debug, thiserror::Error)]
 pub enum QuantizeError {
+    /// A pattern matches nothing.
+    #[error(transparent)]
+    Choice(#[from] ChoiceError),
     /// Its tensors are not known.
     #[error(transparent)]
     Gather(#[from] GatherError),
@@ -129,11 +138,11 @@ impl Quantizer {
     /// # Errors
     /// When samples cannot be read, or a model cannot be run on them.
     pub fn run(&self, model: &mut Model) -> Result<Summary, QuantizeError> {
+        let plan = place(&model.graph, &self.policy, model.opset(), &self.choice)?;
         let mut feeds = self.data.samples(model).map_err(GatherError::from)?;
         let held: Vec<Feed> = feeds.by_ref().take(HELD_OUT).collect::<Result<_, _>>().map_err(GatherError::from)?;
         let mut rest = held.clone().into_iter().map(Ok).chain(feeds).take(self.samples);
         let gathered = gather(model, &mut rest, &*self.engine, &|_| {})?;
-        let plan = place(&model.graph);
         let scales = scales(&model.graph, &plan, &gathered, self.method)?;
         let float = model.clone();
         emit(&mut model.graph, &plan, &scales)?;
