@@ -11,6 +11,7 @@
 
 mod emit;
 mod grid;
+mod name;
 mod place;
 mod plan;
 mod quality;
@@ -20,9 +21,10 @@ mod weights;
 
 pub use emit::emit;
 pub use grid::{Grid, Scaling};
+pub use name::name_values;
 pub use place::place;
 pub use plan::{Group, Kept, Plan, Readers, Site, WeightSite};
 pub use quality::{Quality, compare};
 pub use quantizer::{QuantizeError, Quantizer, Summary};
 pub use scales::{NoStatistics, scales};
-pub use weights::{Integers, integers};
+pub use weights::{Integers, given_back, integers, least_scales, weight_scales, with_scales};
