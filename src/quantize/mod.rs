@@ -11,7 +11,6 @@
 
 mod emit;
 mod grid;
-mod name;
 mod place;
 mod plan;
 mod quality;
@@ -21,7 +20,6 @@ mod weights;
 
 pub use emit::emit;
 pub use grid::{Grid, Scaling};
-pub use name::name_values;
 pub use place::place;
 pub use plan::{Group, Kept, Plan, Readers, Site, WeightSite};
 pub use quality::{Quality, compare};

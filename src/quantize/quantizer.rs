@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::calibrate::{Feed, GatherError, Method, gather};
 use crate::exec::{Cannot, Data, Executor};
 use crate::model::Model;
-use crate::quantize::{NoStatistics, Quality, compare, emit, name_values, place, scales};
+use crate::quantize::{NoStatistics, Quality, compare, emit, place, scales};
 
 /// Says how a model gets integers; [`Quantizer::run`] does it.
 #[derive(Clone)]
@@ -61,7 +61,6 @@ impl Quantizer {
     /// # Errors
     /// When samples cannot be read, or a model cannot be run on them.
     pub fn run(&self, model: &mut Model) -> Result<Summary, QuantizeError> {
-        name_values(&mut model.graph);
         let mut feeds = self.data.samples(model).map_err(GatherError::from)?;
         let held: Vec<Feed> = feeds.by_ref().take(HELD_OUT).collect::<Result<_, _>>().map_err(GatherError::from)?;
         let mut rest = held.clone().into_iter().map(Ok).chain(feeds).take(self.samples);
