@@ -61,7 +61,9 @@ fn whole(grid: Grid, dims: &[usize], number: i64) -> Result<Tensor, TensorError>
 fn call(graph: &mut Graph, op: OpKind, operands: &[ValueId], order: u32, label: &str) -> ValueId {
     let operands: Vec<Option<ValueId>> = operands.iter().copied().map(Some).collect();
     let node: NodeId = graph.add_node(ScopeId::MAIN, op, &operands, 1, order);
-    graph.node_mut(node).name = format!("{label}_{}", op.name()).into();
+    if !label.is_empty() {
+        graph.node_mut(node).name = format!("{label}_{}", op.name()).into();
+    }
     infer_node(graph, node);
     let result = graph.result(node, 0).expect("a node that was made with a result has one");
     result
