@@ -27,4 +27,4 @@ pub use plan::{ConstantSite, Group, Kept, Plan, Readers, Site, WeightSite};
 pub use quality::{Layer, Quality, WORST, compare, in_decibels, layers};
 pub use quantizer::{Bounds, QuantizeError, Quantizer, Summary};
 pub use scales::{NoStatistics, scales};
-pub use weights::{Integers, integers};
+pub use weights::{Integers, given_back, integers, least_scales, weight_scales, with_scales};
