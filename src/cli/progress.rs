@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -47,6 +47,14 @@ impl Progress {
         self.bar.set_message(name);
     }
 
+    /// Runs on samples are made now: what hears how many of `total` are done, and says how fast they come.
+    #[allow(dead_code, reason = "the verbs that quantize call it")]
+    pub(super) fn samples(&self, total: u64) -> impl Fn(u64) + use<> {
+        let (bar, start) = (self.bar.clone(), Instant::now());
+        bar.set_message(pace(0, total, Duration::ZERO));
+        move |done| bar.set_message(pace(done, total, start.elapsed()))
+    }
+
     /// One model is done.
     pub(super) fn model_done(&self) {
         self.bar.inc(1);
@@ -58,6 +66,17 @@ impl Progress {
     }
 }
 
+#[allow(dead_code, reason = "the verbs that quantize call it")]
+fn pace(done: u64, total: u64, elapsed: Duration) -> String {
+    match done {
+        0 => format!("calibrate on {total} samples"),
+        _ => {
+            let rate = done as f64 / elapsed.as_secs_f64().max(1e-3);
+            format!("calibrate {done}/{total}, {rate:.*} samples/s", if rate < 10.0 { 1 } else { 0 })
+        }
+    }
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         if let Some((sender, thread)) = self.waiter.take() {
@@ -66,5 +85,17 @@ impl Drop for Progress {
             let _ = thread.join();
         }
         self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_told_by_the_second() {
+        assert_eq!(pace(0, 64, Duration::ZERO), "calibrate on 64 samples");
+        assert_eq!(pace(12, 64, Duration::from_secs(8)), "calibrate 12/64, 1.5 samples/s");
+        assert_eq!(pace(64, 64, Duration::from_millis(500)), "calibrate 64/64, 128 samples/s");
     }
 }
