@@ -156,7 +156,7 @@ impl Cutting {
         if most.is_none() {
             return Err(format!("has sizes {shape:?}: a sample of it takes more than 1 GiB"));
         }
-        Ok(Cutting { layout, count, inner: inner.to_vec(), bytes: elements * conversion.from_width(), conversion })
+        Ok(Cutting { layout, count, inner: inner.to_vec(), bytes: elements * conversion.width(), conversion })
     }
 
     /// Hand the tensors that `array`, which is in `file`, completes to `send`; whether it takes more.

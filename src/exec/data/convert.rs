@@ -30,7 +30,7 @@ impl Conversion {
     }
 
     /// Bytes of an element in the file.
-    pub(super) fn from_width(self) -> usize {
+    pub(super) fn width(self) -> usize {
         self.from.bits() / 8
     }
 
@@ -41,7 +41,7 @@ impl Conversion {
 
     /// The elements as the input takes them; an error names the first value that does not fit.
     pub(super) fn apply(self, mut elements: Vec<u8>) -> Result<Bytes, String> {
-        let width = self.from_width();
+        let width = self.width();
         if self.is_big_endian && width > 1 {
             elements.chunks_exact_mut(width).for_each(<[u8]>::reverse);
         }
