@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::calibrate::{Feed, GatherError, Method, gather};
+use crate::calibrate::{Calibration, CalibrationError, Fingerprint, Gathered, Method, Wanted};
 use crate::exec::demand::run_of;
-use crate::exec::{Cannot, Data, Executor};
+use crate::exec::{Cannot, Executor};
 use crate::model::Model;
 use crate::quantize::{
-    Choice, ChoiceError, Coverage, Layer, NoStatistics, Quality, compare, coverage, emit, in_decibels, layers, place,
-    scales,
+    Choice, ChoiceError, Coverage, Layer, NoStatistics, Plan, Quality, compare, coverage, emit, in_decibels, layers,
+    place, scales,
 };
 use crate::target::Policy;
 
@@ -21,10 +21,8 @@ pub struct Quantizer {
     pub policy: Policy,
     /// What of the model may have them.
     pub choice: Choice,
-    /// Samples of the model's inputs.
-    pub data: Data,
-    /// Samples that are used at most.
-    pub samples: usize,
+    /// Where it is known from what the model's tensors hold.
+    pub calibration: Calibration,
     /// How ranges are chosen.
     pub method: Method,
     /// What runs the model.
@@ -73,7 +71,7 @@ pub enum QuantizeError {
     Choice(#[from] ChoiceError),
     /// Its tensors are not known.
     #[error(transparent)]
-    Gather(#[from] GatherError),
+    Calibration(#[from] CalibrationError),
     /// A tensor is not known.
     #[error(transparent)]
     NoStatistics(#[from] NoStatistics),
@@ -129,24 +127,29 @@ pub struct Summary {
     pub layers: Vec<Layer>,
 }
 
-/// Samples that are kept apart to measure with.
-const HELD_OUT: usize = 8;
+/// Samples that corrections are made from.
+const TRIED: usize = 16;
 
 impl Quantizer {
-    /// Give `model` integers.
+    /// Give `model` integers. Statistics in files are of the model with the fingerprint `given`; `tell` hears how many
+    /// runs of how many on samples are done.
     ///
     /// # Errors
-    /// When samples cannot be read, or a model cannot be run on them.
-    pub fn run(&self, model: &mut Model) -> Result<Summary, QuantizeError> {
+    /// When samples or statistics cannot be read, a model cannot be run, or the result is not as good as it has to be.
+    pub fn run(
+        &self,
+        model: &mut Model,
+        given: Option<&Fingerprint>,
+        tell: &dyn Fn(u64, u64),
+    ) -> Result<Summary, QuantizeError> {
         let plan = place(&model.graph, &self.policy, model.opset(), &self.choice)?;
-        let mut feeds = self.data.samples(model).map_err(GatherError::from)?;
-        let held: Vec<Feed> = feeds.by_ref().take(HELD_OUT).collect::<Result<_, _>>().map_err(GatherError::from)?;
-        let mut rest = held.clone().into_iter().map(Ok).chain(feeds).take(self.samples);
-        let gathered = gather(model, &mut rest, &*self.engine, &|_| {})?;
+        let probe = self.calibration.probe(model, &*self.engine, TRIED)?;
+        let gathered = self.gathered(model, &plan, given, tell)?;
+        let held = &probe.held_out;
         let scales = scales(&model.graph, &plan, &gathered, self.method)?;
         let float = model.clone();
         emit(&mut model.graph, &plan, &scales)?;
-        let outputs = compare(&float, model, &held, &*self.engine)?;
+        let outputs = compare(&float, model, held, &*self.engine)?;
         self.bounds.check(&outputs)?;
         Ok(Summary {
             tensors: plan.sites.len(),
@@ -155,7 +158,32 @@ impl Quantizer {
             held_out: held.len(),
             coverage: coverage(&held.first().map_or_else(|| model.graph.clone(), |feed| run_of(model, feed))),
             outputs,
-            layers: layers(&float, model, &held, &*self.engine)?,
+            layers: layers(&float, model, held, &*self.engine)?,
         })
+    }
+
+    /// What the tensors of `plan` hold.
+    fn gathered(
+        &self,
+        model: &Model,
+        plan: &Plan,
+        given: Option<&Fingerprint>,
+        tell: &dyn Fn(u64, u64),
+    ) -> Result<Gathered, CalibrationError> {
+        if let Some(given) = given
+            && let Some(saved) = self.calibration.saved(given)?
+        {
+            return Ok(saved);
+        }
+        let wanted = match &self.calibration.save {
+            // Another target may want others.
+            Some(_) => Wanted::all(),
+            None => Wanted::only(plan.sites.iter().map(|site| site.value)),
+        };
+        let gathered = self.calibration.gathered(model, &wanted, &*self.engine, tell)?;
+        if let Some(given) = given {
+            self.calibration.save(given, &gathered)?;
+        }
+        Ok(gathered)
     }
 }
