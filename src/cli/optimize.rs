@@ -138,6 +138,7 @@ fn quantizer(args: &args::Optimize) -> anyhow::Result<Quantizer> {
         data: Data::open(place)?,
         samples: 256,
         method: Method::MinMax,
+        without: args.quantizing.without_correction.iter().cloned().collect(),
         engine: engine::executor(args.proof.engine)?,
     })
 }

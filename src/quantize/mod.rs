@@ -9,6 +9,7 @@
 //! which of them share a scale. What is written is ONNX's QDQ form: `QuantizeLinear` and `DequantizeLinear` around what a
 //! runtime then computes in integers.
 
+pub mod correct;
 mod emit;
 mod grid;
 mod place;
@@ -18,6 +19,7 @@ mod quantizer;
 mod scales;
 mod weights;
 
+pub use correct::Step;
 pub use emit::emit;
 pub use grid::{Grid, Scaling};
 pub use place::place;
