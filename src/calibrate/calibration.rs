@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::calibrate::{Feed, Fingerprint, GatherError, Gathered, Saved, SavedError, Source, Split, Wanted, gather};
+use crate::calibrate::{Fingerprint, GatherError, Gathered, Sample, Saved, SavedError, Source, Split, Wanted, gather};
 use crate::exec::{DataError, Executor};
 use crate::model::Model;
 
@@ -23,9 +23,9 @@ pub struct Calibration {
 #[derive(Clone, Debug, Default)]
 pub struct Probe {
     /// To try things on.
-    pub tried: Vec<Feed>,
+    pub tried: Vec<Sample>,
     /// To measure on.
-    pub held_out: Vec<Feed>,
+    pub held_out: Vec<Sample>,
     /// What there is to say of the samples.
     pub notes: Vec<String>,
 }
@@ -60,11 +60,9 @@ impl Calibration {
     /// For samples that cannot be read.
     pub fn probe(&self, model: &Model, engine: &dyn Executor, tried: usize) -> Result<Probe, CalibrationError> {
         let Some(mut split) = self.split(model, engine)? else { return Ok(Probe::default()) };
-        let first: Vec<Feed> =
-            split.by_ref().take(tried).map(|s| Ok(s?.feed().to_vec())).collect::<Result<_, DataError>>()?;
+        let tried = split.by_ref().take(tried).collect::<Result<_, DataError>>()?;
         let held = split.finish()?;
-        let held_out = held.samples.iter().map(|sample| sample.feed().to_vec()).collect();
-        Ok(Probe { tried: first, held_out, notes: held.notes })
+        Ok(Probe { tried, held_out: held.samples, notes: held.notes })
     }
 
     /// What the statistics in files say together; nothing where there are none. They are of the model with this

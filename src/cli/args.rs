@@ -169,6 +169,10 @@ pub(super) struct Quantizing {
     /// of the samples
     #[arg(help_heading = QUANTIZING, long, value_name = "PERCENT", value_parser = percent)]
     pub max_drop: Option<f64>,
+    /// Leave out a correction of what integers lose (equalize-channels, smooth-activations, choose-ranges,
+    /// correct-biases); may be repeated
+    #[arg(help_heading = QUANTIZING, long, value_name = "NAME")]
+    pub without_correction: Vec<String>,
     #[command(flatten)]
     pub choosing: Choosing,
     #[command(flatten)]

@@ -140,6 +140,7 @@ fn quantizer(args: &args::Optimize, target: Target) -> anyhow::Result<Quantizer>
         choice: args.quantizing.choosing.choice(),
         calibration: calibration.calibration()?,
         method: Method::MinMax,
+        without: args.quantizing.without_correction.iter().cloned().collect(),
         engine: engine::executor(args.proof.engine)?,
         bounds: Bounds { min_sqnr: args.quantizing.min_sqnr, max_drop: args.quantizing.max_drop },
     })

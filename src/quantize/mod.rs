@@ -9,6 +9,7 @@
 //! which of them share a scale. What is written is ONNX's QDQ form: `QuantizeLinear` and `DequantizeLinear` around what a
 //! runtime then computes in integers.
 
+pub mod correct;
 mod coverage;
 mod emit;
 mod grid;
@@ -19,6 +20,7 @@ mod quantizer;
 mod scales;
 mod weights;
 
+pub use correct::Step;
 pub use coverage::{Coverage, coverage};
 pub use emit::emit;
 pub use grid::{Grid, Scaling};

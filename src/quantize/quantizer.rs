@@ -1,15 +1,17 @@
 //! From a model in real numbers and samples to a model in integers, and what that costs.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::calibrate::{Calibration, CalibrationError, Fingerprint, Gathered, Method, Wanted};
+use crate::calibrate::{Calibration, CalibrationError, Fingerprint, Gathered, Method, Sample, Wanted};
 use crate::exec::demand::run_of;
 use crate::exec::{Cannot, Executor};
 use crate::model::Model;
+use crate::quantize::correct::Bench;
 use crate::quantize::{
-    Choice, ChoiceError, Coverage, Layer, NoStatistics, Plan, Quality, compare, coverage, emit, in_decibels, layers,
+    Choice, ChoiceError, Coverage, Layer, NoStatistics, Quality, Step, compare, coverage, emit, in_decibels, layers,
     place, scales,
 };
 use crate::target::Policy;
@@ -25,6 +27,8 @@ pub struct Quantizer {
     pub calibration: Calibration,
     /// How ranges are chosen.
     pub method: Method,
+    /// Corrections that are left out, by name.
+    pub without: BTreeSet<String>,
     /// What runs the model.
     pub engine: Arc<dyn Executor>,
     /// How good the result has to be.
@@ -117,6 +121,10 @@ pub struct Summary {
     pub weights: usize,
     /// Samples that were run.
     pub samples: u64,
+    /// Samples were made up: ranges are not real, and neither is what was measured.
+    pub made_up: bool,
+    /// What corrections brought.
+    pub corrections: Vec<Step>,
     /// Samples that float model and result were both run on.
     pub held_out: usize,
     /// How much of the result is computed in integers, with the sizes of the first sample.
@@ -125,6 +133,9 @@ pub struct Summary {
     pub outputs: Vec<Quality>,
     /// The layers in integers whose results are furthest from what they were, the worst first.
     pub layers: Vec<Layer>,
+    /// What there is to say of the samples, and what was not done for want of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Samples that corrections are made from.
@@ -142,12 +153,35 @@ impl Quantizer {
         given: Option<&Fingerprint>,
         tell: &dyn Fn(u64, u64),
     ) -> Result<Summary, QuantizeError> {
-        let plan = place(&model.graph, &self.policy, model.opset(), &self.choice)?;
-        let probe = self.calibration.probe(model, &*self.engine, TRIED)?;
-        let gathered = self.gathered(model, &plan, given, tell)?;
-        let held = &probe.held_out;
-        let scales = scales(&model.graph, &plan, &gathered, self.method)?;
+        let placed = |model: &Model| place(&model.graph, &self.policy, model.opset(), &self.choice);
+        placed(model)?;
+        let plan =
+            |model: &Model| placed(model).expect("what was chosen of a model is there after its weights changed");
+        let mut probe = self.calibration.probe(model, &*self.engine, TRIED)?;
+        let held: &[Sample] = &probe.held_out;
+        let tried: &[Sample] = if probe.tried.is_empty() { held } else { &probe.tried };
         let float = model.clone();
+        let mut gathered = self.known(model, given, tell)?;
+        let mut corrections = Vec::new();
+        if held.is_empty() {
+            probe.notes.push("without samples nothing was corrected, and nothing is known of the result".into());
+        } else {
+            let bench = Bench::new(&float, &*self.engine, [tried, held], &plan, self.method, &self.without)?;
+            corrections = bench.equalized(model)?;
+            if corrections.iter().any(|step| step.kept) {
+                // Other weights, other tensors.
+                gathered = None;
+            }
+        }
+        let plan = plan(model);
+        let gathered = match gathered {
+            Some(gathered) => gathered,
+            None => {
+                let wanted = Wanted::only(plan.sites.iter().map(|site| site.value));
+                self.calibration.gathered(model, &wanted, &*self.engine, tell)?
+            }
+        };
+        let scales = scales(&model.graph, &plan, &gathered, self.method)?;
         emit(&mut model.graph, &plan, &scales)?;
         let outputs = compare(&float, model, held, &*self.engine)?;
         self.bounds.check(&outputs)?;
@@ -155,35 +189,30 @@ impl Quantizer {
             tensors: plan.sites.len(),
             weights: plan.weights.len(),
             samples: gathered.runs,
+            made_up: gathered.made_up,
             held_out: held.len(),
+            corrections,
             coverage: coverage(&held.first().map_or_else(|| model.graph.clone(), |feed| run_of(model, feed))),
             outputs,
             layers: layers(&float, model, held, &*self.engine)?,
+            notes: probe.notes,
         })
     }
 
-    /// What the tensors of `plan` hold.
-    fn gathered(
+    /// What is known of `model`'s tensors beforehand: from files, or because it is to be written to one.
+    fn known(
         &self,
         model: &Model,
-        plan: &Plan,
         given: Option<&Fingerprint>,
         tell: &dyn Fn(u64, u64),
-    ) -> Result<Gathered, CalibrationError> {
-        if let Some(given) = given
-            && let Some(saved) = self.calibration.saved(given)?
-        {
-            return Ok(saved);
-        }
-        let wanted = match &self.calibration.save {
-            // Another target may want others.
-            Some(_) => Wanted::all(),
-            None => Wanted::only(plan.sites.iter().map(|site| site.value)),
+    ) -> Result<Option<Gathered>, CalibrationError> {
+        let Some(given) = given else { return Ok(None) };
+        let gathered = match self.calibration.saved(given)? {
+            Some(saved) => saved,
+            // Another target may want other tensors.
+            None => self.calibration.gathered(model, &Wanted::all(), &*self.engine, tell)?,
         };
-        let gathered = self.calibration.gathered(model, &wanted, &*self.engine, tell)?;
-        if let Some(given) = given {
-            self.calibration.save(given, &gathered)?;
-        }
-        Ok(gathered)
+        self.calibration.save(given, &gathered)?;
+        Ok(Some(gathered))
     }
 }
