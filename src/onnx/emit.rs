@@ -89,7 +89,7 @@ pub(super) fn graph(model: &Model, spelling: Spelling) -> Result<Emitted, WriteE
         main: GraphDraft::default(),
         results: FxHashSet::default(),
         since: 0,
-        labels: Labels::new(graph),
+        labels: Labels::new(graph, &|value| is_written(graph, value, &read)),
         constants: constants_by_scope,
         pool: FxHashMap::default(),
         pooled: Vec::new(),
@@ -106,11 +106,17 @@ fn constants(graph: &Graph, read: &FixedBitSet) -> FxHashMap<ScopeId, Vec<ValueI
     let mut by_scope: FxHashMap<ScopeId, Vec<ValueId>> = FxHashMap::default();
     for value in graph.values() {
         let v = graph.value(value);
-        if v.origin() == Origin::Constant && (read.contains(value.index()) || v.users().is_empty()) {
+        if v.origin() == Origin::Constant && is_written(graph, value, read) {
             by_scope.entry(v.scope()).or_default().push(value);
         }
     }
     by_scope
+}
+
+/// Whether the written form has the value: all but constants that the written form of their users does not read.
+fn is_written(graph: &Graph, value: ValueId, read: &FixedBitSet) -> bool {
+    let v = graph.value(value);
+    v.origin() != Origin::Constant || read.contains(value.index()) || v.users().is_empty()
 }
 
 struct Emitter<'a> {

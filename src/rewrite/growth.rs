@@ -6,7 +6,9 @@
 
 use std::cell::Cell;
 
-use crate::ir::{Data, Graph, Tensor};
+use rustc_hash::FxHashSet;
+
+use crate::ir::{Data, Graph};
 
 /// How many bytes edits may still add.
 #[derive(Debug)]
@@ -36,10 +38,17 @@ impl Growth {
 
     /// Look at what the graph takes now. The first look sets the limit.
     pub fn measure(&self, graph: &Graph) {
-        // A large uniform tensor is a node in the file, whether it has been folded here or not.
-        let node = |t: &Tensor| if matches!(t.data(), Data::Splat(_)) { NODE_BYTES } else { 0 };
-        let constants = graph.values().filter_map(|v| graph.constant(v));
-        let constants: usize = constants.map(|t| t.stored_bytes() + node(t)).sum();
+        // A large uniform tensor is a node and its shape in the file, whether it has been folded here or not; those of
+        // one shape share it.
+        let mut shapes: FxHashSet<&[usize]> = FxHashSet::default();
+        let mut constants = 0;
+        for tensor in graph.values().filter_map(|v| graph.constant(v)) {
+            constants += tensor.stored_bytes();
+            if matches!(tensor.data(), Data::Splat(_)) {
+                let shape = if shapes.insert(tensor.dims()) { tensor.rank() * size_of::<i64>() } else { 0 };
+                constants += NODE_BYTES + shape;
+            }
+        }
         let now = constants + NODE_BYTES * graph.node_count();
         let limit = self.limit.get().unwrap_or(now + self.extra);
         self.limit.set(Some(limit));
