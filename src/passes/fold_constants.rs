@@ -210,11 +210,21 @@ fn choose(
             step.held_back("fold-constants", "writing the result down would make the file larger");
             continue;
         }
-        let paid = cx.fuel.spend("fold-constants", || graph.label(node));
-        debug_assert!(paid, "whether there is fuel was looked at");
-        step.fired("fold-constants");
+        // A node that repeats an element is how a file has a large uniform tensor: reading it as one is no edit.
+        if !repeats(graph, node, &read, tensors) {
+            let paid = cx.fuel.spend("fold-constants", || graph.label(node));
+            debug_assert!(paid, "whether there is fuel was looked at");
+            step.fired("fold-constants");
+        }
         gone.insert(node);
         chosen.push((node, read));
     }
     chosen
+}
+
+/// Whether what stands for the node in a file is the node.
+fn repeats(graph: &Graph, node: NodeId, read: &[ValueId], tensors: &FxHashMap<ValueId, Tensor>) -> bool {
+    let shape_is_there = graph.operand(node, 0).is_some_and(|v| graph.constant(v).is_some());
+    let is_repeated = |v: &ValueId| tensors.get(v).is_some_and(Tensor::is_repeated);
+    graph.node(node).op == OpKind::ConstantOfShape && shape_is_there && read.iter().all(is_repeated)
 }
