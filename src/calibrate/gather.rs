@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use crate::calibrate::statistics::Statistics;
 use crate::exec::{Cannot, DataError, Executor, Session};
-use crate::ir::{DType, ScopeId, Tensor, ValueId};
+use crate::ir::{DType, Graph, ScopeId, Tensor, ValueId};
 use crate::model::Model;
 
 /// One tensor per input.
@@ -112,10 +112,9 @@ pub fn gather(
     Ok(gathered)
 }
 
-/// `model` with every float tensor as an output and no others, and their names.
-fn showing(model: &Model) -> (Model, Vec<String>) {
-    let mut shown = model.clone();
-    let g = &mut shown.graph;
+/// Every float tensor of the main graph that is no constant, with the name that its statistics go by: its own, or a
+/// number where it has none or another has the same.
+pub fn observed(g: &Graph) -> Vec<(ValueId, String)> {
     let mut values: Vec<ValueId> = g.scope(ScopeId::MAIN).inputs().to_vec();
     for node in g.schedule(ScopeId::MAIN) {
         values.extend(g.results(node).iter().copied().flatten());
@@ -124,21 +123,29 @@ fn showing(model: &Model) -> (Model, Vec<String>) {
         let dtype = g.value(v).ty.dtype();
         matches!(dtype, Some(DType::F16 | DType::BF16 | DType::F32 | DType::F64)) && g.constant(v).is_none()
     });
-    // A name is a label: two values may share one.
+    // A name is a label: two values may share one, and those that rewrites make have none.
     let mut taken = FxHashMap::<String, usize>::default();
     let mut name = |label: String| {
         let times = taken.entry(label.clone()).or_default();
         *times += 1;
-        if *times == 1 { label } else { format!("{label}#{times}") }
+        if *times == 1 && !label.is_empty() { label } else { format!("{label}#{times}") }
     };
-    let names: Vec<String> = values.iter().map(|&v| name(g.value_label(v))).collect();
+    values.into_iter().map(|v| (v, name(g.value_label(v)))).collect()
+}
+
+/// `model` with every float tensor as an output and no others, and their names.
+fn showing(model: &Model) -> (Model, Vec<String>) {
+    let mut shown = model.clone();
+    let g = &mut shown.graph;
+    let values = observed(g);
     while let Some(last) = g.scope(ScopeId::MAIN).outputs().len().checked_sub(1) {
         g.remove_output(ScopeId::MAIN, last);
     }
-    for (&value, name) in values.iter().zip(&names) {
-        let ty = g.value(value).ty.clone();
-        g.add_output(ScopeId::MAIN, name, value, ty);
+    for (value, name) in &values {
+        let ty = g.value(*value).ty.clone();
+        g.add_output(ScopeId::MAIN, name, *value, ty);
     }
+    let names = values.into_iter().map(|(_, name)| name).collect();
     (shown, names)
 }
 

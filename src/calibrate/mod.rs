@@ -6,7 +6,7 @@ mod range;
 mod saved;
 mod statistics;
 
-pub use gather::{Feed, GatherError, Gathered, gather};
+pub use gather::{Feed, GatherError, Gathered, gather, observed};
 pub use histogram::{Bin, Histogram};
 pub use range::{Levels, Method, Range, mean_squared_error, range};
 pub use saved::{Saved, SavedError};

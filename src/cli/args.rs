@@ -51,6 +51,8 @@ pub(super) struct Noise {
 pub(super) enum Verb {
     /// Simplify models and prove that the results compute the same
     Optimize(Box<Optimize>),
+    /// Make a model compute in integers: optimize with --precision int8
+    Quantize(Box<Optimize>),
     /// Cut, resize or rename a model, and change nothing else
     Edit(Box<Edit>),
     /// Make one model of two, the second behind the first
@@ -105,6 +107,8 @@ pub(super) struct Optimize {
     #[command(flatten)]
     pub edits: Edits,
     #[command(flatten)]
+    pub quantizing: Quantizing,
+    #[command(flatten)]
     pub proof: Proving,
     /// Leave out a rule or pass
     #[arg(long, value_name = "RULE")]
@@ -120,16 +124,54 @@ pub(super) struct Optimize {
     pub report: Option<Format>,
     #[command(flatten)]
     pub files: Files,
-    /// Nothing but the edits is asked for.
+    /// The verb that was given, where it is another than `optimize`.
     #[arg(skip)]
-    pub only_edits: bool,
+    pub verb: OptimizeVerb,
+}
+
+/// Verbs that take a model through the whole pipeline or a part of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum OptimizeVerb {
+    /// The whole pipeline, as far as options ask for it.
+    #[default]
+    Optimize,
+    /// Nothing but the edits.
+    Edit,
+    /// The whole pipeline, with integers.
+    Quantize,
 }
 
 impl Optimize {
     /// The verb that was given.
     pub(super) fn verb(&self) -> &'static str {
-        if self.only_edits { "edit" } else { "optimize" }
+        match self.verb {
+            OptimizeVerb::Optimize => "optimize",
+            OptimizeVerb::Edit => "edit",
+            OptimizeVerb::Quantize => "quantize",
+        }
     }
+}
+
+/// Under this the help lists what makes integers of real numbers.
+const QUANTIZING: &str = "Quantizing";
+
+/// How a model gets integers.
+#[derive(Debug, Default, Args)]
+pub(super) struct Quantizing {
+    /// What the result computes in
+    #[arg(help_heading = QUANTIZING, long, value_enum)]
+    pub precision: Option<Precision>,
+    /// Samples of the model's inputs, to see what its tensors hold: an .npz file with an array for each input, an .npy
+    /// file for the only input, or a folder of such files or of ONNX test data
+    #[arg(help_heading = QUANTIZING, long, value_name = "PLACE")]
+    pub calib: Option<PathBuf>,
+}
+
+/// What a model computes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Precision {
+    /// Integers of 8 bits, where the target is faster with them
+    Int8,
 }
 
 /// Under this the help lists the edits.
@@ -274,7 +316,8 @@ impl From<Edit> for Optimize {
             dump_after: Vec::new(),
             report,
             files,
-            only_edits: true,
+            quantizing: Quantizing::default(),
+            verb: OptimizeVerb::Edit,
         }
     }
 }

@@ -80,6 +80,10 @@ fn clap_says(error: &clap::Error) -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<End> {
     match cli.verb {
         Verb::Optimize(args) => optimize::run(&args, cli.noise),
+        Verb::Quantize(mut args) => {
+            args.verb = args::OptimizeVerb::Quantize;
+            optimize::run(&args, cli.noise)
+        }
         Verb::Edit(args) => optimize::run(&(*args).into(), cli.noise),
         Verb::Join(args) => join::run(&args, cli.noise),
         Verb::Check(args) => check::run(&args),

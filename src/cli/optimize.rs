@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
+use crate::calibrate::Method;
 use crate::cli::account::{self, Account, Delivery};
 use crate::cli::args::{self, Dump, Format, Noise};
 use crate::cli::dump::{self, Dumper};
@@ -18,11 +19,13 @@ use crate::cli::progress::Progress;
 use crate::cli::{End, engine, guard, usage};
 use crate::edit::{Batch, Edits, Strip};
 use crate::error::Error;
+use crate::exec::Data;
 use crate::ir::Graph;
 use crate::model::Model;
 use crate::onnx::{self, Defaults, Functions, IrVersion, ReadError, ReadOptions, Weights, WriteOptions};
 use crate::optimizer::Optimizer;
 use crate::passes::pipeline::Observer;
+use crate::quantize::Quantizer;
 use crate::report::Report;
 use crate::target;
 
@@ -79,12 +82,16 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
         return Err(usage(args.verb(), "--batch-inputs goes with --batch or --dynamic-batch"));
     }
     let is_edited = !edits.is_empty();
-    if args.only_edits && !is_edited {
+    let only_edits = args.verb == args::OptimizeVerb::Edit;
+    if only_edits && !is_edited {
         return Err(usage(args.verb(), "no edit is asked for"));
     }
     optimizer = optimizer.edited(edits);
-    if args.only_edits {
+    if only_edits {
         optimizer = optimizer.only_edits();
+    }
+    if args.verb == args::OptimizeVerb::Quantize || args.quantizing.precision.is_some() {
+        optimizer = optimizer.quantized(quantizer(args)?);
     }
     if let Some(opset) = args.opset {
         optimizer = optimizer.opset(opset);
@@ -114,12 +121,25 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     dump::prepare(&args.dump_after)?;
     let files = &args.files;
     let read = reading(files);
-    let is_asked = is_edited || args.opset.is_some() || files.freeze_defaults || files.external_data;
+    let is_quantized = args.verb == args::OptimizeVerb::Quantize || args.quantizing.precision.is_some();
+    let is_asked = is_quantized || is_edited || args.opset.is_some() || files.freeze_defaults || files.external_data;
     let weights = if files.external_data { Weights::Beside } else { Weights::Inside };
-    let ir_version = if args.only_edits { IrVersion::Kept } else { IrVersion::Lowest };
+    let ir_version = if only_edits { IrVersion::Kept } else { IrVersion::Lowest };
     let write = WriteOptions { weights, ir_version };
-    let only_edits = args.only_edits;
     Ok(Request { optimizer, read, write, dumps: &args.dump_after, is_asked, only_edits })
+}
+
+/// How models get integers.
+fn quantizer(args: &args::Optimize) -> anyhow::Result<Quantizer> {
+    let Some(place) = &args.quantizing.calib else {
+        return Err(usage(args.verb(), "samples are needed to see what tensors hold: --calib PLACE"));
+    };
+    Ok(Quantizer {
+        data: Data::open(place)?,
+        samples: 256,
+        method: Method::MinMax,
+        engine: engine::executor(args.proof.engine)?,
+    })
 }
 
 /// How models are read.

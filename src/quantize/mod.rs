@@ -1,0 +1,28 @@
+//! Integers in the place of real numbers: which tensors, in which type, with which scale, and what it costs in accuracy.
+//!
+//! ```text
+//! float Model ─ place (policy of the target) ─▶ Plan ─ statistics, range method ─▶ scales ─▶ emit ─▶ Model with QDQ
+//!      └────────────── samples that were held out ──────────────────▶ quality ◀───────────────────────────┘
+//! ```
+//!
+//! Statistics belong to tensors and know no target; a target's policy says which tensors get integers, of which type and
+//! which of them share a scale. What is written is ONNX's QDQ form: `QuantizeLinear` and `DequantizeLinear` around what a
+//! runtime then computes in integers.
+
+mod emit;
+mod grid;
+mod place;
+mod plan;
+mod quality;
+mod quantizer;
+mod scales;
+mod weights;
+
+pub use emit::emit;
+pub use grid::{Grid, Scaling};
+pub use place::place;
+pub use plan::{Group, Kept, Plan, Readers, Site, WeightSite};
+pub use quality::{Quality, compare};
+pub use quantizer::{QuantizeError, Quantizer, Summary};
+pub use scales::{NoStatistics, scales};
+pub use weights::{Integers, integers};
