@@ -8,7 +8,7 @@ use std::cell::Cell;
 
 use rustc_hash::FxHashSet;
 
-use crate::ir::{Data, Graph};
+use crate::ir::{Data, Graph, OpKind};
 
 /// How many bytes edits may still add.
 #[derive(Debug)]
@@ -21,6 +21,9 @@ pub struct Growth {
 
 /// Bytes that a node takes in a file, at least: operator, operand and result names.
 pub(crate) const NODE_BYTES: usize = 48;
+
+/// What a `ConstantOfShape` takes besides: an attribute with a tensor of the element that it repeats.
+const REPEAT_BYTES: usize = 24;
 
 /// No single edit adds more than this.
 const MAX_EDIT: usize = 1 << 20;
@@ -41,15 +44,17 @@ impl Growth {
         // A large uniform tensor is a node and its shape in the file, whether it has been folded here or not; those of
         // one shape share it.
         let mut shapes: FxHashSet<&[usize]> = FxHashSet::default();
-        let mut constants = 0;
+        let mut now = NODE_BYTES * graph.node_count();
+        now += REPEAT_BYTES * graph.nodes().filter(|&n| graph.node(n).op == OpKind::ConstantOfShape).count();
         for tensor in graph.values().filter_map(|v| graph.constant(v)) {
-            constants += tensor.stored_bytes();
-            if matches!(tensor.data(), Data::Splat(_)) {
-                let shape = if shapes.insert(tensor.dims()) { tensor.rank() * size_of::<i64>() } else { 0 };
-                constants += NODE_BYTES + shape;
-            }
+            now += match tensor.data() {
+                Data::Splat(_) if shapes.insert(tensor.dims()) => {
+                    NODE_BYTES + REPEAT_BYTES + tensor.rank() * size_of::<i64>()
+                }
+                Data::Splat(_) => NODE_BYTES + REPEAT_BYTES,
+                Data::Raw(_) | Data::Strings(_) => tensor.stored_bytes(),
+            };
         }
-        let now = constants + NODE_BYTES * graph.node_count();
         let limit = self.limit.get().unwrap_or(now + self.extra);
         self.limit.set(Some(limit));
         self.left.set(limit.saturating_sub(now));
