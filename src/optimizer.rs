@@ -213,6 +213,9 @@ impl Optimizer {
         self.refuse_unsupported(&model, from, &mut report)?;
         report.before.macs = watch.macs_before.flatten();
         report.exactness = exactness(&report.steps);
+        // What is known of sizes by the word of nodes that are gone, a reader of the file could not tell: it would write
+        // another file.
+        infer_declared(&mut model.graph);
         report.proof = match original {
             Err(why) => Proof::Without(why),
             Ok(_) if !report.changed() && report.opset == from => {
