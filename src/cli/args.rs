@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::cli::choosing::{Choosing, TargetParser};
 use crate::cli::preparing;
 use crate::edit::{Postprocess, Preprocess, Rename};
 use crate::interface::Size;
@@ -95,7 +95,7 @@ pub(super) struct Optimize {
     #[arg(long, value_name = "DIR")]
     pub out_dir: Option<PathBuf>,
     /// The runtime that will run the model
-    #[arg(short, long, value_name = "TARGET", default_value = "onnx", value_parser = targets())]
+    #[arg(short, long, value_name = "TARGET", default_value = "onnx", value_parser = TargetParser)]
     pub target: String,
     /// Write the model in this opset. A newer one lets more be fused (LayerNormalization came with 17, Gelu with 20);
     /// operators that an older one lacks are said in others
@@ -153,7 +153,7 @@ impl Optimize {
 }
 
 /// Under this the help lists what makes integers of real numbers.
-const QUANTIZING: &str = "Quantizing";
+pub(super) const QUANTIZING: &str = "Quantizing";
 
 /// How a model gets integers.
 #[derive(Debug, Default, Args)]
@@ -169,6 +169,24 @@ pub(super) struct Quantizing {
     /// correct-biases); may be repeated
     #[arg(help_heading = QUANTIZING, long, value_name = "NAME")]
     pub without_correction: Vec<String>,
+    /// Write nothing, and exit with code 1, where an output has less than DB dB of signal over its quantization noise
+    #[arg(help_heading = QUANTIZING, long, value_name = "DB", allow_negative_numbers = true, value_parser = decibels)]
+    pub min_sqnr: Option<f64>,
+    /// Write nothing, and exit with code 1, where the class that scores highest is another one for more than PERCENT
+    /// of the samples
+    #[arg(help_heading = QUANTIZING, long, value_name = "PERCENT", value_parser = percent)]
+    pub max_drop: Option<f64>,
+    #[command(flatten)]
+    pub choosing: Choosing,
+}
+
+fn decibels(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|n: &f64| n.is_finite()).ok_or_else(|| "expected a number of dB, such as 30".to_string())
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim_end_matches('%').trim().parse().ok().filter(|n| (0.0..=100.0).contains(n));
+    number.ok_or_else(|| "expected a number from 0 to 100".to_string())
 }
 
 /// What a model computes in.
@@ -381,7 +399,7 @@ pub(super) struct Check {
     #[arg(value_name = "B", required_unless_present = "target", conflicts_with = "target")]
     pub other: Option<PathBuf>,
     /// List what this runtime cannot run of one model, and what it runs badly
-    #[arg(short, long, value_name = "TARGET", value_parser = targets(),
+    #[arg(short, long, value_name = "TARGET", value_parser = TargetParser,
         conflicts_with_all = ["engine", "data", "budget", "memory"])]
     pub target: Option<String>,
     /// What runs the models; each engine compares them by itself
@@ -451,10 +469,6 @@ pub(super) struct Dump {
     pub pass: String,
     /// A file or folder; none for standard output.
     pub to: Option<PathBuf>,
-}
-
-fn targets() -> PossibleValuesParser {
-    PossibleValuesParser::new(target::ALL.map(|t| t.name))
 }
 
 fn input_shape(text: &str) -> Result<(String, Vec<Size>), String> {

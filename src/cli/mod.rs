@@ -3,6 +3,7 @@
 mod account;
 mod args;
 mod check;
+mod choosing;
 mod dump;
 mod engine;
 mod explain;

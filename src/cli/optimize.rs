@@ -10,7 +10,6 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
-use crate::calibrate::Method;
 use crate::cli::account::{self, Account, Delivery};
 use crate::cli::args::{self, Dump, Format, Noise};
 use crate::cli::dump::{self, Dumper};
@@ -25,9 +24,9 @@ use crate::model::Model;
 use crate::onnx::{self, Defaults, Functions, IrVersion, ReadError, ReadOptions, Weights, WriteOptions};
 use crate::optimizer::Optimizer;
 use crate::passes::pipeline::Observer;
-use crate::quantize::Quantizer;
+use crate::quantize::{Bounds, Quantizer};
 use crate::report::Report;
-use crate::target;
+use crate::target::Target;
 
 /// What was asked for, once for all models.
 struct Request<'a> {
@@ -76,7 +75,8 @@ pub(super) fn run(args: &args::Optimize, noise: Noise) -> anyhow::Result<End> {
 }
 
 fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
-    let mut optimizer = Optimizer::for_target(target::by_name(&args.target).unwrap_or(&target::ONNX));
+    let target = Target::open(&args.target).map_err(|error| usage(args.verb(), error))?;
+    let mut optimizer = Optimizer::for_target(target.profile);
     let edits = edits(&args.edits);
     if edits.batch.is_none() && !args.edits.batch_inputs.is_empty() {
         return Err(usage(args.verb(), "--batch-inputs goes with --batch or --dynamic-batch"));
@@ -91,7 +91,7 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
         optimizer = optimizer.only_edits();
     }
     if args.verb == args::OptimizeVerb::Quantize || args.quantizing.precision.is_some() {
-        optimizer = optimizer.quantized(quantizer(args)?);
+        optimizer = optimizer.quantized(quantizer(args, target)?);
     }
     if let Some(opset) = args.opset {
         optimizer = optimizer.opset(opset);
@@ -130,16 +130,19 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
 }
 
 /// How models get integers.
-fn quantizer(args: &args::Optimize) -> anyhow::Result<Quantizer> {
+fn quantizer(args: &args::Optimize, target: Target) -> anyhow::Result<Quantizer> {
     let Some(place) = &args.quantizing.calib else {
         return Err(usage(args.verb(), "samples are needed to see what tensors hold: --calib PLACE"));
     };
     Ok(Quantizer {
+        policy: target.policy,
+        choice: args.quantizing.choosing.choice(),
         data: Data::open(place)?,
         samples: 256,
-        method: Method::MinMax,
+        method: None,
         without: args.quantizing.without_correction.iter().cloned().collect(),
         engine: engine::executor(args.proof.engine)?,
+        bounds: Bounds { min_sqnr: args.quantizing.min_sqnr, max_drop: args.quantizing.max_drop },
     })
 }
 
