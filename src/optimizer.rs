@@ -11,10 +11,12 @@
 //! # Ok::<(), onnx_slim::error::Error>(())
 //! ```
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::calibrate::Fingerprint;
 use crate::census;
 use crate::edit::Edits;
 use crate::error::{Error, Guilty};
@@ -187,6 +189,8 @@ impl Optimizer {
         let opset = self.opset_for(model.opset())?;
         let mut report = Report { target: self.target.name.into(), ..Report::default() };
         report.before = census::quick(&model);
+        let has_files = |quantizer: &&Quantizer| quantizer.calibration.has_files();
+        let given = self.quantizer.as_ref().filter(has_files).map(|_| Fingerprint::of(&model));
         // From here on the graph is not what the file spells.
         model.ops.clear();
         let edits = self.edits.apply(&mut model)?;
@@ -221,7 +225,9 @@ impl Optimizer {
         };
         if let Some(quantizer) = &self.quantizer {
             observer.started("quantize");
-            report.quantization = Some(quantizer.run(&mut model)?);
+            let observer = RefCell::new(&mut *observer);
+            let tell = |done, total| observer.borrow_mut().sampled(done, total);
+            report.quantization = Some(quantizer.run(&mut model, given.as_ref(), &tell)?);
             self.refuse_unsupported(&model, from, &mut report)?;
         }
         report.after = census::take(&model);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::cli::calibration::Calibration;
 use crate::cli::choosing::{Choosing, TargetParser};
 use crate::cli::preparing;
 use crate::edit::{Postprocess, Preprocess, Rename};
@@ -161,10 +162,6 @@ pub(super) struct Quantizing {
     /// What the result computes in
     #[arg(help_heading = QUANTIZING, long, value_enum)]
     pub precision: Option<Precision>,
-    /// Samples of the model's inputs, to see what its tensors hold: an .npz file with an array for each input, an .npy
-    /// file for the only input, or a folder of such files or of ONNX test data
-    #[arg(help_heading = QUANTIZING, long, value_name = "PLACE")]
-    pub calib: Option<PathBuf>,
     /// Leave out a correction of what integers lose (equalize-channels, smooth-activations, choose-ranges,
     /// correct-biases); may be repeated
     #[arg(help_heading = QUANTIZING, long, value_name = "NAME")]
@@ -178,6 +175,8 @@ pub(super) struct Quantizing {
     pub max_drop: Option<f64>,
     #[command(flatten)]
     pub choosing: Choosing,
+    #[command(flatten)]
+    pub calibration: Calibration,
 }
 
 fn decibels(text: &str) -> Result<f64, String> {

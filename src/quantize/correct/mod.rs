@@ -21,15 +21,16 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::calibrate::{Feed, GatherError, Gathered, Method, gather};
+use crate::calibrate::{Calibration, CalibrationError, Gathered, Probe, Wanted};
 use crate::exec::{Cannot, Executor};
-use crate::ir::Tensor;
+use crate::ir::{Graph, Tensor, ValueId};
 use crate::model::Model;
+use crate::ops::{CallView, Channels, def};
 use crate::quantize::correct::biases::correct_biases;
 use crate::quantize::correct::equalize::{Kind, equalize};
 use crate::quantize::correct::ranges::LADDER;
 pub use crate::quantize::correct::ranges::careful;
-use crate::quantize::{Plan, QuantizeError, Ranges, emit, scales};
+use crate::quantize::{Plan, QuantizeError, Ranges, WeightSite, emit, scales};
 
 /// What one correction brought.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -50,10 +51,10 @@ pub struct Step {
 pub struct Bench<'a> {
     /// What runs models.
     pub engine: &'a dyn Executor,
-    /// Samples that corrections are made from.
-    pub probe: &'a [Feed],
-    /// Samples that they are measured on.
-    pub held: &'a [Feed],
+    /// Where more is known from of what tensors hold.
+    pub calibration: &'a Calibration,
+    /// Samples that corrections are made from, and others that they are measured on.
+    pub probe: &'a Probe,
     /// What gets integers.
     pub plan: &'a Plan,
     /// Corrections that are left out.
@@ -65,29 +66,22 @@ pub struct Bench<'a> {
 /// Outputs that are all but equal count as this good, in dB.
 const BEST: f64 = 100.0;
 
-/// Samples that means are taken of.
-const FEW: usize = 16;
-
 impl<'a> Bench<'a> {
-    /// A bench for `float`, with samples that corrections are made from and others that they are measured on.
+    /// A bench for `float`.
     ///
     /// # Errors
     /// When the engine cannot run it.
     pub fn new(
         float: &Model,
         engine: &'a dyn Executor,
-        [probe, held]: [&'a [Feed]; 2],
+        calibration: &'a Calibration,
+        probe: &'a Probe,
         plan: &'a Plan,
         without: &'a BTreeSet<String>,
     ) -> Result<Bench<'a>, Cannot> {
         let mut session = engine.load(float)?;
-        let reference = held.iter().map(|feed| session.run(feed)).collect::<Result<_, _>>()?;
-        Ok(Bench { engine, probe, held, plan, without, reference })
-    }
-
-    /// Samples that are enough for means.
-    fn few(&self) -> &[Feed] {
-        &self.probe[..self.probe.len().min(FEW)]
+        let reference = probe.held_out.iter().map(|feed| session.run(feed)).collect::<Result<_, _>>()?;
+        Ok(Bench { engine, calibration, probe, plan, without, reference })
     }
 
     /// How close the outputs of `integer` are to those of the model in real numbers: the mean over outputs of signal
@@ -98,7 +92,7 @@ impl<'a> Bench<'a> {
     pub fn sqnr(&self, integer: &Model) -> Result<f64, Cannot> {
         let mut session = self.engine.load(integer)?;
         let mut powers: Vec<(f64, f64)> = Vec::new();
-        for (feed, reference) in self.held.iter().zip(&self.reference) {
+        for (feed, reference) in self.probe.held_out.iter().zip(&self.reference) {
             let outputs = session.run(feed)?;
             powers.resize(outputs.len(), (0.0, 0.0));
             for ((x, y), (signal, noise)) in reference.iter().zip(&outputs).zip(&mut powers) {
@@ -125,44 +119,56 @@ impl<'a> Bench<'a> {
         Ok(self.sqnr(&integer)?)
     }
 
-    /// What the tensors of `float` hold on the samples for corrections.
-    fn seen(&self, float: &Model) -> Result<Gathered, GatherError> {
-        gather(float, &mut self.probe.iter().cloned().map(Ok), self.engine, &|_| {})
+    /// What the plan's tensors hold in `float`.
+    fn seen(&self, float: &Model) -> Result<Gathered, CalibrationError> {
+        let wanted = Wanted::only(self.plan.sites.iter().map(|site| site.value));
+        let wanted = channels_of_layers(&float.graph, self.plan)
+            .into_iter()
+            .fold(wanted, |wanted, (value, axis)| wanted.with_channels(value, i64::try_from(axis).unwrap_or_default()));
+        self.calibration.gathered(float, &wanted, self.engine, &|_, _| {})
     }
 
-    /// Correct the weights of `float`, before ranges are chosen; what its tensors then hold on the samples for
-    /// corrections.
+    /// Correct the weights of `float`, whose tensors hold what was `gathered`.
+    ///
+    /// Nothing is done where statistics come from files: they are of the model as it was.
     ///
     /// # Errors
     /// When the engine cannot run a model that it could run before.
-    pub fn equalize(&self, float: &mut Model, steps: &mut Vec<Step>) -> Result<Gathered, QuantizeError> {
-        let ranges = Ranges::Method(Method::MinMax);
-        let mut gathered = self.seen(float)?;
+    pub fn equalize(
+        &self,
+        float: &mut Model,
+        gathered: &mut Gathered,
+        ranges: Ranges,
+        steps: &mut Vec<Step>,
+    ) -> Result<(), QuantizeError> {
+        if !self.calibration.stats.is_empty() {
+            return Ok(());
+        }
         let mut before = None;
         for (name, kind) in [("equalize-channels", Kind::Channels), ("smooth-activations", Kind::Activations)] {
             if self.without.contains(name) {
                 continue;
             }
             let mut changed = float.clone();
-            let changes = equalize(&mut changed, self.plan, kind, self)?;
+            let changes = equalize(&mut changed, kind, gathered, self)?;
             if changes == 0 {
                 continue;
             }
             let was = match before {
                 Some(before) => before,
-                None => self.quantized(float, &gathered, ranges)?,
+                None => self.quantized(float, gathered, ranges)?,
             };
             let seen = self.seen(&changed)?;
             let after = self.quantized(&changed, &seen, ranges)?;
             let kept = after > was;
             if kept {
                 *float = changed;
-                gathered = seen;
+                *gathered = seen;
             }
             before = Some(was.max(after));
             steps.push(Step { name, before: was, after, kept, changes });
         }
-        Ok(gathered)
+        Ok(())
     }
 
     /// The ranges that cut off as much as is good for the outputs.
@@ -211,7 +217,7 @@ impl<'a> Bench<'a> {
             return Ok(());
         }
         let mut changed = float.clone();
-        let changes = correct_biases(&mut changed, self.plan, self)?;
+        let changes = correct_biases(&mut changed, self.plan, gathered);
         if changes == 0 {
             return Ok(());
         }
@@ -224,6 +230,19 @@ impl<'a> Bench<'a> {
         steps.push(Step { name: NAME, before, after, kept, changes });
         Ok(())
     }
+}
+
+/// What the plan's layers read, with the axis of its channels.
+pub fn channels_of_layers(graph: &Graph, plan: &Plan) -> Vec<(ValueId, usize)> {
+    let layer = |site: &WeightSite| {
+        let call = CallView::new(graph, site.node);
+        let Channels::Mixed { weight, input, .. } = (def(call.node().op).channels)(&call) else { return None };
+        call.operand(input.0).filter(|_| weight == site.slot).map(|value| (value, input.1))
+    };
+    let mut found: Vec<(ValueId, usize)> = plan.weights.iter().filter_map(layer).collect();
+    found.sort_unstable();
+    found.dedup_by_key(|(value, _)| *value);
+    found
 }
 
 /// The ladder is left where outputs are this much worse than on a rung before, in dB.

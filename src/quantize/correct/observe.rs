@@ -36,7 +36,6 @@ pub(super) fn observe(
     for (seen, count) in all.iter_mut().zip(counts) {
         for channel in seen {
             channel.power /= count.max(1) as f64;
-            channel.mean /= count.max(1) as f64;
             channel.count = count;
         }
     }
@@ -53,7 +52,6 @@ fn see(tensor: &Tensor, axis: usize, seen: &mut Vec<Seen>) -> u64 {
         for &x in elements.iter().filter(|x| x.is_finite()) {
             channel.low = channel.low.min(x.into());
             channel.high = channel.high.max(x.into());
-            channel.mean += f64::from(x);
             channel.power += f64::from(x) * f64::from(x);
         }
     }

@@ -226,12 +226,7 @@ impl Source<'_> {
         let mut policy = base.unwrap_or_else(|| Policy {
             name: String::new(),
             types: Vec::new(),
-            weights: Weights {
-                dtype: DType::I8,
-                form: WeightForm::Integers,
-                per_channel: true,
-                bias: BiasForm::Float,
-            },
+            weights: Weights { dtype: DType::I8, form: WeightForm::Integers, per_channel: true, bias: BiasForm::Float },
             rows: Vec::new(),
             fuses: Vec::new(),
             nevers: Vec::new(),
@@ -382,4 +377,3 @@ fn said(message: &str) -> String {
     }
     message.to_string()
 }
-
