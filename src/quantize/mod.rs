@@ -28,5 +28,5 @@ pub use place::{Choice, ChoiceError, place};
 pub use plan::{ConstantSite, Group, Kept, Plan, Readers, Site, WeightSite};
 pub use quality::{Layer, Quality, WORST, compare, in_decibels, layers};
 pub use quantizer::{Bounds, QuantizeError, Quantizer, Summary};
-pub use scales::{NoStatistics, scales};
+pub use scales::{NoStatistics, Ranges, scales};
 pub use weights::{Integers, given_back, integers, least_scales, weight_scales, with_scales};

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::calibrate::{Calibration, CalibrationError, Fingerprint, Gathered, Method, Sample, Wanted};
+use crate::calibrate::{Calibration, CalibrationError, Fingerprint, Gathered, Method, Wanted};
 use crate::exec::demand::run_of;
 use crate::exec::{Cannot, Executor};
 use crate::model::Model;
-use crate::quantize::correct::Bench;
+use crate::quantize::correct::{Bench, channels_of_layers};
 use crate::quantize::{
-    Choice, ChoiceError, Coverage, Layer, NoStatistics, Quality, Step, compare, coverage, emit, in_decibels, layers,
-    place, scales,
+    Choice, ChoiceError, Coverage, Layer, NoStatistics, Plan, Quality, Ranges, Step, compare, coverage, emit,
+    in_decibels, layers, place, scales,
 };
 use crate::target::Policy;
 
@@ -25,8 +25,8 @@ pub struct Quantizer {
     pub choice: Choice,
     /// Where it is known from what the model's tensors hold.
     pub calibration: Calibration,
-    /// How ranges are chosen.
-    pub method: Method,
+    /// How ranges are chosen; `None` measures what is best.
+    pub method: Option<Method>,
     /// Corrections that are left out, by name.
     pub without: BTreeSet<String>,
     /// What runs the model.
@@ -121,8 +121,6 @@ pub struct Summary {
     pub weights: usize,
     /// Samples that were run.
     pub samples: u64,
-    /// Samples were made up: ranges are not real, and neither is what was measured.
-    pub made_up: bool,
     /// What corrections brought.
     pub corrections: Vec<Step>,
     /// Samples that float model and result were both run on.
@@ -133,9 +131,6 @@ pub struct Summary {
     pub outputs: Vec<Quality>,
     /// The layers in integers whose results are furthest from what they were, the worst first.
     pub layers: Vec<Layer>,
-    /// What there is to say of the samples, and what was not done for want of them.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
 }
 
 /// Samples that corrections are made from.
@@ -153,35 +148,22 @@ impl Quantizer {
         given: Option<&Fingerprint>,
         tell: &dyn Fn(u64, u64),
     ) -> Result<Summary, QuantizeError> {
-        let placed = |model: &Model| place(&model.graph, &self.policy, model.opset(), &self.choice);
-        placed(model)?;
-        let plan =
-            |model: &Model| placed(model).expect("what was chosen of a model is there after its weights changed");
-        let mut probe = self.calibration.probe(model, &*self.engine, TRIED)?;
-        let held: &[Sample] = &probe.held_out;
-        let tried: &[Sample] = if probe.tried.is_empty() { held } else { &probe.tried };
+        let plan = place(&model.graph, &self.policy, model.opset(), &self.choice)?;
+        let probe = self.calibration.probe(model, &*self.engine, TRIED)?;
+        let mut gathered = self.gathered(model, &plan, given, tell)?;
+        let held = &probe.held_out;
         let float = model.clone();
-        let mut gathered = self.known(model, given, tell)?;
         let mut corrections = Vec::new();
-        if held.is_empty() {
-            probe.notes.push("without samples nothing was corrected, and nothing is known of the result".into());
-        } else {
-            let bench = Bench::new(&float, &*self.engine, [tried, held], &plan, self.method, &self.without)?;
-            corrections = bench.equalized(model)?;
-            if corrections.iter().any(|step| step.kept) {
-                // Other weights, other tensors.
-                gathered = None;
+        let mut ranges = Ranges::Method(self.method.unwrap_or(Method::MinMax));
+        if !held.is_empty() {
+            let bench = Bench::new(&float, &*self.engine, &self.calibration, &probe, &plan, &self.without)?;
+            bench.equalize(model, &mut gathered, ranges, &mut corrections)?;
+            if self.method.is_none() {
+                ranges = bench.choose_ranges(model, &gathered, &mut corrections)?;
             }
+            bench.correct_biases(model, &gathered, ranges, &mut corrections)?;
         }
-        let plan = plan(model);
-        let gathered = match gathered {
-            Some(gathered) => gathered,
-            None => {
-                let wanted = Wanted::only(plan.sites.iter().map(|site| site.value));
-                self.calibration.gathered(model, &wanted, &*self.engine, tell)?
-            }
-        };
-        let scales = scales(&model.graph, &plan, &gathered, self.method)?;
+        let scales = scales(&model.graph, &plan, &gathered, ranges)?;
         emit(&mut model.graph, &plan, &scales)?;
         let outputs = compare(&float, model, held, &*self.engine)?;
         self.bounds.check(&outputs)?;
@@ -189,30 +171,39 @@ impl Quantizer {
             tensors: plan.sites.len(),
             weights: plan.weights.len(),
             samples: gathered.runs,
-            made_up: gathered.made_up,
-            held_out: held.len(),
             corrections,
+            held_out: held.len(),
             coverage: coverage(&held.first().map_or_else(|| model.graph.clone(), |feed| run_of(model, feed))),
             outputs,
             layers: layers(&float, model, held, &*self.engine)?,
-            notes: probe.notes,
         })
     }
 
-    /// What is known of `model`'s tensors beforehand: from files, or because it is to be written to one.
-    fn known(
+    /// What the tensors of `plan` hold.
+    fn gathered(
         &self,
         model: &Model,
+        plan: &Plan,
         given: Option<&Fingerprint>,
         tell: &dyn Fn(u64, u64),
-    ) -> Result<Option<Gathered>, CalibrationError> {
-        let Some(given) = given else { return Ok(None) };
-        let gathered = match self.calibration.saved(given)? {
-            Some(saved) => saved,
-            // Another target may want other tensors.
-            None => self.calibration.gathered(model, &Wanted::all(), &*self.engine, tell)?,
+    ) -> Result<Gathered, CalibrationError> {
+        if let Some(given) = given
+            && let Some(saved) = self.calibration.saved(given)?
+        {
+            return Ok(saved);
+        }
+        let wanted = match &self.calibration.save {
+            // Another target may want others.
+            Some(_) => Wanted::all(),
+            None => Wanted::only(plan.sites.iter().map(|site| site.value)),
         };
-        self.calibration.save(given, &gathered)?;
-        Ok(Some(gathered))
+        let wanted = channels_of_layers(&model.graph, plan)
+            .into_iter()
+            .fold(wanted, |wanted, (value, axis)| wanted.with_channels(value, i64::try_from(axis).unwrap_or_default()));
+        let gathered = self.calibration.gathered(model, &wanted, &*self.engine, tell)?;
+        if let Some(given) = given {
+            self.calibration.save(given, &gathered)?;
+        }
+        Ok(gathered)
     }
 }

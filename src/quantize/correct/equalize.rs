@@ -8,19 +8,22 @@
 //! channel and from the weights, is taken, class by class, and none where that gains little.
 //!
 //! A `Clip` with an upper bound does not commute with factors. Its bound stays, and a channel is made larger only as far
-//! as a quarter more than was ever seen of it fits below the bound: the integers end there, too.
+//! as half more than was ever seen of it fits below the bound, and only where that gains much.
+//!
+//! A channel of which little was seen may hold more than that: its range counts as no less than a share of the largest
+//! one that falls with the number of elements.
 
 use std::collections::BTreeMap;
 
+use crate::calibrate::{Gathered, observed};
 use crate::exec::Cannot;
 use crate::ir::{Graph, ValueId};
 use crate::model::Model;
-use crate::ops::{CallView, Channels, def};
 use crate::quantize::Plan;
-use crate::quantize::correct::Bench;
 use crate::quantize::correct::classes::{Class, class};
 use crate::quantize::correct::factors::{Reader, Seen, apply};
 use crate::quantize::correct::observe::observe;
+use crate::quantize::correct::{Bench, channels_of_layers};
 
 /// Which classes are equalized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,15 +40,21 @@ const EXPONENTS: [f64; 7] = [0.25, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0];
 /// Noise has to fall to this share.
 const WORTH: f64 = 0.85;
 
+/// And to this one where a bound of a `Clip` may come to confine what it did not.
+const WORTH_BOUNDING: f64 = 0.3;
+
 /// A channel's range counts as at least this share of the largest.
 const LEAST: f64 = 1e-4;
 
+/// Of so many elements, over their number, a range may be off.
+const UNSEEN: f64 = 4.0;
+
 /// How much more than was seen has to fit below a bound.
-const ROOM: f64 = 1.25;
+const ROOM: f64 = 1.5;
 
 /// Equalize the classes of this kind in `model`; how many were.
-pub(super) fn equalize(model: &mut Model, plan: &Plan, kind: Kind, bench: &Bench<'_>) -> Result<usize, Cannot> {
-    let classes: Vec<Class> = classes(&model.graph, plan)
+pub(super) fn equalize(model: &mut Model, kind: Kind, gathered: &Gathered, bench: &Bench<'_>) -> Result<usize, Cannot> {
+    let classes: Vec<Class> = classes(&model.graph, bench.plan)
         .into_iter()
         .filter(|class| class.is_parametric == (kind == Kind::Activations))
         .collect();
@@ -60,7 +69,18 @@ pub(super) fn equalize(model: &mut Model, plan: &Plan, kind: Kind, bench: &Bench
     if tensors.is_empty() {
         return Ok(0);
     }
-    let seen = observe(model, &tensors, bench.probe, bench.engine)?;
+    let mut seen = observe(model, &tensors, &bench.probe.tried, bench.engine)?;
+    // Of ends, more samples know more.
+    for (value, name) in observed(&model.graph) {
+        let Some(seen) = seen.get_mut(&value) else { continue };
+        let known = gathered.tensors.get(&name).and_then(|statistics| statistics.channels.as_ref());
+        if let Some(known) = known.filter(|known| known.min.len() == seen.len()) {
+            for ((seen, low), high) in seen.iter_mut().zip(&known.min).zip(&known.max) {
+                (seen.low, seen.high) = (seen.low.min((*low).into()), seen.high.max((*high).into()));
+                seen.count = seen.count.max(known.count);
+            }
+        }
+    }
     let mut changed = 0;
     for class in &classes {
         let Some(factors) = factors(&model.graph, class, &seen) else { continue };
@@ -71,17 +91,13 @@ pub(super) fn equalize(model: &mut Model, plan: &Plan, kind: Kind, bench: &Bench
     Ok(changed)
 }
 
-/// The classes that the plan's layers read, in the order of the run.
+/// The classes that the plan's layers read.
 fn classes(graph: &Graph, plan: &Plan) -> Vec<Class> {
     let mut found: Vec<Class> = Vec::new();
-    for site in &plan.weights {
-        let call = CallView::new(graph, site.node);
-        let Channels::Mixed { weight, input, .. } = (def(call.node().op).channels)(&call) else { continue };
-        let Some(value) = call.operand(input.0).filter(|_| weight == site.slot) else { continue };
-        if found.iter().any(|class| class.members.contains(&(value, input.1))) {
-            continue;
+    for (value, axis) in channels_of_layers(graph, plan) {
+        if !found.iter().any(|class| class.members.contains(&(value, axis))) {
+            found.extend(class(graph, value, axis));
         }
-        found.extend(class(graph, value, input.1));
     }
     found
 }
@@ -100,7 +116,9 @@ fn factors(graph: &Graph, class: &Class, seen: &BTreeMap<ValueId, Vec<Seen>>) ->
         }
         readers.push((reader, seen));
     }
-    let (ranges, weights) = (shares(ranges)?, shares(weights)?);
+    let elements = readers.iter().flat_map(|(_, seen)| seen.iter().map(|seen| seen.count)).min()?;
+    let rare = (UNSEEN / elements.max(1) as f64).min(1.0);
+    let (ranges, weights) = (shares(ranges, rare)?, shares(weights, LEAST)?);
     let mut least = vec![0f64; class.size];
     for &(bound, value) in &class.ceilings {
         for (least, seen) in least.iter_mut().zip(of(value)?) {
@@ -109,11 +127,12 @@ fn factors(graph: &Graph, class: &Class, seen: &BTreeMap<ValueId, Vec<Seen>>) ->
     }
     let noise = |factors: &[f64]| readers.iter().map(|(reader, seen)| reader.noise(seen, factors)).sum::<f64>();
     let before = noise(&vec![1.0; class.size]);
-    let mut best = (before * WORTH, None);
+    let worth = if class.ceilings.is_empty() { WORTH } else { WORTH_BOUNDING };
+    let mut best = (before * worth, None);
     for exponent in EXPONENTS {
         let raw: Vec<f64> =
             ranges.iter().zip(&weights).map(|(r, w)| r.powf(exponent) / w.powf(1.0 - exponent)).collect();
-        let factors: Vec<f64> = shares(raw)?.iter().zip(&least).map(|(s, least)| s.max(*least)).collect();
+        let factors: Vec<f64> = shares(raw, LEAST)?.iter().zip(&least).map(|(s, least)| s.max(*least)).collect();
         let found = noise(&factors);
         if found < best.0 {
             best = (found, Some(factors));
@@ -122,9 +141,9 @@ fn factors(graph: &Graph, class: &Class, seen: &BTreeMap<ValueId, Vec<Seen>>) ->
     best.1
 }
 
-/// In shares of the largest, none of them next to nothing. `None` where all are zero or one is no number.
-fn shares(numbers: Vec<f64>) -> Option<Vec<f64>> {
+/// In shares of the largest, none of them less than `least`. `None` where all are zero or one is no number.
+fn shares(numbers: Vec<f64>, least: f64) -> Option<Vec<f64>> {
     let largest = numbers.iter().copied().fold(0.0, f64::max);
     let sound = largest > 0.0 && largest.is_finite() && numbers.iter().all(|n| n.is_finite());
-    sound.then(|| numbers.into_iter().map(|n| (n / largest).max(LEAST)).collect())
+    sound.then(|| numbers.into_iter().map(|n| (n / largest).max(least.max(LEAST))).collect())
 }

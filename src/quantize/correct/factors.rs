@@ -58,8 +58,10 @@ pub(super) fn f32s(tensor: &Tensor) -> Option<Vec<f32>> {
 pub(super) struct Seen {
     pub(super) low: f64,
     pub(super) high: f64,
-    /// Of squares.
-    pub(super) mean: f64,
+    /// The mean of squares.
+    pub(super) power: f64,
+    /// Elements.
+    pub(super) count: u64,
 }
 
 /// A layer that reads a class: each output's weights, channel by channel.
@@ -92,7 +94,7 @@ impl Reader {
         for (i, &w) in elements.iter().enumerate() {
             let (o, c) = (i / inner % dims[outputs], channel(i));
             if o < count {
-                signal[o] += f64::from(w * w) * seen[c].mean;
+                signal[o] += f64::from(w * w) * seen[c].power;
                 largest[o * size + c] = largest[o * size + c].max(w.abs());
             }
         }
@@ -131,7 +133,7 @@ impl Reader {
         }
         let step = (high - low) / 255.0;
         let by_activations = step * step / 12.0 * self.gain.iter().zip(factors).map(|(g, s)| g * s * s).sum::<f64>();
-        let powers: Vec<f64> = seen.iter().zip(factors).map(|(seen, s)| seen.mean / (s * s)).collect();
+        let powers: Vec<f64> = seen.iter().zip(factors).map(|(seen, s)| seen.power / (s * s)).collect();
         let mut by_weights = 0.0;
         for (row, signal) in self.largest.chunks(self.size).zip(&self.signal).filter(|(_, signal)| **signal > 0.0) {
             let largest = row.iter().zip(factors).map(|(&w, s)| f64::from(w) * s).fold(0.0, f64::max);

@@ -35,13 +35,14 @@ pub(super) fn observe(
     }
     for (seen, count) in all.iter_mut().zip(counts) {
         for channel in seen {
-            channel.mean /= count.max(1) as f64;
+            channel.power /= count.max(1) as f64;
+            channel.count = count;
         }
     }
     Ok(tensors.iter().map(|(value, _)| *value).zip(all).collect())
 }
 
-/// Add what one sample shows; how many elements a channel has in it. Squares are added up, not averaged.
+/// Add what one sample shows; how many elements a channel has in it. Sums stay sums.
 fn see(tensor: &Tensor, axis: usize, seen: &mut Vec<Seen>) -> u64 {
     let (Some(elements), Some(&size)) = (f32s(tensor), tensor.dims().get(axis)) else { return 0 };
     let inner = tensor.dims()[axis + 1..].iter().product::<usize>().max(1);
@@ -51,7 +52,7 @@ fn see(tensor: &Tensor, axis: usize, seen: &mut Vec<Seen>) -> u64 {
         for &x in elements.iter().filter(|x| x.is_finite()) {
             channel.low = channel.low.min(x.into());
             channel.high = channel.high.max(x.into());
-            channel.mean += f64::from(x) * f64::from(x);
+            channel.power += f64::from(x) * f64::from(x);
         }
     }
     (elements.len() / size.max(1)) as u64
