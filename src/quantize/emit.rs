@@ -27,7 +27,7 @@ pub fn emit(graph: &mut Graph, plan: &Plan, scales: &BTreeMap<Group, Scaling>) -
         emitter.constant(site)?;
     }
     for site in &plan.weights {
-        emitter.weight(site, plan.form, plan.bias)?;
+        emitter.weight(site, plan.form)?;
     }
     Ok(())
 }
@@ -108,10 +108,10 @@ impl Emitter<'_> {
 
     /// Integers for a weight, and for the bias that is added to its products. Nodes that want the same of one weight
     /// read the same integers.
-    fn weight(&mut self, site: &WeightSite, form: WeightForm, bias: BiasForm) -> Result<(), TensorError> {
+    fn weight(&mut self, site: &WeightSite, form: WeightForm) -> Result<(), TensorError> {
         let Some(weight) = self.graph.operand(site.node, site.slot) else { return Ok(()) };
         let Some(tensor) = self.graph.constant(weight).cloned() else { return Ok(()) };
-        let widest = self.widest_bias(site, bias);
+        let widest = self.widest_bias(site);
         let least: Vec<u32> = widest.iter().map(|scale| scale.to_bits()).collect();
         let key = (weight, site.axis, least);
         let label = self.graph.value_label(weight);
@@ -143,7 +143,7 @@ impl Emitter<'_> {
         };
         let real = self.along(OpKind::DequantizeLinear, &[ints, scale, zeros], axis, order, &label);
         self.graph.set_operand(site.node, site.slot, Some(real));
-        if bias == BiasForm::Int32 {
+        if site.bias == BiasForm::Int32 {
             self.bias(site, scale)?;
         }
         if form == WeightForm::Integers {
@@ -153,8 +153,8 @@ impl Emitter<'_> {
     }
 
     /// Where the bias has to be int32, the least scale of each slice of the weight with which it is one (TFL-Q11).
-    fn widest_bias(&self, site: &WeightSite, bias: BiasForm) -> Vec<f32> {
-        let Some((input, reals)) = self.bias_of(site).filter(|_| bias == BiasForm::Int32) else { return Vec::new() };
+    fn widest_bias(&self, site: &WeightSite) -> Vec<f32> {
+        let Some((input, reals)) = self.bias_of(site).filter(|_| site.bias == BiasForm::Int32) else { return Vec::new() };
         let most = f64::from(i32::MAX) * f64::from(input);
         let least: Vec<f32> = reals.iter().map(|b| (b.abs() / most * (1.0 + 1e-6)) as f32).collect();
         match site.axis {

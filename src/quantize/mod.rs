@@ -12,6 +12,7 @@
 mod emit;
 mod grid;
 mod place;
+mod placement;
 mod plan;
 mod quality;
 mod quantizer;
@@ -21,6 +22,7 @@ mod weights;
 pub use emit::emit;
 pub use grid::{Grid, Scaling};
 pub use place::{Choice, ChoiceError, place};
+pub use placement::{Left, Placed, PlacedWeight, Placement, Source};
 pub use plan::{ConstantSite, Group, Kept, Plan, Readers, Site, WeightSite};
 pub use quality::{Quality, compare};
 pub use quantizer::{QuantizeError, Quantizer, Summary};

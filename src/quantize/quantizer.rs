@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::calibrate::{Feed, GatherError, Method, gather};
 use crate::exec::{Cannot, Data, Executor};
 use crate::model::Model;
-use crate::quantize::{Choice, ChoiceError, NoStatistics, Quality, compare, emit, place, scales};
+use crate::quantize::{Choice, ChoiceError, NoStatistics, Quality, compare, emit, place, scales, Placement};
 use crate::target::Policy;
 
 /// Says how a model gets integers; [`Quantizer::run`] does it.
@@ -56,6 +56,8 @@ pub struct Summary {
     pub weights: usize,
     /// Samples that were run.
     pub samples: u64,
+    /// What has integers and what not, and why.
+    pub placement: Placement,
     /// How far outputs are from those of the model in real numbers.
     pub outputs: Vec<Quality>,
 }
@@ -70,14 +72,24 @@ impl Quantizer {
     /// When samples cannot be read, or a model cannot be run on them.
     pub fn run(&self, model: &mut Model) -> Result<Summary, QuantizeError> {
         let plan = place(&model.graph, &self.policy, model.opset(), &self.choice)?;
+        if plan.is_empty() {
+            if plan.already > 0 && plan.kept.iter().all(|kept| kept.rule.is_empty()) {
+                model.notes.push("the model has integers already, and is left as it is".into());
+            } else {
+                model.notes.push("nothing of the model gets integers; the report says why of each operator".into());
+            }
+            let placement = Placement::of(&model.graph, &self.policy, &plan, &std::collections::BTreeMap::new());
+            return Ok(Summary { placement, ..Summary::default() });
+        }
         let mut feeds = self.data.samples(model).map_err(GatherError::from)?;
         let held: Vec<Feed> = feeds.by_ref().take(HELD_OUT).collect::<Result<_, _>>().map_err(GatherError::from)?;
         let mut rest = held.clone().into_iter().map(Ok).chain(feeds).take(self.samples);
         let gathered = gather(model, &mut rest, &*self.engine, &|_| {})?;
         let scales = scales(&model.graph, &plan, &gathered, self.method)?;
+        let placement = Placement::of(&model.graph, &self.policy, &plan, &scales);
         let float = model.clone();
         emit(&mut model.graph, &plan, &scales)?;
         let outputs = compare(&float, model, &held, &*self.engine)?;
-        Ok(Summary { tensors: plan.sites.len(), weights: plan.weights.len(), samples: gathered.runs, outputs })
+        Ok(Summary { tensors: plan.sites.len(), weights: plan.weights.len(), samples: gathered.runs, placement, outputs })
     }
 }
