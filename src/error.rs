@@ -132,6 +132,9 @@ impl Error {
         match self {
             Error::Read(error) => error.hint().map(str::to_string),
             Error::Write(WriteError::TooLarge(_)) => Some("pass --external-data".into()),
+            Error::Quantize(QuantizeError::Noisy { .. } | QuantizeError::Drops { .. }) => {
+                Some("nothing was written; without the bound, --report table names the layers that err most".into())
+            }
             Error::Write(_) | Error::Quantize(_) => None,
             Error::Edit(fault) => fault.hint(),
             Error::Broken(broken) => Some(broken.why.into()),

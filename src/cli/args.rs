@@ -165,8 +165,24 @@ pub(super) struct Quantizing {
     /// file for the only input, or a folder of such files or of ONNX test data
     #[arg(help_heading = QUANTIZING, long, value_name = "PLACE")]
     pub calib: Option<PathBuf>,
+    /// Write nothing, and exit with code 1, where an output has less than DB dB of signal over its quantization noise
+    #[arg(help_heading = QUANTIZING, long, value_name = "DB", allow_negative_numbers = true, value_parser = decibels)]
+    pub min_sqnr: Option<f64>,
+    /// Write nothing, and exit with code 1, where the class that scores highest is another one for more than PERCENT
+    /// of the samples
+    #[arg(help_heading = QUANTIZING, long, value_name = "PERCENT", value_parser = percent)]
+    pub max_drop: Option<f64>,
     #[command(flatten)]
     pub choosing: Choosing,
+}
+
+fn decibels(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|n: &f64| n.is_finite()).ok_or_else(|| "expected a number of dB, such as 30".to_string())
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim_end_matches('%').trim().parse().ok().filter(|n| (0.0..=100.0).contains(n));
+    number.ok_or_else(|| "expected a number from 0 to 100".to_string())
 }
 
 /// What a model computes in.

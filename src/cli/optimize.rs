@@ -25,7 +25,7 @@ use crate::model::Model;
 use crate::onnx::{self, Defaults, Functions, IrVersion, ReadError, ReadOptions, Weights, WriteOptions};
 use crate::optimizer::Optimizer;
 use crate::passes::pipeline::Observer;
-use crate::quantize::Quantizer;
+use crate::quantize::{Bounds, Quantizer};
 use crate::report::Report;
 use crate::target::Target;
 
@@ -142,6 +142,7 @@ fn quantizer(args: &args::Optimize, target: Target) -> anyhow::Result<Quantizer>
         samples: 256,
         method: Method::MinMax,
         engine: engine::executor(args.proof.engine)?,
+        bounds: Bounds { min_sqnr: args.quantizing.min_sqnr, max_drop: args.quantizing.max_drop },
     })
 }
 

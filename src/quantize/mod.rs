@@ -9,6 +9,7 @@
 //! which of them share a scale. What is written is ONNX's QDQ form: `QuantizeLinear` and `DequantizeLinear` around what a
 //! runtime then computes in integers.
 
+mod coverage;
 mod emit;
 mod grid;
 mod place;
@@ -19,12 +20,13 @@ mod quantizer;
 mod scales;
 mod weights;
 
+pub use coverage::{Coverage, coverage};
 pub use emit::emit;
 pub use grid::{Grid, Scaling};
-pub use place::{Choice, ChoiceError, place};
+pub use place::{Choice, ChoiceError, place, place_fit, unfit};
 pub use placement::{Left, Placed, PlacedWeight, Placement, Source};
 pub use plan::{ConstantSite, Group, Kept, Plan, Readers, Site, WeightSite};
-pub use quality::{Quality, compare};
-pub use quantizer::{QuantizeError, Quantizer, Summary};
+pub use quality::{Layer, Quality, WORST, compare, in_decibels, layers};
+pub use quantizer::{Bounds, QuantizeError, Quantizer, Summary};
 pub use scales::{NoStatistics, scales};
-pub use weights::{Integers, integers};
+pub use weights::{Integers, given_back, integers, least_scales, weight_scales, with_scales};

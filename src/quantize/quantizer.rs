@@ -5,9 +5,13 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::calibrate::{Feed, GatherError, Method, gather};
+use crate::exec::demand::run_of;
 use crate::exec::{Cannot, Data, Executor};
 use crate::model::Model;
-use crate::quantize::{Choice, ChoiceError, NoStatistics, Quality, compare, emit, place, scales, Placement};
+use crate::quantize::{
+    Choice, ChoiceError, Coverage, Layer, NoStatistics, Quality, compare, Placement, coverage, emit, in_decibels, layers, place,
+    place_fit, scales, unfit,
+};
 use crate::target::Policy;
 
 /// Says how a model gets integers; [`Quantizer::run`] does it.
@@ -25,6 +29,40 @@ pub struct Quantizer {
     pub method: Method,
     /// What runs the model.
     pub engine: Arc<dyn Executor>,
+    /// How good the result has to be.
+    pub bounds: Bounds,
+}
+
+/// How good a result has to be: what is worse is an error.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Bounds {
+    /// Every float output has this signal to quantization noise ratio at the least, in dB.
+    pub min_sqnr: Option<f64>,
+    /// The largest of a row of scores is another one in this share of the rows at most, in percent.
+    pub max_drop: Option<f64>,
+}
+
+impl Bounds {
+    /// Whether `outputs` are good enough.
+    fn check(&self, outputs: &[Quality]) -> Result<(), QuantizeError> {
+        if let Some(least) = self.min_sqnr {
+            let worst = outputs.iter().filter(|q| q.cosine.is_some()).min_by(|a, b| a.sqnr.total_cmp(&b.sqnr));
+            if let Some(worst) = worst.filter(|q| q.sqnr < least) {
+                return Err(QuantizeError::Noisy { output: worst.output.clone(), sqnr: worst.sqnr, least });
+            }
+        }
+        if let Some(most) = self.max_drop {
+            let drops = outputs.iter().filter_map(|q| Some((q, 100.0 * (1.0 - q.agreement?))));
+            match drops.max_by(|a, b| a.1.total_cmp(&b.1)) {
+                None => return Err(QuantizeError::NoScores),
+                Some((q, drop)) if drop > most => {
+                    return Err(QuantizeError::Drops { output: q.output.clone(), drop, most });
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Why a model does not get integers.
@@ -42,6 +80,31 @@ pub enum QuantizeError {
     /// The result does not run.
     #[error("the quantized model does not run: {0}")]
     Run(#[from] Cannot),
+    /// An output is further from what it was than it may be.
+    #[error("output \"{output}\" is {} beside its quantization noise, and at least {least} dB are asked for", in_decibels(*.sqnr))]
+    Noisy {
+        /// The output.
+        output: String,
+        /// What it is, in dB.
+        sqnr: f64,
+        /// What was asked for, in dB.
+        least: f64,
+    },
+    /// Too many rows of scores have another largest.
+    #[error("output \"{output}\" says something else in {drop:.1} % of the samples, and at most {most} % may")]
+    Drops {
+        /// The output.
+        output: String,
+        /// In how many, in percent.
+        drop: f64,
+        /// In how many it may, in percent.
+        most: f64,
+    },
+    /// It was asked what scores say, and there are none.
+    #[error(
+        "no output looks like the scores of classes: a float tensor of two axes, the last of more than one element"
+    )]
+    NoScores,
     /// A tensor cannot be made.
     #[error("a defect of onnx-slim: {0}")]
     Tensor(#[from] crate::ir::TensorError),
@@ -58,8 +121,14 @@ pub struct Summary {
     pub samples: u64,
     /// What has integers and what not, and why.
     pub placement: Placement,
+    /// Samples that float model and result were both run on.
+    pub held_out: usize,
+    /// How much of the result is computed in integers, with the sizes of the first sample.
+    pub coverage: Coverage,
     /// How far outputs are from those of the model in real numbers.
     pub outputs: Vec<Quality>,
+    /// The layers in integers whose results are furthest from what they were, the worst first.
+    pub layers: Vec<Layer>,
 }
 
 /// Samples that are kept apart to measure with.
@@ -71,7 +140,7 @@ impl Quantizer {
     /// # Errors
     /// When samples cannot be read, or a model cannot be run on them.
     pub fn run(&self, model: &mut Model) -> Result<Summary, QuantizeError> {
-        let plan = place(&model.graph, &self.policy, model.opset(), &self.choice)?;
+        let mut plan = place(&model.graph, &self.policy, model.opset(), &self.choice)?;
         if plan.is_empty() {
             if plan.already > 0 && plan.kept.iter().all(|kept| kept.rule.is_empty()) {
                 model.notes.push("the model has integers already, and is left as it is".into());
@@ -85,11 +154,25 @@ impl Quantizer {
         let held: Vec<Feed> = feeds.by_ref().take(HELD_OUT).collect::<Result<_, _>>().map_err(GatherError::from)?;
         let mut rest = held.clone().into_iter().map(Ok).chain(feeds).take(self.samples);
         let gathered = gather(model, &mut rest, &*self.engine, &|_| {})?;
+        let unfit = unfit(&model.graph, &gathered);
+        if !unfit.is_empty() {
+            plan = place_fit(&model.graph, &self.policy, model.opset(), &self.choice, &unfit)?;
+        }
         let scales = scales(&model.graph, &plan, &gathered, self.method)?;
         let placement = Placement::of(&model.graph, &self.policy, &plan, &scales);
         let float = model.clone();
         emit(&mut model.graph, &plan, &scales)?;
         let outputs = compare(&float, model, &held, &*self.engine)?;
-        Ok(Summary { tensors: plan.sites.len(), weights: plan.weights.len(), samples: gathered.runs, placement, outputs })
+        self.bounds.check(&outputs)?;
+        Ok(Summary {
+            tensors: plan.sites.len(),
+            weights: plan.weights.len(),
+            samples: gathered.runs,
+            placement,
+            held_out: held.len(),
+            coverage: coverage(&held.first().map_or_else(|| model.graph.clone(), |feed| run_of(model, feed))),
+            outputs,
+            layers: layers(&float, model, &held, &*self.engine)?,
+        })
     }
 }
