@@ -10,6 +10,7 @@
 //! runtime then computes in integers.
 
 mod coverage;
+mod dynamic;
 mod emit;
 mod grid;
 mod place;
@@ -20,11 +21,12 @@ mod scales;
 mod weights;
 
 pub use coverage::{Coverage, coverage};
+pub use dynamic::{Dynamic, NotDynamic};
 pub use emit::emit;
 pub use grid::{Grid, Scaling};
 pub use place::{Choice, ChoiceError, place};
 pub use plan::{ConstantSite, Group, Kept, Plan, Readers, Site, WeightSite};
-pub use quality::{Layer, Quality, WORST, compare, in_decibels, layers};
+pub use quality::{Layer, Quality, WORST, compare, in_decibels, integer_nodes, layers};
 pub use quantizer::{Bounds, QuantizeError, Quantizer, Summary};
 pub use scales::{NoStatistics, scales};
 pub use weights::{Integers, given_back, integers, least_scales, weight_scales, with_scales};

@@ -9,7 +9,7 @@ use crate::exec::demand::run_of;
 use crate::exec::{Cannot, Data, Executor};
 use crate::model::Model;
 use crate::quantize::{
-    Choice, ChoiceError, Coverage, Layer, NoStatistics, Quality, compare, coverage, emit, in_decibels, layers, place,
+    Choice, ChoiceError, Coverage, Layer, NoStatistics, Quality, compare, coverage, emit, in_decibels, integer_nodes, layers, place,
     scales,
 };
 use crate::target::Policy;
@@ -44,7 +44,7 @@ pub struct Bounds {
 
 impl Bounds {
     /// Whether `outputs` are good enough.
-    fn check(&self, outputs: &[Quality]) -> Result<(), QuantizeError> {
+    pub(super) fn check(&self, outputs: &[Quality]) -> Result<(), QuantizeError> {
         if let Some(least) = self.min_sqnr {
             let worst = outputs.iter().filter(|q| q.cosine.is_some()).min_by(|a, b| a.sqnr.total_cmp(&b.sqnr));
             if let Some(worst) = worst.filter(|q| q.sqnr < least) {
@@ -100,6 +100,9 @@ pub enum QuantizeError {
         /// In how many it may, in percent.
         most: f64,
     },
+    /// Bounds were given, and no samples to keep them on.
+    #[error("--min-sqnr and --max-drop need samples to compare float model and result on: --calib PLACE")]
+    NothingToCompare,
     /// It was asked what scores say, and there are none.
     #[error(
         "no output looks like the scores of classes: a float tensor of two axes, the last of more than one element"
@@ -155,7 +158,7 @@ impl Quantizer {
             held_out: held.len(),
             coverage: coverage(&held.first().map_or_else(|| model.graph.clone(), |feed| run_of(model, feed))),
             outputs,
-            layers: layers(&float, model, &held, &*self.engine)?,
+            layers: layers(&float, model, &integer_nodes(model), &held, &*self.engine)?,
         })
     }
 }
