@@ -165,6 +165,10 @@ pub(super) struct Quantizing {
     /// file for the only input, or a folder of such files or of ONNX test data
     #[arg(help_heading = QUANTIZING, long, value_name = "PLACE")]
     pub calib: Option<PathBuf>,
+    /// Leave out a correction of what integers lose (equalize-channels, smooth-activations, choose-ranges,
+    /// correct-biases); may be repeated
+    #[arg(help_heading = QUANTIZING, long, value_name = "NAME")]
+    pub without_correction: Vec<String>,
     /// Write nothing, and exit with code 1, where an output has less than DB dB of signal over its quantization noise
     #[arg(help_heading = QUANTIZING, long, value_name = "DB", allow_negative_numbers = true, value_parser = decibels)]
     pub min_sqnr: Option<f64>,

@@ -10,7 +10,6 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
-use crate::calibrate::Method;
 use crate::cli::account::{self, Account, Delivery};
 use crate::cli::args::{self, Dump, Format, Noise};
 use crate::cli::dump::{self, Dumper};
@@ -142,7 +141,8 @@ fn quantizer(args: &args::Optimize, target: Target) -> anyhow::Result<Quantizer>
         choice: args.quantizing.choosing.choice(),
         data: Data::open(place)?,
         samples: 256,
-        method: Method::MinMax,
+        method: None,
+        without: args.quantizing.without_correction.iter().cloned().collect(),
         engine: engine::executor(args.proof.engine)?,
         bounds: bounds(args),
     })

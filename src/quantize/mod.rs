@@ -9,6 +9,7 @@
 //! which of them share a scale. What is written is ONNX's QDQ form: `QuantizeLinear` and `DequantizeLinear` around what a
 //! runtime then computes in integers.
 
+pub mod correct;
 mod coverage;
 mod dynamic;
 mod emit;
@@ -20,6 +21,7 @@ mod quantizer;
 mod scales;
 mod weights;
 
+pub use correct::Step;
 pub use coverage::{Coverage, coverage};
 pub use dynamic::{Dynamic, NotDynamic};
 pub use emit::emit;
@@ -28,5 +30,5 @@ pub use place::{Choice, ChoiceError, place};
 pub use plan::{ConstantSite, Group, Kept, Plan, Readers, Site, WeightSite};
 pub use quality::{Layer, Quality, WORST, compare, in_decibels, integer_nodes, layers};
 pub use quantizer::{Bounds, QuantizeError, Quantizer, Summary};
-pub use scales::{NoStatistics, scales};
+pub use scales::{NoStatistics, Ranges, scales};
 pub use weights::{Integers, given_back, integers, least_scales, weight_scales, with_scales};

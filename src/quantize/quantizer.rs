@@ -1,5 +1,6 @@
 //! From a model in real numbers and samples to a model in integers, and what that costs.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -8,8 +9,9 @@ use crate::calibrate::{Feed, GatherError, Method, gather};
 use crate::exec::demand::run_of;
 use crate::exec::{Cannot, Data, Executor};
 use crate::model::Model;
+use crate::quantize::correct::Bench;
 use crate::quantize::{
-    Choice, ChoiceError, Coverage, Layer, NoStatistics, Quality, compare, coverage, emit, in_decibels, integer_nodes, layers, place,
+    Choice, ChoiceError, Coverage, Layer, NoStatistics, Quality, Ranges, Step, compare, coverage, emit, in_decibels, integer_nodes, layers, place,
     scales,
 };
 use crate::target::Policy;
@@ -25,8 +27,10 @@ pub struct Quantizer {
     pub data: Data,
     /// Samples that are used at most.
     pub samples: usize,
-    /// How ranges are chosen.
-    pub method: Method,
+    /// How ranges are chosen; `None` measures what is best.
+    pub method: Option<Method>,
+    /// Corrections that are left out, by name.
+    pub without: BTreeSet<String>,
     /// What runs the model.
     pub engine: Arc<dyn Executor>,
     /// How good the result has to be.
@@ -122,6 +126,8 @@ pub struct Summary {
     pub weights: usize,
     /// Samples that were run.
     pub samples: u64,
+    /// What corrections brought.
+    pub corrections: Vec<Step>,
     /// Samples that float model and result were both run on.
     pub held_out: usize,
     /// How much of the result is computed in integers, with the sizes of the first sample.
@@ -135,6 +141,12 @@ pub struct Summary {
 /// Samples that are kept apart to measure with.
 const HELD_OUT: usize = 8;
 
+/// Samples that corrections are made from, at most.
+const PROBE: usize = 64;
+
+/// Bytes of samples that are held in memory for corrections.
+const PROBE_BYTES: usize = 64 << 20;
+
 impl Quantizer {
     /// Give `model` integers.
     ///
@@ -143,11 +155,36 @@ impl Quantizer {
     pub fn run(&self, model: &mut Model) -> Result<Summary, QuantizeError> {
         let plan = place(&model.graph, &self.policy, model.opset(), &self.choice)?;
         let mut feeds = self.data.samples(model).map_err(GatherError::from)?;
-        let held: Vec<Feed> = feeds.by_ref().take(HELD_OUT).collect::<Result<_, _>>().map_err(GatherError::from)?;
-        let mut rest = held.clone().into_iter().map(Ok).chain(feeds).take(self.samples);
-        let gathered = gather(model, &mut rest, &*self.engine, &|_| {})?;
-        let scales = scales(&model.graph, &plan, &gathered, self.method)?;
+        let mut held: Vec<Feed> = Vec::new();
+        let mut probe: Vec<Feed> = Vec::new();
+        let mut bytes = 0;
+        while held.len() + probe.len() < self.samples.min(HELD_OUT + PROBE) && (bytes < PROBE_BYTES || probe.is_empty()) {
+            let Some(feed) = feeds.next() else { break };
+            let feed = feed.map_err(GatherError::from)?;
+            bytes += feed.iter().map(|(_, tensor)| tensor.stored_bytes()).sum::<usize>();
+            if held.len() < HELD_OUT { held.push(feed) } else { probe.push(feed) }
+        }
+        // Few samples serve for both.
+        if probe.len() < held.len() {
+            probe.extend(held.iter().cloned());
+        }
         let float = model.clone();
+        let bench = Bench::new(&float, &*self.engine, [&probe, &held], &plan, &self.without)?;
+        let mut corrections = Vec::new();
+        let mut gathered = bench.equalize(model, &mut corrections)?;
+        // Computes the same as the float model, and its tensors are those of the result.
+        let equalized = model.clone();
+        let used = held.len() + probe.len();
+        let mut rest = feeds.take(self.samples.saturating_sub(used)).peekable();
+        if rest.peek().is_some() {
+            gathered.merge(&gather(model, &mut rest, &*self.engine, &|_| {})?);
+        }
+        let ranges = match self.method {
+            Some(method) => Ranges::Method(method),
+            None => bench.choose_ranges(model, &gathered, &mut corrections)?,
+        };
+        bench.correct_biases(model, &gathered, ranges, &mut corrections)?;
+        let scales = scales(&model.graph, &plan, &gathered, ranges)?;
         emit(&mut model.graph, &plan, &scales)?;
         let outputs = compare(&float, model, &held, &*self.engine)?;
         self.bounds.check(&outputs)?;
@@ -155,10 +192,11 @@ impl Quantizer {
             tensors: plan.sites.len(),
             weights: plan.weights.len(),
             samples: gathered.runs,
+            corrections,
             held_out: held.len(),
             coverage: coverage(&held.first().map_or_else(|| model.graph.clone(), |feed| run_of(model, feed))),
             outputs,
-            layers: layers(&float, model, &integer_nodes(model), &held, &*self.engine)?,
+            layers: layers(&equalized, model, &integer_nodes(model), &held, &*self.engine)?,
         })
     }
 }
