@@ -43,7 +43,9 @@ pub struct Dynamic {
 
 /// A target that has no such integers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{target} does not quantize activations while a model runs; --precision int8 --calib PLACE takes their ranges from samples")]
+#[error(
+    "{target} does not quantize activations while a model runs; --precision int8 --calib PLACE takes their ranges from samples"
+)]
 pub struct NotDynamic {
     /// The target.
     pub target: &'static str,
@@ -90,8 +92,7 @@ impl Dynamic {
         }
         let (tensors, weights) = (writer.activations.len(), writer.weights.len());
         model.import_domains();
-        let mut summary =
-            Summary { tensors, weights, coverage: coverage(&model.graph), ..Summary::default() };
+        let mut summary = Summary { tensors, weights, coverage: coverage(&model.graph), ..Summary::default() };
         if let Some(data) = &self.data {
             let feeds = data.samples(&float).map_err(GatherError::from)?;
             let feeds: Vec<Feed> = feeds.take(COMPARED).collect::<Result<_, _>>().map_err(GatherError::from)?;
@@ -258,8 +259,7 @@ impl<'g> Writer<'g> {
             return found;
         }
         let order = self.graph.producer(value).map_or(0, |(node, _)| self.graph.node(node).order());
-        let node =
-            self.graph.add_node(ScopeId::MAIN, OpKind::DynamicQuantizeLinear, &[Some(value)], 3, order);
+        let node = self.graph.add_node(ScopeId::MAIN, OpKind::DynamicQuantizeLinear, &[Some(value)], 3, order);
         let label = self.graph.value_label(value);
         self.name(node, &label);
         infer_node(self.graph, node);

@@ -11,8 +11,8 @@ use crate::exec::{Cannot, Data, Executor};
 use crate::model::Model;
 use crate::quantize::correct::Bench;
 use crate::quantize::{
-    Choice, ChoiceError, Coverage, Layer, NoStatistics, Quality, Ranges, Step, compare, coverage, emit, in_decibels, integer_nodes, layers, place,
-    scales,
+    Choice, ChoiceError, Coverage, Layer, NoStatistics, Placement, Quality, Ranges, Step, compare, coverage, emit,
+    in_decibels, integer_nodes, layers, place, scales,
 };
 use crate::target::Policy;
 
@@ -126,6 +126,8 @@ pub struct Summary {
     pub weights: usize,
     /// Samples that were run.
     pub samples: u64,
+    /// What has integers and what not, and why.
+    pub placement: Placement,
     /// What corrections brought.
     pub corrections: Vec<Step>,
     /// Samples that float model and result were both run on.
@@ -154,11 +156,21 @@ impl Quantizer {
     /// When samples cannot be read, or a model cannot be run on them.
     pub fn run(&self, model: &mut Model) -> Result<Summary, QuantizeError> {
         let plan = place(&model.graph, &self.policy, model.opset(), &self.choice)?;
+        if plan.is_empty() {
+            if plan.already > 0 && plan.kept.iter().all(|kept| kept.rule.is_empty()) {
+                model.notes.push("the model has integers already, and is left as it is".into());
+            } else {
+                model.notes.push("nothing of the model gets integers; the report says why of each operator".into());
+            }
+            let placement = Placement::of(&model.graph, &self.policy, &plan, &std::collections::BTreeMap::new());
+            return Ok(Summary { placement, ..Summary::default() });
+        }
         let mut feeds = self.data.samples(model).map_err(GatherError::from)?;
         let mut held: Vec<Feed> = Vec::new();
         let mut probe: Vec<Feed> = Vec::new();
         let mut bytes = 0;
-        while held.len() + probe.len() < self.samples.min(HELD_OUT + PROBE) && (bytes < PROBE_BYTES || probe.is_empty()) {
+        while held.len() + probe.len() < self.samples.min(HELD_OUT + PROBE) && (bytes < PROBE_BYTES || probe.is_empty())
+        {
             let Some(feed) = feeds.next() else { break };
             let feed = feed.map_err(GatherError::from)?;
             bytes += feed.iter().map(|(_, tensor)| tensor.stored_bytes()).sum::<usize>();
@@ -185,6 +197,7 @@ impl Quantizer {
         };
         bench.correct_biases(model, &gathered, ranges, &mut corrections)?;
         let scales = scales(&model.graph, &plan, &gathered, ranges)?;
+        let placement = Placement::of(&model.graph, &self.policy, &plan, &scales);
         emit(&mut model.graph, &plan, &scales)?;
         let outputs = compare(&float, model, &held, &*self.engine)?;
         self.bounds.check(&outputs)?;
@@ -192,6 +205,7 @@ impl Quantizer {
             tensors: plan.sites.len(),
             weights: plan.weights.len(),
             samples: gathered.runs,
+            placement,
             corrections,
             held_out: held.len(),
             coverage: coverage(&held.first().map_or_else(|| model.graph.clone(), |feed| run_of(model, feed))),

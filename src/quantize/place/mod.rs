@@ -147,7 +147,7 @@ impl<'a> Placing<'a> {
     /// The plan, when it is known who computes in integers.
     fn plan(mut self, demand: Demand) -> Plan {
         let weights = &self.policy.weights;
-        let mut plan = Plan { form: weights.form, bias: weights.bias, ..Plan::default() };
+        let mut plan = Plan { form: weights.form, ..Plan::default() };
         let grid = Grid { dtype: weights.dtype, symmetric: true };
         for &node in &self.order {
             if self.quantized.is_integer(node) {
@@ -163,6 +163,7 @@ impl<'a> Placing<'a> {
                     slot,
                     axis: per_channel.then_some(axis),
                     grid,
+                    bias: call.row.bias.unwrap_or(weights.bias),
                     rule: rule.clone(),
                 });
             }
