@@ -12,7 +12,7 @@ use crate::model::Model;
 use crate::quantize::correct::{Bench, channels_of_layers};
 use crate::quantize::{
     Choice, ChoiceError, Coverage, Layer, NoStatistics, Placement, Plan, Quality, Ranges, Step, compare, coverage,
-    emit, in_decibels, layers, place, place_fit, scales, unfit,
+    emit, in_decibels, integer_nodes, layers, place, place_fit, scales, unfit,
 };
 use crate::target::Policy;
 
@@ -46,7 +46,7 @@ pub struct Bounds {
 
 impl Bounds {
     /// Whether `outputs` are good enough.
-    fn check(&self, outputs: &[Quality]) -> Result<(), QuantizeError> {
+    pub(super) fn check(&self, outputs: &[Quality]) -> Result<(), QuantizeError> {
         if let Some(least) = self.min_sqnr {
             let worst = outputs.iter().filter(|q| q.cosine.is_some()).min_by(|a, b| a.sqnr.total_cmp(&b.sqnr));
             if let Some(worst) = worst.filter(|q| q.sqnr < least) {
@@ -102,6 +102,9 @@ pub enum QuantizeError {
         /// In how many it may, in percent.
         most: f64,
     },
+    /// Bounds were given, and no samples to keep them on.
+    #[error("--min-sqnr and --max-drop need samples to compare float model and result on: --calib PLACE")]
+    NothingToCompare,
     /// It was asked what scores say, and there are none.
     #[error(
         "no output looks like the scores of classes: a float tensor of two axes, the last of more than one element"
@@ -179,11 +182,14 @@ impl Quantizer {
         let mut corrections = Vec::new();
         let mut ranges = Ranges::Method(self.method.unwrap_or(Method::MinMax));
         let mut notes = probe.notes.clone();
+        // Computes the same as the float model, and its tensors are those of the result.
+        let mut equalized = float.clone();
         if held.is_empty() {
             notes.push("without samples nothing was corrected, and nothing is known of the result".into());
         } else {
             let bench = Bench::new(&float, &*self.engine, &self.calibration, &probe, &plan, &self.without)?;
             bench.equalize(model, &mut gathered, ranges, &mut corrections)?;
+            equalized = model.clone();
             if self.method.is_none() {
                 ranges = bench.choose_ranges(model, &gathered, &mut corrections)?;
             }
@@ -204,7 +210,7 @@ impl Quantizer {
             held_out: held.len(),
             coverage: coverage(&held.first().map_or_else(|| model.graph.clone(), |feed| run_of(model, feed))),
             outputs,
-            layers: layers(&float, model, held, &*self.engine)?,
+            layers: layers(&equalized, model, &integer_nodes(model), held, &*self.engine)?,
             notes,
         })
     }
