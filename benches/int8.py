@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What int8 gains or costs in each runtime, kind by kind: what the cost tables of the profiles come from.
 
-    int8.py [--runtimes onnxruntime,openvino] [--quick] [--seconds 0.15] [--threads 1] [--filter TEXT] [--json FILE]
+    int8.py [--runtimes onnxruntime,openvino] [--quick] [--seconds 0.15] [--threads 1] [--filter REGEX] [--json FILE]
             [--toml] [--fit FILE...]
 
 One-operator and few-operator models (benches/int8_cases.py) are written in float and in the int8 forms that a runtime
@@ -12,9 +12,10 @@ processor time. The table shows the times of a stage, each int8 form relative to
 nodes that the runtime makes of a stage: from onnxruntime's optimized model, or from OpenVINO's runtime model with the
 precision that each node runs in (pinned to f32: the runtime must not choose bf16 by itself).
 
-Least squares of the relative error then give, for each kind, nanoseconds = call + mac * MACs + element * elements:
-elements are the activations read and written. Coefficients below 0 are left out. The coefficients are of the processor
-that this runs on, and hold nowhere else; the ratios hold about as far as its instruction set does (`--threads` 1).
+Least squares of the relative error then give, for each kind, nanoseconds = call + mac * MACs + element * elements +
+position * positions + weight * weights: elements are the activations read and written, positions those of the window of
+a Conv, weights the elements of weights. There are no coefficients below 0. They are of the processor that this runs on,
+and hold nowhere else; the ratios hold about as far as its instruction set does.
 
 --quick takes every third size and fewer rounds: it shows that all this works, not how long things take.
 """
@@ -24,6 +25,7 @@ import collections
 import itertools
 import json
 import pathlib
+import re
 import sys
 import tempfile
 import time
@@ -135,25 +137,24 @@ def work(job):
     return {"times": times, "nodes": nodes, "out": out}
 
 
-TERMS = ("call", "mac", "element")
+TERMS = ("call", "mac", "element", "position", "weight")
 
 
-def fit(points):
-    """([nanoseconds per call, MAC and element], median of the relative error), of (MACs, elements, nanoseconds)."""
-    amounts = np.array([[1, m, e] for m, e, _ in points], float)
-    took = np.array([max(t, 0) for _, _, t in points])
+def fit(amounts, took):
+    """([nanoseconds per term], median of the relative error): least squares, without terms that would be below 0."""
+    amounts, took = np.array(amounts, float), np.array(took)
+    sound = took > -NEGLIGIBLE  # the machine was busy with something else
+    amounts, took = amounts[sound], np.maximum(took[sound], 0)
     # What takes no time to speak of may be off by more than itself.
     weights = 1 / np.maximum(took, NEGLIGIBLE)
-    best = float("inf"), np.zeros(3), 0.0
-    terms = [k for k in range(3) if amounts[:, k].any() and (k == 0 or np.ptp(amounts[:, k]))]
-    for count in range(1, len(terms) + 1):
+    best = float("inf"), np.zeros(len(TERMS)), 0.0
+    terms = [k for k in range(len(TERMS)) if amounts[:, k].any()]
+    for count in range(1, max(1, len(took) // 2) + 1):
         for some in map(list, itertools.combinations(terms, count)):
-            if count > len(points) - 1 and count > 1:
-                continue
             found, *_ = np.linalg.lstsq(amounts[:, some] * weights[:, None], took * weights, rcond=None)
             if (found < 0).any():
                 continue
-            rates = np.zeros(3)
+            rates = np.zeros(len(TERMS))
             rates[some] = found
             errors = np.abs(amounts @ rates - took) * weights
             if (errors**2).sum() < best[0]:
@@ -163,19 +164,23 @@ def fit(points):
 
 def fits(results):
     """{(runtime, kind, form): (sizes, rates, error)}; models of several operators have none."""
-    points = collections.defaultdict(list)
+    cases = {(c.kind, c.label): c for c in int8_cases.cases()}
+    amounts, took = collections.defaultdict(list), collections.defaultdict(list)
     for r in results:
+        case = cases.get((r["kind"], r["size"]))
         for name, ns in r["times"].items():
-            if r["elements"]:
-                points[r["runtime"], r["kind"], name].append((r["macs"], r["elements"], ns))
-    return {key: (len(found), *fit(found)) for key, found in points.items() if len(found) > 1}
+            if case and case.elements:
+                key = r["runtime"], case.kind, name
+                amounts[key].append([1, case.macs, case.elements, case.positions, case.weights])
+                took[key].append(ns)
+    return {key: (len(v), *fit(amounts[key], v)) for key, v in took.items() if len(v) > 1}
 
 
 def print_fits(results, toml):
     found = fits(results)
     rows = []
     for key, (sizes, rates, error) in found.items():
-        rows.append([*key, sizes, f"{rates[0]:.0f}", f"{rates[1]:.4f}", f"{rates[2]:.3f}", f"{error:.0%}"])
+        rows.append([*key, sizes, *(f"{r:.{p}f}" for r, p in zip(rates, (0, 4, 3, 2, 3))), f"{error:.0%}"])
     measure.print_table(["runtime", "kind", "form", "sizes", *(f"ns/{t}" for t in TERMS), "error"], rows)
     if not toml:
         return
@@ -195,7 +200,7 @@ def main():
     args.add_argument("--quick", action="store_true")
     args.add_argument("--threads", type=int, default=1)
     args.add_argument("--seconds", type=float, default=0.15, help="per model")
-    args.add_argument("--filter", default="", help="kinds that contain this")
+    args.add_argument("--filter", default=re.compile(""), type=re.compile, help="a regular expression, found in kinds")
     args.add_argument("--json")
     args.add_argument("--fit", nargs="+", help="fits what --json wrote, of all these files, instead of measuring")
     args.add_argument("--toml", action="store_true", help="prints the coefficients as cost tables of profiles too")
@@ -205,7 +210,7 @@ def main():
         return
     if unknown := set(args.runtimes) - set(RUNTIMES):
         parser.error(f"no runtime named {', '.join(sorted(unknown))}; there are {', '.join(RUNTIMES)}")
-    cases = [(k, c) for k, c in enumerate(int8_cases.cases()) if args.filter in c.kind]
+    cases = [(k, c) for k, c in enumerate(int8_cases.cases()) if args.filter.search(c.kind)]
     if args.quick:
         cases, args.seconds = cases[::3], args.seconds / 10
     jobs = [(r, k, args.threads, args.seconds) for k, _ in cases for r in args.runtimes]
@@ -223,7 +228,7 @@ def main():
             ratio = f"{ns / float_ns:.2f}" if float_ns and name != "float" else ""
             row = [case.kind, case.label, runtime, name, f"{ns / 1000:.1f}", ratio, result["nodes"][name]]
             print("  ".join(row), flush=True)
-        same = {"runtime": runtime, "kind": case.kind, "size": case.label, "macs": case.macs, "elements": case.elements}
+        same = {"runtime": runtime, "kind": case.kind, "size": case.label}
         results.append(same | {"times": result["times"], "nodes": result["nodes"]})
         if args.json:
             pathlib.Path(args.json).write_text(json.dumps(results, indent=1))

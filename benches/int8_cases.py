@@ -24,17 +24,17 @@ class Body(spellings.Body):
         self.mode = mode
         self.inputs, self.results, self.given = {"x": shape}, [], {}
 
-    def parameters(self, relu=False, scale=None):
-        if self.mode == "i8":
+    def parameters(self, relu=False, scale=None, symmetric=False):
+        if symmetric or self.mode == "i8":
             return np.float32(scale or RANGE / 127), np.int8(0)
         zero = 0 if relu else 128
         return np.float32(scale or RANGE / (255 - zero)), np.uint8(zero)
 
-    def pair(self, x, relu=False, scale=None):
+    def pair(self, x, **how):
         """What int8 puts on a tensor: QuantizeLinear and DequantizeLinear. Nothing in float."""
         if self.mode == "float":
             return x
-        parameters = [self.weight(p) for p in self.parameters(relu, scale)]
+        parameters = [self.weight(p) for p in self.parameters(**how)]
         return self.DequantizeLinear(self.QuantizeLinear(x, *parameters), *parameters)
 
     def only(self, wanted, x, **how):
@@ -54,11 +54,11 @@ class Body(spellings.Body):
         stored = np.clip(np.round(w / along), -127, 127).astype(np.int8)
         return self.weight(stored), self.weight(scale), self.weight(np.zeros(scale.shape, np.int8))
 
-    def second(self, name, shape):
+    def second(self, name, shape, **how):
         """A further input, the same for all stages."""
         if name not in self.given:
             self.inputs[name] = shape
-            self.given[name] = self.pair(name)
+            self.given[name] = self.pair(name, **how)
         return self.given[name]
 
     def result(self, y, thin=True):
@@ -86,13 +86,15 @@ class Case:
     macs: float = 0  # of one stage
     elements: float = 0  # activations that one stage reads and writes
     length: int = 0
+    positions: float = 0  # of the windows that a Conv is computed at
+    weights: float = 0  # elements of the weights
     # Comes once, before the chain: a Conv puts activations into the layout that the runtime computes Convs in.
     before: typing.Callable = lambda b, x: x
 
     def __post_init__(self):
         # Long enough to be more than the call of the runtime, short enough to be measured often.
         guess = self.macs * 0.02 + self.elements * 0.3 + 1000
-        self.length = self.length or max(1, min(8, round(4e5 / guess)))
+        self.length = self.length or max(2, min(8, round(4e5 / guess)))
 
 
 def write(path, case, variant, length, based=False):
@@ -160,38 +162,56 @@ def square(c, hw):
     return [1, c, hw, hw]
 
 
+def conv_case(kind, c, hw, note="", **how):
+    """A Conv that keeps the shape."""
+    k, group, n = how.get("k", 3), how.get("group", 1), hw * hw
+    macs = k * k * c * c // group * n
+    variants = conv_variants(c=c, **how)
+    return Case(kind, f"{c}x{hw}x{hw}{note}", square(c, hw), variants, macs, 2 * c * n, positions=n, weights=macs // n)
+
+
 def convolutions():
-    for c, hw in (8, 56), (16, 56), (32, 28), (32, 56), (64, 14), (64, 28), (64, 56), (128, 14), (128, 28), (256, 7), (256, 14), (512, 7):
-        yield Case("conv", f"{c}x{hw}x{hw}", square(c, hw), conv_variants(c=c), 9 * c * c * hw * hw, 2 * c * hw * hw)
-    for c, hw in (8, 56), (16, 56), (16, 112), (32, 28), (64, 14), (64, 28), (64, 56), (128, 14), (128, 28), (256, 7), (256, 14), (512, 7), (512, 14):
-        label, n = f"{c}x{hw}x{hw}", hw * hw
-        yield Case("pointwise", label, square(c, hw), conv_variants(c=c, k=1), c * c * n, 2 * c * n)
+    for c, hw in (8, 56), (16, 56), (32, 28), (32, 56), (64, 14), (64, 28), (64, 56), (128, 14), (128, 28), (256, 7):
+        yield conv_case("conv", c, hw)
+    for c, hw in (256, 14), (512, 7), (8, 16), (16, 32), (32, 8), (32, 16), (64, 4), (64, 8), (128, 4), (128, 7):
+        yield conv_case("conv", c, hw)
+    for c, hw in (8, 56), (16, 56), (16, 112), (32, 28), (64, 14), (64, 28), (64, 56), (128, 14), (128, 28), (256, 7):
+        yield conv_case("pointwise", c, hw, k=1)
+    for c, hw in (256, 14), (512, 7), (512, 14), (16, 16), (32, 8), (32, 16), (64, 8), (128, 4), (128, 7), (256, 4):
+        yield conv_case("pointwise", c, hw, k=1)
     for c, wide, hw in (16, 96, 56), (24, 144, 28), (32, 192, 28), (64, 384, 14), (160, 960, 7):
 
         def there_and_back(b, x, c=c, wide=wide):
             return conv(b, conv(b, x, c, wide, 1), wide, c, 1)
 
-        elements = 2 * (c + wide) * hw * hw
-        label = f"{c}, {wide}, {c} x{hw}x{hw}"
-        yield Case("pointwise", label, square(c, hw), in_modes(there_and_back), 2 * c * wide * hw * hw, elements)
-    for c, hw in (16, 112), (32, 28), (32, 56), (64, 28), (96, 56), (128, 14), (144, 28), (256, 14), (384, 14), (512, 7), (960, 7):
-        variants = conv_variants(c=c, group=c)
-        yield Case("depthwise", f"{c}x{hw}x{hw}", square(c, hw), variants, 9 * c * hw * hw, 2 * c * hw * hw)
+        n, variants = hw * hw, in_modes(there_and_back)
+        label, macs, elements = f"{c}, {wide}, {c} x{hw}x{hw}", 2 * c * wide * n, 2 * (c + wide) * n
+        yield Case("pointwise", label, square(c, hw), variants, macs, elements, positions=2 * n, weights=macs // n)
+    for c, hw in (16, 112), (32, 28), (32, 56), (64, 28), (96, 56), (128, 14), (144, 28), (256, 14), (384, 14):
+        yield conv_case("depthwise", c, hw, group=c)
+    for c, hw in (512, 7), (960, 7), (32, 16), (64, 8), (96, 16), (192, 8), (384, 4):
+        yield conv_case("depthwise", c, hw, group=c)
     for c, hw in (96, 28), (240, 14), (672, 7):
-        variants = conv_variants(c=c, group=c, k=5)
-        yield Case("depthwise", f"{c}x{hw}x{hw}, 5x5", square(c, hw), variants, 25 * c * hw * hw, 2 * c * hw * hw)
+        yield conv_case("depthwise", c, hw, ", 5x5", group=c, k=5)
     for c, hw, g in (64, 28, 4), (64, 56, 2), (128, 14, 8), (128, 28, 32), (256, 14, 32):
-        n = hw * hw
-        variants = conv_variants(c=c, group=g)
-        yield Case("grouped", f"{c}x{hw}x{hw}, {g} groups", square(c, hw), variants, 9 * c * c // g * n, 2 * c * n)
-    for c, to, hw, k, s in (1, 8, 28, 3, 1), (1, 32, 28, 3, 1), (3, 16, 32, 3, 1), (3, 16, 112, 3, 2), (3, 32, 224, 3, 2), (3, 64, 224, 7, 2):
+        yield conv_case("grouped", c, hw, f", {g} groups", group=g)
+    for c, to, hw, k, s in (
+        (1, 8, 28, 3, 1),
+        (1, 32, 28, 3, 1),
+        (3, 16, 32, 3, 1),
+        (3, 16, 112, 3, 2),
+        (3, 32, 224, 3, 2),
+        (3, 64, 224, 7, 2),
+    ):
         n = (hw // s) ** 2
-        stage = aside(lambda b, x, c=c, to=to, k=k, s=s: conv(b, x, c, to, k, stride=s))
-        label = f"{c} to {to} x{hw}x{hw}, {k}x{k}, stride {s}"
-        yield Case("first conv", label, square(c, hw), in_modes(stage), k * k * c * to * n, c * hw * hw + to * n)
+        variants = in_modes(aside(lambda b, x, c=c, to=to, k=k, s=s: conv(b, x, c, to, k, stride=s)))
+        label, macs = f"{c} to {to} x{hw}x{hw}, {k}x{k}, stride {s}", k * k * c * to * n
+        elements = c * hw * hw + to * n
+        yield Case("first conv", label, square(c, hw), variants, macs, elements, positions=n, weights=macs // n)
     for c, length, k in (64, 256, 3), (128, 256, 5), (256, 128, 9):
-        variants = conv_variants(c=c, k=k, width=length)
-        yield Case("conv 1-D", f"{c}x{length}, {k}", [1, c, length], variants, k * c * c * length, 2 * c * length)
+        variants, macs = conv_variants(c=c, k=k, width=length), k * c * c * length
+        label, shape = f"{c}x{length}, {k}", [1, c, length]
+        yield Case("conv 1-D", label, shape, variants, macs, 2 * c * length, positions=length, weights=macs // length)
     for c, hw in (16, 56), (64, 14), (64, 28), (128, 14):
 
         def grow(b, x, c=c):
@@ -225,8 +245,8 @@ def dynamic(b, x, k, n):
 
 
 def products():
-    for rows, k, n in (1, 64, 64), (1, 256, 256), (1, 1024, 1024), (1, 768, 3072), (16, 128, 128), (64, 256, 256), \
-            (196, 192, 768), (256, 64, 64):
+    sizes = (1, 64, 64), (1, 256, 256), (1, 1024, 1024), (1, 768, 3072), (16, 128, 128), (64, 256, 256), (256, 64, 64)
+    for rows, k, n in (*sizes, (196, 192, 768)):
 
         def gemm(b, x, k=k, n=n):
             for a, c in ((k, n), (n, k)) if k != n else ((k, n),):
@@ -240,8 +260,11 @@ def products():
             "float": Variant("float", gemm, runtime="onnxruntime"),
             "int8": Variant("u8", gemm, runtime="onnxruntime"),
         }
-        yield Case("gemm", f"{rows} x {k} x {n}", [rows, k], variants, times * rows * k * n, times * rows * (k + n))
-    for rows, k, n in (1, 64, 64), (1, 256, 256), (1, 1024, 1024), (1, 768, 3072), (8, 64, 64), (32, 32, 32), (32, 128, 128), (64, 256, 256), (128, 64, 256), (197, 192, 192), (128, 256, 1024), (128, 768, 768), (64, 768, 3072), (256, 32, 128):
+        label, weights, elements = f"{rows} x {k} x {n}", times * k * n, times * rows * (k + n)
+        yield Case("gemm", label, [rows, k], variants, rows * weights, elements, weights=weights)
+    sizes = (1, 64, 64), (1, 256, 256), (1, 1024, 1024), (1, 768, 3072), (8, 64, 64), (32, 32, 32), (32, 128, 128)
+    larger = (64, 256, 256), (128, 64, 256), (197, 192, 192), (128, 256, 1024), (128, 768, 768), (64, 768, 3072)
+    for rows, k, n in (*sizes, *larger, (256, 32, 128)):
         steps = ((k, n), (n, k)) if k != n else ((k, n),)
 
         def through(step, steps=steps):
@@ -252,41 +275,70 @@ def products():
 
             return stage
 
+        # Neg keeps the next pair away from the product.
+        entered = lambda b, x, a, c: b.Neg(matmul(b, b.pair(x), a, c, out=False))
         variants = {
             "float": Variant("float", through(matmul)),
             "int8": Variant("u8", through(matmul)),
             "int8 symmetric": Variant("i8", through(matmul)),
-            "float out, quantized": Variant("u8", through(lambda b, x, a, c: matmul(b, b.pair(x), a, c, out=False))),
+            "float out": Variant("u8", through(entered), through(lambda b, x, a, c: b.Neg(x))),
             "dynamic": Variant("float", through(dynamic), runtime="onnxruntime"),
             "weight only": Variant("u8", through(lambda b, x, a, c: matmul(b, x, a, c, out=False))),
         }
-        macs, elements = len(steps) * rows * k * n, len(steps) * rows * (k + n)
-        yield Case("matmul", f"{rows} x {k} x {n}", [1, rows, k], variants, macs, elements)
+        label, weights, elements = f"{rows} x {k} x {n}", len(steps) * k * n, len(steps) * rows * (k + n)
+        yield Case("matmul", label, [1, rows, k], variants, rows * weights, elements, weights=weights)
     for heads, length, size in (1, 256, 64), (3, 197, 64), (4, 32, 32), (4, 64, 32), (8, 256, 64), (12, 128, 64):
 
-        def both(b, x, heads=heads, length=length, size=size):
-            scores = b.pair(b.MatMul(x, b.second("k", [1, heads, size, length])), scale=RANGE / 16)
-            return b.pair(b.MatMul(scores, b.second("v", [1, heads, length, size])), scale=RANGE)
+        def both(b, x, heads=heads, length=length, size=size, mixed=False):
+            # Each product has a right operand of its own, as in models: onnxruntime makes u8 of i8 that is used once.
+            b.inputs["k"], b.inputs["v"] = [1, heads, size, length], [1, heads, length, size]
+            how = lambda: {"symmetric": mixed, "scale": RANGE / 127 * (1 + 0.001 * len(b.nodes))}
+            scores = b.pair(b.MatMul(x, b.pair("k", **how())), scale=RANGE / 16)
+            return b.pair(b.MatMul(scores, b.pair("v", **how())), scale=RANGE)
 
         macs, elements = 2 * heads * length * length * size, heads * (4 * length * size + 2 * length * length)
         label, shape = f"{heads} heads, {length} x {size}", [1, heads, length, size]
-        yield Case("matmul of two", label, shape, in_modes(both, "float", "u8", "i8"), macs, elements)
+        variants = in_modes(both, "float", "u8", "i8")
+        # The left operand with a zero point, the right one without.
+        variants["int8 right symmetric"] = Variant("u8", lambda b, x, f=both: f(b, x, mixed=True))
+        yield Case("matmul of two", label, shape, variants, macs, elements)
 
 
-FEATURES = (16, 56), (64, 28), (64, 56), (256, 14), (256, 7)
+def hard_swish(b, x):
+    return b.HardSwish(x)
 
 
-def behind_a_conv(kind, c, hw, stage, elements):
+def swish(b, x):
+    return b.Mul(x, b.Sigmoid(x))
+
+
+ACTIVATIONS = {
+    "neg": lambda b, x: b.Neg(x),  # nothing knows how to fuse it
+    "hard swish": hard_swish,
+    "swish": swish,
+    "leaky relu": lambda b, x: b.LeakyRelu(x, alpha=0.1),
+    "sigmoid": lambda b, x: b.Sigmoid(x),
+    "clip": lambda b, x: b.Clip(x, np.float32(-1), np.float32(3)),
+}
+FEATURES = (16, 32), (16, 56), (32, 28), (64, 8), (64, 28), (64, 56), (96, 28), (128, 14)
+
+
+def behind_a_conv(kind, c, hw, stage, elements, relu=True):
     """The operator where it stands in models: what it costs beside the Conv that it follows."""
 
     def first(b, x):
-        return conv(b, x, c, k=1)
+        return conv(b, x, c, k=1, relu=relu)
 
     def both(b, x):
         return stage(b, first(b, x), x)
 
+    def unpaired(b, x):
+        return stage(b, conv(b, x, c, k=1, relu=relu, out=False), x)
+
     variants = {"float": Variant("float", both, first), "int8": Variant("u8", both, first)}
-    return Case(f"{kind} behind a Conv", f"{c}x{hw}x{hw}", square(c, hw), variants, 0, elements, 4, first)
+    if not relu:
+        variants["int8 without a pair between"] = Variant("u8", unpaired, first)
+    return Case(f"{kind} behind a Conv", f"{c}x{hw}x{hw}", square(c, hw), variants, 0, elements, 4, before=first)
 
 
 def elementwise():
@@ -295,7 +347,10 @@ def elementwise():
 
     def double(b, x):
         y = b.pair(b.Resize(x, "", np.float32([1, 1, 2, 2]), **nearest), relu=True)
-        return conv(b, y, b.inputs["x"][1], k=1, stride=2)
+        return conv(b, y, b.inputs["x"][1], stride=2)
+
+    def windowed(b, x):
+        return conv(b, x, b.inputs["x"][1])
 
     def plain(b, x):
         return conv(b, x, b.inputs["x"][1], k=1)
@@ -325,9 +380,6 @@ def elementwise():
         b.result(b.pair(b.MaxPool(y, kernel_shape=[2, 2], strides=[2, 2]), relu=True))
         return y
 
-    def negated(b, y, x=None):
-        return b.pair(b.Neg(y))
-
     for c, hw in FEATURES:
         n, label, shape = c * hw * hw, f"{c}x{hw}x{hw}", square(c, hw)
         for op in "Add", "Mul":
@@ -343,11 +395,15 @@ def elementwise():
         yield behind_a_conv("average pool 3x3", c, hw, average, 2 * n)
         yield behind_a_conv("global average pool", c, hw, mean, n)
         # Against one Conv of as many channels, and against a Conv of as many results.
-        for kind, stage, elements in ("concat of two Convs", joined, 2 * n), ("resize nearest before a Conv", double, 5 * n):
-            variants = {"float": Variant("float", stage, plain), "int8": Variant("u8", stage, plain)}
-            yield Case(kind, label, shape, variants, 0, elements, 4, plain)
-        # In float between the Convs: DequantizeLinear, Neg, QuantizeLinear.
-        yield behind_a_conv("float operator", c, hw, negated, 2 * n)
+        for kind, stage, base, elements in (
+            ("concat of two Convs", joined, plain, 2 * n),
+            ("resize nearest before a Conv", double, windowed, 5 * n),
+        ):
+            variants = {"float": Variant("float", stage, base), "int8": Variant("u8", stage, base)}
+            yield Case(kind, label, shape, variants, 0, elements, 4, before=plain)
+        for name, function in ACTIVATIONS.items():
+            activated = lambda b, y, x, f=function: b.pair(f(b, y))
+            yield behind_a_conv(name, c, hw, activated, 2 * n, relu=False)
     for n in 1000, 10_000, 50_000, 200_000, 800_000:
         shape = [1, n // 100, 10, 10]
         step = lambda b: np.float32(RANGE / 128 * (1 + 0.01 * len(b.nodes)))
@@ -368,27 +424,24 @@ def elementwise():
     activations = {
         "relu": lambda b, x: b.Relu(x),
         "clip": lambda b, x: b.Clip(x, np.float32(0), np.float32(6)),
-        "hard swish": lambda b, x: b.HardSwish(x),
+        "hard swish": hard_swish,
         "hard sigmoid": lambda b, x: b.HardSigmoid(x, alpha=1 / 6, beta=0.5),
         "sigmoid": lambda b, x: b.Sigmoid(x),
-        "swish": lambda b, x: b.Mul(x, b.Sigmoid(x)),
-        "leaky relu": lambda b, x: b.LeakyRelu(x, alpha=0.1),
+        "swish": swish,
+        "leaky relu": ACTIVATIONS["leaky relu"],
         "gelu": lambda b, x: b.Gelu(x),
         "softmax": lambda b, x: b.Softmax(x, axis=-1),
         "layer norm": lambda b, x: b.LayerNormalization(x, b.random(x_size(b)), b.random(x_size(b))),
     }
     x_size = lambda b: b.inputs["x"][-1]
     for name, function in activations.items():
-        for shape in ([1, 16, 56, 56], [1, 256, 14, 14]) if name not in ("gelu", "softmax", "layer norm") else ([1, 197, 192], [1, 128, 768]):
+        rows = name in ("gelu", "softmax", "layer norm")
+        for shape in ([1, 197, 192], [1, 128, 768]) if rows else ([1, 16, 56, 56], [1, 256, 14, 14]):
             alone = lambda b, x, f=function: f(b, b.Neg(x))
             paired = lambda b, x, f=function: b.pair(f(b, b.Neg(x)))
             variants = {"float": Variant("float", alone, negated), "between": Variant("u8", paired, negated)}
             n = int(np.prod(shape))
             yield Case(name, "x".join(map(str, shape)), shape, variants, 0, 2 * n)
-
-
-def hard_swish(b, x):
-    return b.HardSwish(x)
 
 
 def squeeze_excite(b, x, c, quantized):
@@ -439,9 +492,9 @@ def patterns():
         case = Case("residual block", f"{c}x{hw}x{hw}", square(c, hw), variants, 18 * c * c * hw * hw, length=2)
         yield dataclasses.replace(case, before=lambda b, x, c=c: conv(b, x, c, k=1))
     for c, hw in (32, 28), (128, 14), (512, 7), (16, 112):
-        for name, act in ("hard swish", hard_swish), ("swish", lambda b, x: b.Mul(x, b.Sigmoid(x))), ("leaky relu", lambda b, x: b.LeakyRelu(x, alpha=0.1)):
+        for name in "hard swish", "swish", "leaky relu":
 
-            def behind(b, x, c=c, act=act, k=1, out=True, after=True):
+            def behind(b, x, c=c, act=ACTIVATIONS[name], k=1, out=True, after=True):
                 y = act(b, conv(b, x, c, k=k, relu=False, out=out))
                 return b.only(after, y)
 
@@ -455,18 +508,24 @@ def patterns():
                 label = f"{c}x{hw}x{hw}, {k}x{k}"
                 yield Case(f"conv, {name}", label, square(c, hw), variants, c * c * n * k * k, length=2)
     for c, hw in (64, 28), (256, 14), (16, 56):
-        plain = lambda b, x, c=c: conv(b, x, c, relu=False, out=False)
+        # Neg keeps the next pair away from the Conv.
+        left = lambda b, x, c=c: b.Neg(conv(b, b.pair(x), c, out=False))
+        negated = lambda b, x: b.Neg(x)
         variants = {
             "float": Variant("float", lambda b, x, c=c: conv(b, x, c)),
             "int8": Variant("u8", lambda b, x, c=c: conv(b, x, c)),
-            "no pair on the output": Variant("u8", lambda b, x, c=c: b.Neg(conv(b, b.pair(x), c, out=False)), negated_stage),
+            "no pair on the output": Variant("u8", left, negated),
         }
         yield Case("conv with a float output", f"{c}x{hw}x{hw}", square(c, hw), variants, 9 * c * c * hw * hw, length=2)
     for c, wide, hw in (16, 96, 56), (24, 144, 28), (64, 384, 14), (160, 960, 7):
         everything = {"pointwise", "depthwise", "outputs", "sum", "activation", "gate"}
         n = hw * hw
         macs = (2 * c * wide + 9 * wide) * n
-        for name, act, gate in ("relu", None, False), ("hard swish", hard_swish, False), ("hard swish, gate", hard_swish, True):
+        for name, act, gate in (
+            ("relu", None, False),
+            ("hard swish", hard_swish, False),
+            ("hard swish, gate", hard_swish, True),
+        ):
 
             def part(what, c=c, wide=wide, act=act, gate=gate):
                 return lambda b, x: inverted(b, x, c, wide, what, act, gate)
@@ -528,26 +587,32 @@ def patterns():
         yield Case("feed forward", f"{rows} x {width}", [1, rows, width], variants, macs, length=2)
     for length, width, heads in (32, 128, 4), (197, 192, 3), (128, 256, 8), (128, 768, 12):
 
-        def attend(b, x, length=length, n=width, heads=heads, inner=False, out=False):
+        def attend(b, x, length=length, n=width, heads=heads, inner=False, out=False, bias=True, mixed=False):
             size = n // heads
             y = b.pair(b.LayerNormalization(x, b.random(n), b.random(n)))
             head = lambda y, perm: b.Transpose(b.Reshape(y, np.array([0, length, heads, size])), perm=perm)
-            q, k, v = (matmul(b, y, n, n, out=out, bias=True) for _ in range(3))
+            q, k, v = (matmul(b, y, n, n, out=out, bias=bias) for _ in range(3))
             q, k, v = head(q, [0, 2, 1, 3]), head(k, [0, 2, 3, 1]), head(v, [0, 2, 1, 3])
-            s = b.MatMul(b.only(inner and not out, q), b.only(inner and not out, k))
+            right = {"symmetric": mixed}
+            s = b.MatMul(b.only(inner and not out, q), b.only(inner and not out, k, **right))
             s = b.Softmax(b.Mul(s, size**-0.5), axis=-1)
-            o = b.MatMul(b.only(inner, s, scale=1 / 127), b.only(inner and not out, v))
+            o = b.MatMul(b.only(inner, s, scale=1 / 127), b.only(inner and not out, v, **right))
             o = b.Reshape(b.Transpose(o, perm=[0, 2, 1, 3]), np.array([0, length, n]))
-            return b.Add(x, matmul(b, b.pair(o), n, n, out=out, bias=True))
+            return b.Add(x, matmul(b, b.pair(o), n, n, out=out, bias=bias))
 
         a = attend
+        mixed = lambda b, x, a=a: a(b, x, inner=True, bias="int32", mixed=True)
         variants = {
             "float": Variant("float", a),
             "int8 projections": Variant("u8", a),
             "int8 symmetric projections": Variant("i8", a),
             "int8 projections, pairs on outputs": Variant("u8", lambda b, x, a=a: a(b, x, out=True)),
+            "int8 projections, int32 bias": Variant("u8", lambda b, x, a=a: a(b, x, bias="int32")),
+            "int8, int32 bias": Variant("u8", lambda b, x, a=a: a(b, x, inner=True, bias="int32")),
+            "int8, int32 bias, right symmetric": Variant("u8", mixed),
             "int8": Variant("u8", lambda b, x, a=a: a(b, x, inner=True, out=True)),
             "int8 symmetric": Variant("i8", lambda b, x, a=a: a(b, x, inner=True, out=True)),
+            "int8 symmetric, int32 bias": Variant("i8", lambda b, x, a=a: a(b, x, inner=True, bias="int32")),
         }
         macs = 4 * length * width * width + 2 * length * length * width
         yield Case("attention", f"{length} x {width}, {heads} heads", [1, length, width], variants, macs, length=2)
@@ -571,10 +636,6 @@ def patterns():
             "dynamic": Variant("float", recurrent_dynamic, runtime="onnxruntime"),
         }
         yield Case("lstm", f"{steps} x {width}", [steps, 1, width], variants, 8 * steps * width * width, length=2)
-
-
-def negated_stage(b, x):
-    return b.Neg(x)
 
 
 def cases():
