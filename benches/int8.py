@@ -14,8 +14,8 @@ precision that each node runs in (pinned to f32: the runtime must not choose bf1
 
 Least squares of the relative error then give, for each kind, nanoseconds = call + mac * MACs + element * elements +
 position * positions + weight * weights: elements are the activations read and written, positions those of the window of
-a Conv, weights the elements of weights. There are no coefficients below 0. They are of the processor that this runs on,
-and hold nowhere else; the ratios hold about as far as its instruction set does.
+a Conv in each group, weights the elements of weights. No coefficient is below 0. They are of the processor that this
+runs on, and hold nowhere else; the ratios hold about as far as its instruction set does.
 
 --quick takes every third size and fewer rounds: it shows that all this works, not how long things take.
 """

@@ -86,7 +86,7 @@ class Case:
     macs: float = 0  # of one stage
     elements: float = 0  # activations that one stage reads and writes
     length: int = 0
-    positions: float = 0  # of the windows that a Conv is computed at
+    positions: float = 0  # of windows of a Conv
     weights: float = 0  # elements of the weights
     # Comes once, before the chain: a Conv puts activations into the layout that the runtime computes Convs in.
     before: typing.Callable = lambda b, x: x
@@ -166,8 +166,10 @@ def conv_case(kind, c, hw, note="", **how):
     """A Conv that keeps the shape."""
     k, group, n = how.get("k", 3), how.get("group", 1), hw * hw
     macs = k * k * c * c // group * n
-    variants = conv_variants(c=c, **how)
-    return Case(kind, f"{c}x{hw}x{hw}{note}", square(c, hw), variants, macs, 2 * c * n, positions=n, weights=macs // n)
+    # Each group has windows of its own, but the groups of a depthwise Conv are its channels.
+    positions = n * group if group < c else n
+    label, variants = f"{c}x{hw}x{hw}{note}", conv_variants(c=c, **how)
+    return Case(kind, label, square(c, hw), variants, macs, 2 * c * n, positions=positions, weights=macs // n)
 
 
 def convolutions():
@@ -436,7 +438,7 @@ def elementwise():
     x_size = lambda b: b.inputs["x"][-1]
     for name, function in activations.items():
         rows = name in ("gelu", "softmax", "layer norm")
-        for shape in ([1, 197, 192], [1, 128, 768]) if rows else ([1, 16, 56, 56], [1, 256, 14, 14]):
+        for shape in ([1, 197, 192], [1, 128, 768]) if rows else ([1, 16, 56, 56], [1, 64, 14, 14]):
             alone = lambda b, x, f=function: f(b, b.Neg(x))
             paired = lambda b, x, f=function: b.pair(f(b, b.Neg(x)))
             variants = {"float": Variant("float", alone, negated), "between": Variant("u8", paired, negated)}
