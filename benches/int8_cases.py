@@ -22,7 +22,7 @@ class Body(spellings.Body):
     def __init__(self, mode, shape):
         super().__init__()
         self.mode = mode
-        self.inputs, self.results, self.given = {"x": shape}, [], {}
+        self.inputs, self.results, self.given, self.paired = {"x": shape}, [], {}, set()
 
     def parameters(self, relu=False, scale=None, symmetric=False):
         if symmetric or self.mode == "i8":
@@ -31,11 +31,13 @@ class Body(spellings.Body):
         return np.float32(scale or RANGE / (255 - zero)), np.uint8(zero)
 
     def pair(self, x, **how):
-        """What int8 puts on a tensor: QuantizeLinear and DequantizeLinear. Nothing in float."""
-        if self.mode == "float":
+        """What int8 puts on a tensor, once: QuantizeLinear and DequantizeLinear. Nothing in float."""
+        if self.mode == "float" or x in self.paired:
             return x
         parameters = [self.weight(p) for p in self.parameters(**how)]
-        return self.DequantizeLinear(self.QuantizeLinear(x, *parameters), *parameters)
+        y = self.DequantizeLinear(self.QuantizeLinear(x, *parameters), *parameters)
+        self.paired.add(y)
+        return y
 
     def only(self, wanted, x, **how):
         return self.pair(x, **how) if wanted else x
@@ -462,8 +464,10 @@ def inverted(b, x, c, wide, what, act, gate):
     relu = act is None
 
     def layer(x, a, n, k, group, part, last=False):
-        x = b.only(has(part), x) if has("borders") and not relu else x
-        y = conv(b, x, a, n, k, group, relu=relu and not last, out=has(part) and has("outputs"), quantized=has(part))
+        # onnxruntime quantizes the weight of a Conv that is left in float between pairs, by itself.
+        out = has(part) and has("outputs")
+        x = b.only(has(part), x, relu=relu)
+        y = conv(b, x, a, n, k, group, relu=relu and not last, out=out, quantized=has(part))
         if relu or last:
             return y
         y = act(b, y)
@@ -535,11 +539,11 @@ def patterns():
             variants = {
                 "float": Variant("float", part(everything)),
                 "int8": Variant("u8", part(everything)),
-                "float sum": Variant("u8", part(everything - {"sum"} | {"borders"})),
-                "pointwise": Variant("u8", part({"pointwise", "outputs", "sum", "borders"})),
+                "float sum": Variant("u8", part(everything - {"sum"})),
+                "pointwise": Variant("u8", part({"pointwise", "outputs", "sum"})),
             }
             if gate:
-                variants["float gate"] = Variant("u8", part(everything - {"gate"} | {"borders"}))
+                variants["float gate"] = Variant("u8", part(everything - {"gate"}))
             if act:
                 variants["no pair on Conv outputs"] = Variant("u8", part(everything - {"outputs"}))
             case = Case(f"inverted, {name}", f"{c}, {wide} x{hw}x{hw}", square(c, hw), variants, macs, length=2)
