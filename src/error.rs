@@ -6,6 +6,7 @@
 use crate::edit::{Broken, EditFault};
 use crate::onnx::{ReadError, WriteError};
 use crate::passes::pipeline::PassError;
+use crate::quantize::QuantizeError;
 use crate::survey::{self, Finding};
 use crate::target::Effect;
 
@@ -25,6 +26,9 @@ pub enum Error {
     /// An edit that was asked for does not do what it should on this model.
     #[error(transparent)]
     Broken(#[from] Broken),
+    /// The model does not get integers.
+    #[error(transparent)]
+    Quantize(#[from] QuantizeError),
     /// The target does not know an opset any more.
     #[error("the oldest opset that {target} runs is {oldest}, not {opset}")]
     OlderOpset {
@@ -115,6 +119,7 @@ impl Error {
             | Error::Read(_)
             | Error::Write(_)
             | Error::Edit(_)
+            | Error::Quantize(_)
             | Error::OlderOpset { .. }
             | Error::NewerOpset { .. }
             | Error::NoSuchRule { .. }
@@ -127,7 +132,10 @@ impl Error {
         match self {
             Error::Read(error) => error.hint().map(str::to_string),
             Error::Write(WriteError::TooLarge(_)) => Some("pass --external-data".into()),
-            Error::Write(_) => None,
+            Error::Quantize(QuantizeError::Noisy { .. } | QuantizeError::Drops { .. }) => {
+                Some("nothing was written; without the bound, --report table names the layers that err most".into())
+            }
+            Error::Write(_) | Error::Quantize(_) => None,
             Error::Edit(fault) => fault.hint(),
             Error::Broken(broken) => Some(broken.why.into()),
             Error::OlderOpset { oldest, .. } => Some(format!("--opset {oldest}")),

@@ -11,10 +11,12 @@
 //! # Ok::<(), onnx_slim::error::Error>(())
 //! ```
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::calibrate::Fingerprint;
 use crate::census;
 use crate::edit::Edits;
 use crate::error::{Error, Guilty};
@@ -28,6 +30,7 @@ use crate::ops::CallView;
 use crate::passes::pipeline::{self, Observer, Silent};
 use crate::passes::{Context, Engine, Fault, InferShapes, Pass, Pipeline, infer_declared};
 use crate::proof::{self, Proof, Reason, Referee};
+use crate::quantize::Quantizer;
 use crate::report::{Report, Step};
 use crate::rewrite::{CONTRIB, Exactness, Fuel, Growth, Limits, Rule, apply};
 use crate::similar::similar;
@@ -44,6 +47,7 @@ pub struct Optimizer {
     only: BTreeSet<String>,
     check: Result<Check, Reason>,
     allows_unsupported: bool,
+    quantizer: Option<Quantizer>,
 }
 
 /// How results are compared with their originals.
@@ -74,6 +78,7 @@ impl Optimizer {
             only: BTreeSet::new(),
             check: default_check(),
             allows_unsupported: false,
+            quantizer: None,
         }
     }
 
@@ -113,6 +118,13 @@ impl Optimizer {
     #[must_use]
     pub fn allow_unsupported(mut self) -> Optimizer {
         self.allows_unsupported = true;
+        self
+    }
+
+    /// Have the result compute in integers.
+    #[must_use]
+    pub fn quantized(mut self, quantizer: Quantizer) -> Optimizer {
+        self.quantizer = Some(quantizer);
         self
     }
 
@@ -177,6 +189,8 @@ impl Optimizer {
         let opset = self.opset_for(model.opset())?;
         let mut report = Report { target: self.target.name.into(), ..Report::default() };
         report.before = census::quick(&model);
+        let has_files = |quantizer: &&Quantizer| quantizer.calibration.has_files();
+        let given = self.quantizer.as_ref().filter(has_files).map(|_| Fingerprint::of(&model));
         // From here on the graph is not what the file spells.
         model.ops.clear();
         let edits = self.edits.apply(&mut model)?;
@@ -196,15 +210,12 @@ impl Optimizer {
         let fuel = Fuel::unlimited();
         let mut watch = Watch { inner: observer, macs_before: None };
         report.steps = self.edit(&mut model, from, &enabled, &fuel, &mut watch)?;
-        report.findings = survey(&model, self.target, opset, from);
-        if !self.allows_unsupported && survey::counts(&report.findings).0 > 0 {
-            let held_back = held_back(&report.steps);
-            return Err(Error::Unsupported { target: self.target.name, findings: report.findings, held_back });
-        }
+        self.refuse_unsupported(&model, from, &mut report)?;
         report.before.macs = watch.macs_before.flatten();
-        report.after = census::take(&model);
-        report.interface = Interface::of(&model.graph);
         report.exactness = exactness(&report.steps);
+        // What is known of sizes by the word of nodes that are gone, a reader of the file could not tell: it would write
+        // another file.
+        infer_declared(&mut model.graph);
         report.proof = match original {
             Err(why) => Proof::Without(why),
             Ok(_) if !report.changed() && report.opset == from => {
@@ -215,6 +226,15 @@ impl Optimizer {
                 Proof::Run(self.prove(check, &original, &model, &enabled, &fuel, report.exactness)?)
             }
         };
+        if let Some(quantizer) = &self.quantizer {
+            observer.started("quantize");
+            let observer = RefCell::new(&mut *observer);
+            let tell = |done, total| observer.borrow_mut().sampled(done, total);
+            report.quantization = Some(quantizer.run(&mut model, given.as_ref(), &tell)?);
+            self.refuse_unsupported(&model, from, &mut report)?;
+        }
+        report.after = census::take(&model);
+        report.interface = Interface::of(&model.graph);
         report.notes = std::mem::take(&mut model.notes);
         report.notes.extend(self.newer_opset(&report.steps));
         report.notes.extend(narrowed(&report.steps));
@@ -226,8 +246,21 @@ impl Optimizer {
         Ok(Outcome { model, report })
     }
 
+    /// Look for what the target cannot run of `model`, which was read in opset `from`.
+    fn refuse_unsupported(&self, model: &Model, from: i64, report: &mut Report) -> Result<(), Error> {
+        report.findings = survey(model, self.target, model.opset(), from);
+        if !self.allows_unsupported && survey::counts(&report.findings).0 > 0 {
+            let held_back = held_back(&report.steps);
+            let findings = std::mem::take(&mut report.findings);
+            return Err(Error::Unsupported { target: self.target.name, findings, held_back });
+        }
+        Ok(())
+    }
+
     /// The opset in which a model of opset `from` is written.
     fn opset_for(&self, from: i64) -> Result<i64, Error> {
+        // Scales per channel came with 13.
+        let from = if self.quantizer.is_some() { from.max(13) } else { from };
         let newest = self.target.newest_opset;
         match self.opset {
             None => Ok(self.target.opset_for(from)),
@@ -265,7 +298,8 @@ impl Optimizer {
             avoids: self.target.avoids,
             limits: Limits::new(&lacks),
             narrows: self.target.narrows,
-            contrib: self.target.contrib,
+            // Integers are for operators of ONNX; a runtime fuses them itself.
+            contrib: if self.quantizer.is_some() { &[] } else { self.target.contrib },
             fuel,
             enabled: &|name| enabled.contains(name),
             growth: &growth,

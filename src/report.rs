@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::interface::Interface;
 use crate::proof::Proof;
+use crate::quantize::Summary;
 use crate::rewrite::Exactness;
 use crate::survey::Finding;
 
@@ -109,6 +110,9 @@ pub struct Report {
     pub interface: Interface,
     /// Whether the result computes what the original does.
     pub proof: Proof,
+    /// What became of a model that got integers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<Summary>,
     /// What the target cannot run of the result, or runs badly.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,

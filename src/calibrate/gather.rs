@@ -10,14 +10,14 @@ use crate::calibrate::channels::Channels;
 use crate::calibrate::samples::Sample;
 use crate::calibrate::statistics::Statistics;
 use crate::exec::{Cannot, DataError, Executor, Origin};
-use crate::ir::{DType, ScopeId, Tensor, ValueId};
+use crate::ir::{DType, Graph, ScopeId, Tensor, ValueId};
 use crate::model::Model;
 use crate::similar::similar;
 
 /// What the tensors of a model held.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gathered {
-    /// By name, as [`names`] has them.
+    /// By name, as [`observed`] has them.
     pub tensors: BTreeMap<String, Statistics>,
     /// Runs that were made.
     pub runs: u64,
@@ -172,10 +172,9 @@ pub fn gather(
     Ok(gathered)
 }
 
-/// Every float tensor of the main graph that is no constant, with the name that its statistics have: its own, and a
-/// number behind it where an earlier one has the same.
-pub fn names(model: &Model) -> Vec<(ValueId, String)> {
-    let g = &model.graph;
+/// Every float tensor of the main graph that is no constant, with the name that its statistics go by: its own, or a
+/// number where it has none or another has the same.
+pub fn observed(g: &Graph) -> Vec<(ValueId, String)> {
     let mut values: Vec<ValueId> = g.scope(ScopeId::MAIN).inputs().to_vec();
     for node in g.schedule(ScopeId::MAIN) {
         values.extend(g.results(node).iter().copied().flatten());
@@ -184,12 +183,13 @@ pub fn names(model: &Model) -> Vec<(ValueId, String)> {
         let dtype = g.value(v).ty.dtype();
         matches!(dtype, Some(DType::F16 | DType::BF16 | DType::F32 | DType::F64)) && g.constant(v).is_none()
     });
-    // A name is a label: two values may share one, and a third may be called what the second then is.
+    // A name is a label: two values may share one, a third may be called what the second then is, and those that
+    // rewrites make have none.
     let mut taken = FxHashMap::<String, u64>::default();
     let mut name = |label: String| {
         let mut name = label.clone();
         let mut times = taken.get(&label).copied().unwrap_or(0);
-        while taken.contains_key(&name) {
+        while name.is_empty() || taken.contains_key(&name) {
             times += 1;
             name = format!("{label}#{times}");
         }
@@ -204,7 +204,7 @@ pub fn names(model: &Model) -> Vec<(ValueId, String)> {
 fn showing(model: &Model, wanted: &Wanted) -> (Model, Vec<(String, Statistics)>) {
     let mut shown = model.clone();
     let g = &mut shown.graph;
-    let mut tensors = names(model);
+    let mut tensors = observed(g);
     tensors.retain(|(value, _)| wanted.only.as_ref().is_none_or(|only| only.contains(value)));
     while let Some(last) = g.scope(ScopeId::MAIN).outputs().len().checked_sub(1) {
         g.remove_output(ScopeId::MAIN, last);
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn nothing_but_what_is_wanted_is_seen() {
-        let value = |name: &str| names(&model()).into_iter().find(|(_, n)| n == name).unwrap().0;
+        let value = |name: &str| observed(&model().graph).into_iter().find(|(_, n)| n == name).unwrap().0;
         let samples = [[1.0, 2.0], [3.0, -1.0]];
         let wanted = Wanted::only([value("x")]).with_channels(value("scaled"), -1);
         let g = gathered_of(&wanted, &samples).unwrap();
@@ -327,11 +327,11 @@ mod tests {
         let text = r#"g (float[n] x) => (float[n] y) { p = Relu(x)  q = Abs(p)  y = Neg(q) }"#;
         let mut model = parse(&format!(r#"<ir_version: 8, opset_import: ["" : 17]> {text}"#)).unwrap();
         crate::passes::infer_declared(&mut model.graph);
-        let values: Vec<ValueId> = names(&model).into_iter().map(|(v, _)| v).collect();
+        let values: Vec<ValueId> = observed(&model.graph).into_iter().map(|(v, _)| v).collect();
         for (value, name) in values.iter().zip(["a", "a#2", "a"]) {
             model.graph.value_mut(*value).name = name.into();
         }
-        let found: Vec<String> = names(&model).into_iter().map(|(_, name)| name).collect();
+        let found: Vec<String> = observed(&model.graph).into_iter().map(|(_, name)| name).collect();
         assert_eq!(found, ["a", "a#2", "a#3", "y"]);
     }
 }

@@ -3,6 +3,7 @@
 //! A [`Source`] gives [`Samples`], a [`Split`] of which holds some out to measure on; [`gather()`] runs the model on the
 //! others and sees what is [`Wanted`] of it; what was [`Gathered`] is [`Saved`], merged, and read as [`Range`]s.
 
+mod calibration;
 mod channels;
 mod elements;
 mod gather;
@@ -13,8 +14,9 @@ mod saved;
 mod split;
 mod statistics;
 
+pub use calibration::{Calibration, CalibrationError, Probe};
 pub use channels::Channels;
-pub use gather::{GatherError, Gathered, Unknown, Wanted, gather, names};
+pub use gather::{GatherError, Gathered, Unknown, Wanted, gather, observed};
 pub use histogram::{Bin, Histogram};
 pub use range::{Levels, Method, Range, mean_squared_error, range};
 pub use samples::{Feed, Sample, Samples, Source};

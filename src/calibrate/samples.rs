@@ -1,5 +1,6 @@
 //! Samples to calibrate on: a caller's, or made-up ones, one run's inputs after another.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use crate::exec::sample;
@@ -118,6 +119,14 @@ impl Sample {
     /// Bytes that its tensors take.
     pub fn bytes(&self) -> usize {
         self.feed.iter().map(|(_, tensor)| tensor.stored_bytes()).sum()
+    }
+}
+
+impl Deref for Sample {
+    type Target = [(String, Tensor)];
+
+    fn deref(&self) -> &[(String, Tensor)] {
+        &self.feed
     }
 }
 

@@ -10,6 +10,7 @@ use crate::cli::args::{self, Noise};
 use crate::cli::jobs::Job;
 use crate::cli::render;
 use crate::proof::{Proof, Reason};
+use crate::quantize::{Coverage, Summary, in_decibels};
 use crate::report::{Census, Report, Step};
 use crate::survey;
 
@@ -58,7 +59,7 @@ pub(super) fn tell(account: &Account, args: &args::Optimize, total: usize, noise
         Err(_) => {}
         Ok(_) if noise.quiet || args.report.is_some() => {}
         Ok(done) if total > 1 => render::say(&format!("{}\n", line(account, done))),
-        Ok(done) => render::say(&summary(account, done)),
+        Ok(done) => render::say(&summary(account, done, noise.verbose > 0)),
     }
 }
 
@@ -79,13 +80,13 @@ fn line(account: &Account, done: &Optimized) -> String {
 }
 
 /// What matters about one model.
-fn summary(account: &Account, done: &Optimized) -> String {
+fn summary(account: &Account, done: &Optimized, in_full: bool) -> String {
     let mut text = format!("{} → {}, {}\n", account.model, account.output, render::seconds(account.seconds));
     match done.delivery {
         Delivery::Copied => text.push_str("  nothing to gain: the output is a copy of the input\n"),
         Delivery::Optimized | Delivery::Edited => text.push_str(&comparison(&done.report.before, &done.report.after)),
     }
-    notes(&mut text, &done.report);
+    notes(&mut text, &done.report, in_full);
     text
 }
 
@@ -102,7 +103,7 @@ pub(super) fn table(account: &Account) -> String {
         text.push_str("  nothing to gain: the output is a copy of the input\n");
     }
     text.push_str(&comparison(&done.report.before, &done.report.after));
-    notes(&mut text, &done.report);
+    notes(&mut text, &done.report, true);
     text
 }
 
@@ -171,7 +172,37 @@ fn comparison(before: &Census, after: &Census) -> String {
     render::columns(&rows)
 }
 
-fn notes(text: &mut String, report: &Report) {
+/// What integers cover and cost; `in_full` with the layers that err most.
+fn integers(text: &mut String, done: &Summary, in_full: bool) {
+    let Coverage { macs, integer, weighted, .. } = &done.coverage;
+    let share = macs.map_or_else(|| "no".into(), |share| format!("{:.0} % of the", 100.0 * share));
+    let _ = writeln!(
+        text,
+        "  integers in {share} multiply-accumulates: {integer} of {weighted} layers, ranges from {}",
+        samples(done.samples)
+    );
+    for q in &done.outputs {
+        let mut said = vec![match q.equal {
+            Some(share) => format!("{:.1} % of its elements are the same", 100.0 * share),
+            None => in_decibels(q.sqnr),
+        }];
+        said.extend(q.cosine.map(|cosine| format!("cosine {cosine:.4}")));
+        said.extend(q.agreement.map(|share| format!("the same class in {:.1} %", 100.0 * share)));
+        let _ = writeln!(text, "  output \"{}\" on {}: {}", q.output, samples(done.held_out as u64), said.join(", "));
+    }
+    if in_full && !done.layers.is_empty() {
+        text.push_str("  layers that err most, with what came to them\n");
+        let rows: Vec<[String; 3]> =
+            done.layers.iter().map(|l| [format!("  {}", l.node), l.op.clone(), in_decibels(l.sqnr)]).collect();
+        text.push_str(&render::columns(&rows));
+    }
+}
+
+fn samples(count: u64) -> String {
+    format!("{count} sample{}", if count == 1 { "" } else { "s" })
+}
+
+fn notes(text: &mut String, report: &Report, in_full: bool) {
     for edit in &report.edits {
         let _ = match &edit.proof {
             Some(proof) => writeln!(text, "  {}: {proof}", edit.what),
@@ -180,6 +211,9 @@ fn notes(text: &mut String, report: &Report) {
     }
     if !matches!(report.proof, Proof::Without(Reason::Edited)) {
         let _ = writeln!(text, "  {}", report.proof);
+    }
+    if let Some(done) = &report.quantization {
+        integers(text, done, in_full);
     }
     for line in survey::lines(&report.findings) {
         let mark = if line.starts_with(' ') { "         " } else { "warning: " };

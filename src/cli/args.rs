@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::cli::calibration::Calibration;
+use crate::cli::choosing::{Choosing, TargetParser};
 use crate::cli::preparing;
 use crate::edit::{Postprocess, Preprocess, Rename};
 use crate::interface::Size;
@@ -51,6 +52,8 @@ pub(super) struct Noise {
 pub(super) enum Verb {
     /// Simplify models and prove that the results compute the same
     Optimize(Box<Optimize>),
+    /// Make a model compute in integers: optimize with --precision int8
+    Quantize(Box<Optimize>),
     /// Cut, resize or rename a model, and change nothing else
     Edit(Box<Edit>),
     /// Make one model of two, the second behind the first
@@ -93,7 +96,7 @@ pub(super) struct Optimize {
     #[arg(long, value_name = "DIR")]
     pub out_dir: Option<PathBuf>,
     /// The runtime that will run the model
-    #[arg(short, long, value_name = "TARGET", default_value = "onnx", value_parser = targets())]
+    #[arg(short, long, value_name = "TARGET", default_value = "onnx", value_parser = TargetParser)]
     pub target: String,
     /// Write the model in this opset. A newer one lets more be fused (LayerNormalization came with 17, Gelu with 20);
     /// operators that an older one lacks are said in others
@@ -104,6 +107,8 @@ pub(super) struct Optimize {
     pub allow_unsupported: bool,
     #[command(flatten)]
     pub edits: Edits,
+    #[command(flatten)]
+    pub quantizing: Quantizing,
     #[command(flatten)]
     pub proof: Proving,
     /// Leave out a rule or pass
@@ -120,16 +125,74 @@ pub(super) struct Optimize {
     pub report: Option<Format>,
     #[command(flatten)]
     pub files: Files,
-    /// Nothing but the edits is asked for.
+    /// The verb that was given, where it is another than `optimize`.
     #[arg(skip)]
-    pub only_edits: bool,
+    pub verb: OptimizeVerb,
+}
+
+/// Verbs that take a model through the whole pipeline or a part of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum OptimizeVerb {
+    /// The whole pipeline, as far as options ask for it.
+    #[default]
+    Optimize,
+    /// Nothing but the edits.
+    Edit,
+    /// The whole pipeline, with integers.
+    Quantize,
 }
 
 impl Optimize {
     /// The verb that was given.
     pub(super) fn verb(&self) -> &'static str {
-        if self.only_edits { "edit" } else { "optimize" }
+        match self.verb {
+            OptimizeVerb::Optimize => "optimize",
+            OptimizeVerb::Edit => "edit",
+            OptimizeVerb::Quantize => "quantize",
+        }
     }
+}
+
+/// Under this the help lists what makes integers of real numbers.
+pub(super) const QUANTIZING: &str = "Quantizing";
+
+/// How a model gets integers.
+#[derive(Debug, Default, Args)]
+pub(super) struct Quantizing {
+    /// What the result computes in
+    #[arg(help_heading = QUANTIZING, long, value_enum)]
+    pub precision: Option<Precision>,
+    /// Write nothing, and exit with code 1, where an output has less than DB dB of signal over its quantization noise
+    #[arg(help_heading = QUANTIZING, long, value_name = "DB", allow_negative_numbers = true, value_parser = decibels)]
+    pub min_sqnr: Option<f64>,
+    /// Write nothing, and exit with code 1, where the class that scores highest is another one for more than PERCENT
+    /// of the samples
+    #[arg(help_heading = QUANTIZING, long, value_name = "PERCENT", value_parser = percent)]
+    pub max_drop: Option<f64>,
+    /// Leave out a correction of what integers lose (equalize-channels, smooth-activations, choose-ranges,
+    /// correct-biases); may be repeated
+    #[arg(help_heading = QUANTIZING, long, value_name = "NAME")]
+    pub without_correction: Vec<String>,
+    #[command(flatten)]
+    pub choosing: Choosing,
+    #[command(flatten)]
+    pub calibration: Calibration,
+}
+
+fn decibels(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|n: &f64| n.is_finite()).ok_or_else(|| "expected a number of dB, such as 30".to_string())
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim_end_matches('%').trim().parse().ok().filter(|n| (0.0..=100.0).contains(n));
+    number.ok_or_else(|| "expected a number from 0 to 100".to_string())
+}
+
+/// What a model computes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Precision {
+    /// Integers of 8 bits, where the target is faster with them
+    Int8,
 }
 
 /// Under this the help lists the edits.
@@ -274,7 +337,8 @@ impl From<Edit> for Optimize {
             dump_after: Vec::new(),
             report,
             files,
-            only_edits: true,
+            quantizing: Quantizing::default(),
+            verb: OptimizeVerb::Edit,
         }
     }
 }
@@ -334,7 +398,7 @@ pub(super) struct Check {
     #[arg(value_name = "B", required_unless_present = "target", conflicts_with = "target")]
     pub other: Option<PathBuf>,
     /// List what this runtime cannot run of one model, and what it runs badly
-    #[arg(short, long, value_name = "TARGET", value_parser = targets(),
+    #[arg(short, long, value_name = "TARGET", value_parser = TargetParser,
         conflicts_with_all = ["engine", "data", "budget", "memory"])]
     pub target: Option<String>,
     /// What runs the models; each engine compares them by itself
@@ -404,10 +468,6 @@ pub(super) struct Dump {
     pub pass: String,
     /// A file or folder; none for standard output.
     pub to: Option<PathBuf>,
-}
-
-fn targets() -> PossibleValuesParser {
-    PossibleValuesParser::new(target::ALL.map(|t| t.name))
 }
 
 fn input_shape(text: &str) -> Result<(String, Vec<Size>), String> {

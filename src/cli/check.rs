@@ -18,7 +18,7 @@ use crate::passes::infer_declared;
 use crate::proof::{self, Referee};
 use crate::rewrite::Exactness;
 use crate::survey::{self, Finding};
-use crate::target::{self, Effect, Profile};
+use crate::target::{Effect, Profile, Target};
 
 /// What is printed.
 #[derive(Serialize)]
@@ -34,9 +34,9 @@ struct Comparison {
 }
 
 pub(super) fn run(args: &args::Check) -> anyhow::Result<End> {
-    match (&args.other, args.target.as_deref().and_then(target::by_name)) {
+    match (&args.other, &args.target) {
         (Some(other), _) => compare(args, other),
-        (None, Some(target)) => look(args, target),
+        (None, Some(target)) => look(args, Target::open(target).map_err(|error| usage("check", error))?.profile),
         (None, None) => Err(usage("check", "expected a second model, or --target")),
     }
 }

@@ -14,6 +14,7 @@ use crate::ir::{Graph, Tensor};
 use crate::model::Model;
 use crate::onnx::About;
 use crate::passes::infer_declared;
+use crate::quantize::{Coverage, coverage};
 use crate::report::Census;
 
 /// What is printed.
@@ -29,6 +30,9 @@ struct Inspection {
     bodies: usize,
     #[serde(flatten)]
     census: Census,
+    /// How much of it is computed in integers, of a model that has some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    integers: Option<Coverage>,
     /// Constants by element type.
     constants: BTreeMap<&'static str, Constants>,
     #[serde(flatten)]
@@ -72,6 +76,7 @@ fn inspect(name: &str, model: Model) -> Inspection {
         interface: Interface::of(&model.graph),
         bodies: model.graph.scopes().count() - 1,
         census: census::take(&model),
+        integers: Some(coverage(&model.graph)).filter(Coverage::is_some),
         constants,
         about: model.about(),
         notes: model.notes,
@@ -123,6 +128,9 @@ fn for_people(found: &Inspection) -> String {
         None => "multiply-accumulates depend on sizes that are open".into(),
     };
     let _ = writeln!(text, "\n{macs}");
+    if let Some(integers) = &found.integers {
+        integer_lines(&mut text, integers);
+    }
     if !found.about.functions.is_empty() {
         let _ = writeln!(text, "functions: {}", found.about.functions.join(", "));
     }
@@ -133,6 +141,15 @@ fn for_people(found: &Inspection) -> String {
         let _ = writeln!(text, "note: {note}");
     }
     text
+}
+
+fn integer_lines(text: &mut String, found: &Coverage) {
+    let share = found.macs.map_or_else(|| "none".into(), |share| format!("{:.0} %", 100.0 * share));
+    let Coverage { integer, weighted, quantize, dequantize, .. } = found;
+    let _ = writeln!(text, "{share} of them of integers, in {integer} of {weighted} operators");
+    let dtypes: Vec<String> = found.dtypes.iter().map(|(dtype, count)| format!("{count} of {dtype}")).collect();
+    let of = if dtypes.is_empty() { String::new() } else { format!(": {}", dtypes.join(", ")) };
+    let _ = writeln!(text, "{quantize} nodes quantize, {dequantize} dequantize{of}");
 }
 
 fn ports(text: &mut String, title: &str, ports: &[Port]) {

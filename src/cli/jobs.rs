@@ -72,7 +72,11 @@ fn output(input: &Path, args: &args::Optimize) -> anyhow::Result<PathBuf> {
     }
     let is_onnx = input.extension().is_some_and(|e| e == "onnx");
     let mut name = (if is_onnx { input.file_stem() } else { input.file_name() }).unwrap_or_default().to_os_string();
-    name.push(if args.only_edits { ".edited.onnx" } else { ".slim.onnx" });
+    name.push(match args.verb {
+        args::OptimizeVerb::Optimize => ".slim.onnx",
+        args::OptimizeVerb::Edit => ".edited.onnx",
+        args::OptimizeVerb::Quantize => ".int8.onnx",
+    });
     Ok(input.with_file_name(name))
 }
 

@@ -4,6 +4,7 @@ mod account;
 mod args;
 mod calibration;
 mod check;
+mod choosing;
 mod dump;
 mod engine;
 mod explain;
@@ -81,6 +82,10 @@ fn clap_says(error: &clap::Error) -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<End> {
     match cli.verb {
         Verb::Optimize(args) => optimize::run(&args, cli.noise),
+        Verb::Quantize(mut args) => {
+            args.verb = args::OptimizeVerb::Quantize;
+            optimize::run(&args, cli.noise)
+        }
         Verb::Edit(args) => optimize::run(&(*args).into(), cli.noise),
         Verb::Join(args) => join::run(&args, cli.noise),
         Verb::Check(args) => check::run(&args),

@@ -23,8 +23,9 @@ use crate::model::Model;
 use crate::onnx::{self, Defaults, Functions, IrVersion, ReadError, ReadOptions, Weights, WriteOptions};
 use crate::optimizer::Optimizer;
 use crate::passes::pipeline::Observer;
+use crate::quantize::{Bounds, Quantizer};
 use crate::report::Report;
-use crate::target;
+use crate::target::Target;
 
 /// What was asked for, once for all models.
 struct Request<'a> {
@@ -73,18 +74,23 @@ pub(super) fn run(args: &args::Optimize, noise: Noise) -> anyhow::Result<End> {
 }
 
 fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
-    let mut optimizer = Optimizer::for_target(target::by_name(&args.target).unwrap_or(&target::ONNX));
+    let target = Target::open(&args.target).map_err(|error| usage(args.verb(), error))?;
+    let mut optimizer = Optimizer::for_target(target.profile);
     let edits = edits(&args.edits);
     if edits.batch.is_none() && !args.edits.batch_inputs.is_empty() {
         return Err(usage(args.verb(), "--batch-inputs goes with --batch or --dynamic-batch"));
     }
     let is_edited = !edits.is_empty();
-    if args.only_edits && !is_edited {
+    let only_edits = args.verb == args::OptimizeVerb::Edit;
+    if only_edits && !is_edited {
         return Err(usage(args.verb(), "no edit is asked for"));
     }
     optimizer = optimizer.edited(edits);
-    if args.only_edits {
+    if only_edits {
         optimizer = optimizer.only_edits();
+    }
+    if args.verb == args::OptimizeVerb::Quantize || args.quantizing.precision.is_some() {
+        optimizer = optimizer.quantized(quantizer(args, target)?);
     }
     if let Some(opset) = args.opset {
         optimizer = optimizer.opset(opset);
@@ -114,12 +120,29 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     dump::prepare(&args.dump_after)?;
     let files = &args.files;
     let read = reading(files);
-    let is_asked = is_edited || args.opset.is_some() || files.freeze_defaults || files.external_data;
+    let is_quantized = args.verb == args::OptimizeVerb::Quantize || args.quantizing.precision.is_some();
+    let is_asked = is_quantized || is_edited || args.opset.is_some() || files.freeze_defaults || files.external_data;
     let weights = if files.external_data { Weights::Beside } else { Weights::Inside };
-    let ir_version = if args.only_edits { IrVersion::Kept } else { IrVersion::Lowest };
+    let ir_version = if only_edits { IrVersion::Kept } else { IrVersion::Lowest };
     let write = WriteOptions { weights, ir_version };
-    let only_edits = args.only_edits;
     Ok(Request { optimizer, read, write, dumps: &args.dump_after, is_asked, only_edits })
+}
+
+/// How models get integers.
+fn quantizer(args: &args::Optimize, target: Target) -> anyhow::Result<Quantizer> {
+    let calibration = &args.quantizing.calibration;
+    if !calibration.is_given() {
+        return Err(usage(args.verb(), "samples are needed to see what tensors hold: --calib PLACE"));
+    }
+    Ok(Quantizer {
+        policy: target.policy,
+        choice: args.quantizing.choosing.choice(),
+        calibration: calibration.calibration()?,
+        method: None,
+        without: args.quantizing.without_correction.iter().cloned().collect(),
+        engine: engine::executor(args.proof.engine)?,
+        bounds: Bounds { min_sqnr: args.quantizing.min_sqnr, max_drop: args.quantizing.max_drop },
+    })
 }
 
 /// How models are read.
@@ -257,5 +280,9 @@ impl Observer for Steps<'_> {
 
     fn finished(&mut self, pass: &'static str, graph: &Graph) {
         self.dumper.after(pass, graph);
+    }
+
+    fn sampled(&mut self, done: u64, total: u64) {
+        self.progress.samples(done, total);
     }
 }

@@ -1,6 +1,7 @@
 //! What runs now, on stderr, where somebody watches and it takes a while.
 
 use std::io::{self, IsTerminal};
+use std::sync::Mutex;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,6 +18,8 @@ pub(super) struct Progress {
     bar: ProgressBar,
     /// Dropped to end the wait, and the thread that waits.
     waiter: Option<(Sender<()>, JoinHandle<()>)>,
+    /// When runs on samples began.
+    sampling: Mutex<Option<Instant>>,
 }
 
 impl Progress {
@@ -25,7 +28,7 @@ impl Progress {
         let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::hidden());
         // Lines of the log would be torn by it.
         if noise.quiet || noise.verbose > 0 || !io::stderr().is_terminal() {
-            return Progress { bar, waiter: None };
+            return Progress { bar, waiter: None, sampling: Mutex::default() };
         }
         let template = if total > 1 { "{spinner} {pos}/{len} models, {elapsed}" } else { "{spinner} {msg}, {elapsed}" };
         if let Ok(style) = ProgressStyle::with_template(template) {
@@ -39,7 +42,7 @@ impl Progress {
                 shown.enable_steady_tick(Duration::from_millis(100));
             }
         });
-        Progress { bar, waiter: Some((sender, thread)) }
+        Progress { bar, waiter: Some((sender, thread)), sampling: Mutex::default() }
     }
 
     /// This step runs now.
@@ -47,12 +50,15 @@ impl Progress {
         self.bar.set_message(name);
     }
 
-    /// Runs on samples are made now: what hears how many of `total` are done, and says how fast they come.
-    #[allow(dead_code, reason = "the verbs that quantize call it")]
-    pub(super) fn samples(&self, total: u64) -> impl Fn(u64) + use<> {
-        let (bar, start) = (self.bar.clone(), Instant::now());
-        bar.set_message(pace(0, total, Duration::ZERO));
-        move |done| bar.set_message(pace(done, total, start.elapsed()))
+    /// So many of `total` runs on samples are done; how fast they come is counted from none.
+    pub(super) fn samples(&self, done: u64, total: u64) {
+        let now = Instant::now();
+        let start = match self.sampling.lock() {
+            Ok(mut start) if done == 0 => *start.insert(now),
+            Ok(start) => start.unwrap_or(now),
+            Err(_) => now,
+        };
+        self.bar.set_message(pace(done, total, start.elapsed()));
     }
 
     /// One model is done.
@@ -66,7 +72,6 @@ impl Progress {
     }
 }
 
-#[allow(dead_code, reason = "the verbs that quantize call it")]
 fn pace(done: u64, total: u64, elapsed: Duration) -> String {
     match done {
         0 => format!("calibrate on {total} samples"),

@@ -11,6 +11,16 @@ const COPIES: u128 = 2;
 ///
 /// Sizes that only a run tells count nothing, nor does what bodies do.
 pub(super) fn memory(model: &Model, inputs: &[(String, Tensor)]) -> u128 {
+    let graph = run_of(model, inputs);
+    // Engines spell splats out.
+    let bytes = |t: &Tensor| t.dtype().byte_len(t.len()).unwrap_or(0) as u128;
+    let weights: u128 = graph.values().filter_map(|v| graph.constant(v)).map(bytes).sum();
+    let largest = graph.nodes().map(|n| of_call(&graph, n)).max().unwrap_or(0);
+    COPIES * weights + largest
+}
+
+/// The graph of `model` with the shapes that its tensors have in a run on `inputs`, as far as shapes tell.
+pub(crate) fn run_of(model: &Model, inputs: &[(String, Tensor)]) -> Graph {
     let mut graph = model.graph.clone();
     for input in graph.scope(ScopeId::MAIN).inputs().to_vec() {
         let value = graph.value_mut(input);
@@ -21,11 +31,7 @@ pub(super) fn memory(model: &Model, inputs: &[(String, Tensor)]) -> u128 {
     for node in graph.schedule(ScopeId::MAIN) {
         infer_node(&mut graph, node);
     }
-    // Engines spell splats out.
-    let bytes = |t: &Tensor| t.dtype().byte_len(t.len()).unwrap_or(0) as u128;
-    let weights: u128 = graph.values().filter_map(|v| graph.constant(v)).map(bytes).sum();
-    let largest = graph.nodes().map(|n| of_call(&graph, n)).max().unwrap_or(0);
-    COPIES * weights + largest
+    graph
 }
 
 /// Bytes of the operands and results of one call.
@@ -34,7 +40,8 @@ pub(super) fn of_call(graph: &Graph, node: NodeId) -> u128 {
     values.map(|v| of_type(&graph.value(v).ty).unwrap_or(0)).fold(0, u128::saturating_add)
 }
 
-fn of_type(ty: &Type) -> Option<u128> {
+/// Bytes of a tensor of this type, where its sizes are numbers.
+pub(crate) fn of_type(ty: &Type) -> Option<u128> {
     let bits = ty.dtype()?.bits() as u128;
     let sizes = ty.shape().dims()?.iter().map(Int::known);
     let elements = sizes.map(|d| u128::try_from(d?).ok()).try_fold(1u128, |n, d| Some(n.saturating_mul(d?)))?;

@@ -6,7 +6,7 @@
 
 pub mod compare;
 mod data;
-mod demand;
+pub(crate) mod demand;
 mod detach;
 pub mod exact;
 mod executor;

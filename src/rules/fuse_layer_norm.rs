@@ -10,33 +10,16 @@
 //! where there is no scale and the size is not known, and for double precision, for which the operator's statistics are
 //! not precise enough.
 
-use crate::ir::OpKind::{Add, Cast, Div, LayerNormalization, Mul};
-use crate::ir::{Graph, NodeId};
-use crate::ops::CallView;
-use crate::rewrite::{Exactness, Expr, Rule, Skip, any_of, applies};
-use crate::rules::fuse_instance_norm;
-use crate::rules::support::norm::{Norm, Statistic, outermost, reader_ends};
+use crate::ir::OpKind::{Add, Cast, Div, Mul};
+use crate::rewrite::{Exactness, Rule, any_of, applies};
+use crate::rules::support::norm::{instance_norm, layer_norm, outermost, reader_ends};
 
 pub fn rule() -> Rule {
     Rule::new("fuse-layer-norm", Exactness::Rounding, any_of(&[Div, Mul, Add, Cast]), |m| {
         let (graph, root) = (m.graph(), m.root().id());
         // Scaled per channel, it is the other normalization over the last axes.
-        applies(!reader_ends(graph, root, fuse_instance_norm::fused))?;
-        outermost(graph, root, fused)
+        applies(!reader_ends(graph, root, instance_norm))?;
+        outermost(graph, root, layer_norm)
     })
     .even_if_shared()
-}
-
-/// What stands for the normalization that `root` ends.
-pub(super) fn fused(graph: &Graph, root: NodeId) -> Result<Expr, Skip> {
-    let norm = Norm::of(graph, root).ok_or(Skip::NotThis)?;
-    applies(norm.statistic == Statistic::Deviation && norm.is_trailing(graph))?;
-    norm.check(graph, root)?;
-    let scale = norm.parameter(graph, &norm.axes, norm.scale, 1.0)?;
-    let shift = match norm.shift {
-        Some(_) => norm.parameter(graph, &norm.axes, norm.shift, 0.0)?,
-        None => Expr::Absent,
-    };
-    let call = LayerNormalization.emit([norm.x.into(), scale, shift]).named_like(CallView::new(graph, root));
-    Ok(call.with("axis", norm.axis_from_back(graph)).with("epsilon", norm.epsilon))
 }

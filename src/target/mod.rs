@@ -4,6 +4,7 @@ mod limit;
 mod onnx;
 mod onnxruntime;
 mod openvino;
+pub mod policy;
 mod tensorrt;
 mod tflite;
 
@@ -11,6 +12,7 @@ pub use limit::{Effect, Limit, Subject};
 pub use onnx::ONNX;
 pub use onnxruntime::ONNXRUNTIME;
 pub use openvino::OPENVINO;
+pub use policy::{Condition, Policy, PolicyError, Target};
 pub use tensorrt::{TENSORRT, TENSORRT_8_6, TENSORRT_10_1, TENSORRT_10_15};
 pub use tflite::TFLITE;
 
@@ -33,6 +35,8 @@ pub struct Profile {
     pub narrows: &'static [(DType, DType)],
     /// Operators of com.microsoft that it has and runs as fast as what they stand for, or faster.
     pub contrib: &'static [&'static str],
+    /// How it wants its integers: a [`Policy`], as text.
+    pub policy: &'static str,
     /// What a user should know about models written for it.
     pub notes: &'static [&'static str],
 }

@@ -12,5 +12,6 @@ pub static ONNX: Profile = Profile {
     contrib: &[],
     limits: &[],
     narrows: &[],
+    policy: include_str!("policies/onnxruntime.toml"),
     notes: &[],
 };

@@ -18,6 +18,7 @@ pub static ONNXRUNTIME: Profile = Profile {
     contrib: FUSED,
     limits: &[LIMITS],
     narrows: &[],
+    policy: include_str!("policies/onnxruntime.toml"),
     notes: &[],
 };
 

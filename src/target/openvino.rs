@@ -16,6 +16,7 @@ pub static OPENVINO: Profile = Profile {
     contrib: &[],
     limits: &[LIMITS],
     narrows: &[],
+    policy: include_str!("policies/openvino.toml"),
     notes: &[],
 };
 

@@ -14,6 +14,7 @@ pub static TENSORRT: Profile = Profile {
     contrib: &[],
     limits: &[EVERY],
     narrows: &[(DType::F64, DType::F32)],
+    policy: include_str!("policies/tensorrt.toml"),
     notes: &[
         "an input with an open dimension needs a range when the engine is built: trtexec --minShapes, --optShapes, --maxShapes",
     ],

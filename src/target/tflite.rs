@@ -15,6 +15,7 @@ pub static TFLITE: Profile = Profile {
     contrib: &[],
     limits: &[LIMITS],
     narrows: &[(DType::F64, DType::F32)],
+    policy: include_str!("policies/tflite.toml"),
     notes: &["the model is written as ONNX, for a converter to .tflite to read"],
 };
 

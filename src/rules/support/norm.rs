@@ -1,5 +1,11 @@
 //! Normalizations spelled out: a value divided by a statistic of itself over some axes, then scaled and shifted.
 
+mod instance;
+mod layer;
+
+pub use instance::instance_norm;
+pub use layer::layer_norm;
+
 use smallvec::SmallVec;
 
 use crate::ir::{DType, Graph, Int, NodeId, OpKind, Tensor, User, ValueId};

@@ -1,0 +1,247 @@
+//! Writes the integers of a plan into a graph, in ONNX's QDQ form.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+
+use crate::calibrate::Range;
+use crate::ir::{DType, Graph, NodeId, OpKind, ScopeId, Tensor, TensorError, User, ValueId};
+use crate::ops::infer_node;
+use crate::quantize::{ConstantSite, Group, Integers, Plan, Readers, Scaling, Site, WeightSite, integers};
+use crate::target::policy::{BiasForm, WeightForm};
+
+/// Put `plan` into `graph`: one pair of `QuantizeLinear` and `DequantizeLinear` for each tensor, and integers with a
+/// `DequantizeLinear` in the place of each weight.
+///
+/// # Errors
+/// For a tensor that cannot be made, which is a defect.
+pub fn emit(graph: &mut Graph, plan: &Plan, scales: &BTreeMap<Group, Scaling>) -> Result<(), TensorError> {
+    let mut emitter = Emitter { graph, written: FxHashMap::default(), of_operand: FxHashMap::default() };
+    for site in &plan.sites {
+        if let Some(&scaling) = scales.get(&site.group) {
+            emitter.pair(site, site.fixed.unwrap_or(scaling))?;
+        }
+    }
+    for site in &plan.constants {
+        emitter.constant(site)?;
+    }
+    for site in &plan.weights {
+        emitter.weight(site, plan.form, plan.bias)?;
+    }
+    Ok(())
+}
+
+struct Emitter<'g> {
+    graph: &'g mut Graph,
+    /// Integers, scale and zero points of a weight, by the weight, its axis and the scales that differ for a bias's sake.
+    written: FxHashMap<(ValueId, Option<usize>, Vec<u32>), [ValueId; 3]>,
+    /// What the integers of an operand are worth, by reader and slot.
+    of_operand: FxHashMap<(NodeId, usize), Scaling>,
+}
+
+impl Emitter<'_> {
+    /// A pair for a tensor that a run computes.
+    fn pair(&mut self, site: &Site, scaling: Scaling) -> Result<(), TensorError> {
+        let (users, source) = match &site.readers {
+            Readers::All => (self.graph.value(site.value).users().to_vec(), site.value),
+            Readers::Some(slots) => {
+                let users = slots.iter().map(|&(node, slot)| User::Node(node, slot)).collect();
+                // Behind a pair that everyone reads.
+                let source = slots.first().and_then(|&(node, slot)| self.graph.operand(node, slot));
+                (users, source.unwrap_or(site.value))
+            }
+        };
+        let label = self.graph.value_label(site.value);
+        let scale = Tensor::f32s(&[], &[scaling.scale])?;
+        let zero = whole(site.grid.dtype, &[], scaling.zero_point)?;
+        let scale = self.graph.add_constant(ScopeId::MAIN, &format!("{label}_scale"), scale);
+        let zero = self.graph.add_constant(ScopeId::MAIN, &format!("{label}_zero_point"), zero);
+        let order = self.graph.producer(site.value).map_or(0, |(node, _)| self.graph.node(node).order());
+        let quantize = self.call(OpKind::QuantizeLinear, &[source, scale, zero], order, &label);
+        let dequantize = self.call(OpKind::DequantizeLinear, &[quantize, scale, zero], order, &label);
+        for user in users {
+            let read = match user {
+                // The integers have the same shape, and a runtime need not make real numbers of them for it.
+                User::Node(node, 0) if matches!(self.graph.node(node).op, OpKind::Shape | OpKind::Size) => quantize,
+                _ => dequantize,
+            };
+            if let User::Node(node, slot) = user {
+                self.of_operand.insert((node, slot), scaling);
+            }
+            self.graph.replace_use(user, read);
+        }
+        Ok(())
+    }
+
+    /// Integers for a constant operand that is no weight.
+    fn constant(&mut self, site: &ConstantSite) -> Result<(), TensorError> {
+        let Some(value) = self.graph.operand(site.node, site.slot) else { return Ok(()) };
+        let Some(reals) = self.graph.constant(value).and_then(Tensor::reals) else { return Ok(()) };
+        let dims = self.graph.constant(value).map(|t| t.dims().to_vec()).unwrap_or_default();
+        let ends = reals.iter().fold((0f64, 0f64), |(low, high), &x| (low.min(x), high.max(x)));
+        let mut range = Range { low: ends.0, high: ends.1 };
+        if range.low == range.high {
+            range.high = 1.0;
+        }
+        let scaling = site.grid.scaling(range);
+        let integer = |x: &f64| {
+            let steps = (x / f64::from(scaling.scale)).round_ties_even() as i64 + scaling.zero_point;
+            steps.clamp(site.grid.least(), site.grid.greatest())
+        };
+        let numbers: Vec<i64> = reals.iter().map(integer).collect();
+        let label = self.graph.value_label(value);
+        let tensor = packed(site.grid.dtype, &dims, &numbers)?;
+        let tensor = self.graph.add_constant(ScopeId::MAIN, &format!("{label}_quantized"), tensor);
+        let scale = Tensor::f32s(&[], &[scaling.scale])?;
+        let scale = self.graph.add_constant(ScopeId::MAIN, &format!("{label}_scale"), scale);
+        let zero = whole(site.grid.dtype, &[], scaling.zero_point)?;
+        let zero = self.graph.add_constant(ScopeId::MAIN, &format!("{label}_zero_point"), zero);
+        let order = self.graph.node(site.node).order();
+        let real = self.call(OpKind::DequantizeLinear, &[tensor, scale, zero], order, &label);
+        self.graph.set_operand(site.node, site.slot, Some(real));
+        self.graph.prune_constant(value);
+        Ok(())
+    }
+
+    /// Integers for a weight, and for the bias that is added to its products. Nodes that want the same of one weight
+    /// read the same integers.
+    fn weight(&mut self, site: &WeightSite, form: WeightForm, bias: BiasForm) -> Result<(), TensorError> {
+        let Some(weight) = self.graph.operand(site.node, site.slot) else { return Ok(()) };
+        let Some(tensor) = self.graph.constant(weight).cloned() else { return Ok(()) };
+        let widest = self.widest_bias(site, bias);
+        let least: Vec<u32> = widest.iter().map(|scale| scale.to_bits()).collect();
+        let key = (weight, site.axis, least);
+        let label = self.graph.value_label(weight);
+        let order = self.graph.node(site.node).order();
+        let [ints, scale, zeros] = match self.written.get(&key) {
+            Some(&written) => written,
+            None => {
+                let Some(mut found) = integers(&tensor, site.axis, site.grid) else { return Ok(()) };
+                widen(&mut found, &tensor, site, &widest)?;
+                let shape: &[usize] = if site.axis.is_some() { &[found.scales.len()] } else { &[] };
+                let scale = Tensor::f32s(shape, &found.scales)?;
+                let zeros = whole(site.grid.dtype, shape, 0)?;
+                let ints = match form {
+                    WeightForm::Integers => {
+                        self.graph.add_constant(ScopeId::MAIN, &format!("{label}_quantized"), found.tensor)
+                    }
+                    WeightForm::Float => weight,
+                };
+                let scale = self.graph.add_constant(ScopeId::MAIN, &format!("{label}_scale"), scale);
+                let zeros = self.graph.add_constant(ScopeId::MAIN, &format!("{label}_zero_point"), zeros);
+                self.written.insert(key, [ints, scale, zeros]);
+                [ints, scale, zeros]
+            }
+        };
+        let axis = site.axis.and_then(|axis| i64::try_from(axis).ok());
+        let ints = match form {
+            WeightForm::Integers => ints,
+            WeightForm::Float => self.along(OpKind::QuantizeLinear, &[ints, scale, zeros], axis, order, &label),
+        };
+        let real = self.along(OpKind::DequantizeLinear, &[ints, scale, zeros], axis, order, &label);
+        self.graph.set_operand(site.node, site.slot, Some(real));
+        if bias == BiasForm::Int32 {
+            self.bias(site, scale)?;
+        }
+        if form == WeightForm::Integers {
+            self.graph.prune_constant(weight);
+        }
+        Ok(())
+    }
+
+    /// Where the bias has to be int32, the least scale of each slice of the weight with which it is one (TFL-Q11).
+    fn widest_bias(&self, site: &WeightSite, bias: BiasForm) -> Vec<f32> {
+        let Some((input, reals)) = self.bias_of(site).filter(|_| bias == BiasForm::Int32) else { return Vec::new() };
+        let most = f64::from(i32::MAX) * f64::from(input);
+        let least: Vec<f32> = reals.iter().map(|b| (b.abs() / most * (1.0 + 1e-6)) as f32).collect();
+        match site.axis {
+            Some(_) => least,
+            None => vec![least.into_iter().fold(0.0, f32::max)],
+        }
+    }
+
+    /// The scale of the operand that a weight multiplies, and the bias that is added.
+    fn bias_of(&self, site: &WeightSite) -> Option<(f32, Vec<f64>)> {
+        let bias = self.graph.constant(self.graph.operand(site.node, 2)?)?;
+        let input = self.of_operand.get(&(site.node, 1 - site.slot.min(1)))?;
+        (bias.rank() == 1 && bias.dtype() == DType::F32).then(|| bias.reals()).flatten().map(|b| (input.scale, b))
+    }
+
+    /// The bias as int32, whose scale is the product of those of operand and weight.
+    fn bias(&mut self, site: &WeightSite, scale: ValueId) -> Result<(), TensorError> {
+        let Some((input, reals)) = self.bias_of(site) else { return Ok(()) };
+        let Some(weight) = self.graph.constant(scale).and_then(Tensor::reals) else { return Ok(()) };
+        if weight.len() != 1 && weight.len() != reals.len() {
+            return Ok(());
+        }
+        let products: Vec<f32> = weight.iter().map(|s| (s * f64::from(input)) as f32).collect();
+        if products.iter().any(|s| !s.is_normal()) {
+            return Ok(());
+        }
+        let number = |(i, b): (usize, &f64)| {
+            let steps = (b / f64::from(products[i % products.len()])).round_ties_even();
+            steps.clamp(f64::from(-i32::MAX), f64::from(i32::MAX)) as i64
+        };
+        let numbers: Vec<i64> = reals.iter().enumerate().map(number).collect();
+        let Some(old) = self.graph.operand(site.node, 2) else { return Ok(()) };
+        let label = self.graph.value_label(old);
+        let tensor = packed(DType::I32, &[numbers.len()], &numbers)?;
+        let tensor = self.graph.add_constant(ScopeId::MAIN, &format!("{label}_quantized"), tensor);
+        let shape: &[usize] = if products.len() == 1 { &[] } else { &[products.len()] };
+        let scale = Tensor::f32s(shape, &products)?;
+        let scale = self.graph.add_constant(ScopeId::MAIN, &format!("{label}_scale"), scale);
+        let order = self.graph.node(site.node).order();
+        let axis = (products.len() != 1).then_some(0);
+        let real = self.along(OpKind::DequantizeLinear, &[tensor, scale], axis, order, &label);
+        self.graph.set_operand(site.node, 2, Some(real));
+        self.graph.prune_constant(old);
+        Ok(())
+    }
+
+    fn along(&mut self, op: OpKind, operands: &[ValueId], axis: Option<i64>, order: u32, label: &str) -> ValueId {
+        let result = self.call(op, operands, order, label);
+        if let (Some(axis), Some((node, _))) = (axis, self.graph.producer(result)) {
+            self.graph.set_attr(node, "axis", axis.into());
+        }
+        result
+    }
+
+    fn call(&mut self, op: OpKind, operands: &[ValueId], order: u32, label: &str) -> ValueId {
+        let operands: Vec<Option<ValueId>> = operands.iter().copied().map(Some).collect();
+        let node: NodeId = self.graph.add_node(ScopeId::MAIN, op, &operands, 1, order);
+        self.graph.node_mut(node).name = format!("{label}_{}", op.name()).into();
+        infer_node(self.graph, node);
+        self.graph.result(node, 0).expect("a node that was made with a result has one")
+    }
+}
+
+/// Give those slices of a weight whose scale is less than `least` that scale.
+fn widen(found: &mut Integers, tensor: &Tensor, site: &WeightSite, least: &[f32]) -> Result<(), TensorError> {
+    if found.scales.len() != least.len() || found.scales.iter().zip(least).all(|(scale, least)| scale >= least) {
+        return Ok(());
+    }
+    let Some(reals) = tensor.reals() else { return Ok(()) };
+    for (scale, least) in found.scales.iter_mut().zip(least) {
+        *scale = scale.max(*least);
+    }
+    let inner = site.axis.map_or(reals.len(), |axis| tensor.dims()[axis + 1..].iter().product::<usize>()).max(1);
+    let scale = |i: usize| f64::from(found.scales[i / inner % found.scales.len()]);
+    let most = site.grid.greatest() as f64;
+    let integer = |(i, x): (usize, &f64)| (x / scale(i)).round_ties_even().clamp(-most, most) as i64;
+    let numbers: Vec<i64> = reals.iter().enumerate().map(integer).collect();
+    found.tensor = packed(site.grid.dtype, tensor.dims(), &numbers)?;
+    Ok(())
+}
+
+/// `number` in every place.
+fn whole(dtype: DType, dims: &[usize], number: i64) -> Result<Tensor, TensorError> {
+    let bytes = number.to_le_bytes();
+    Tensor::splat(dtype, dims, &bytes[..dtype.bits().div_ceil(8)])
+}
+
+/// Integers of whole bytes.
+fn packed(dtype: DType, dims: &[usize], numbers: &[i64]) -> Result<Tensor, TensorError> {
+    let size = dtype.bits().div_ceil(8);
+    let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes().into_iter().take(size)).collect();
+    Tensor::raw(dtype, dims, bytes.into())
+}

@@ -1,0 +1,32 @@
+//! Integers in the place of real numbers: which tensors, in which type, with which scale, and what it costs in accuracy.
+//!
+//! ```text
+//! float Model ─ place (policy of the target) ─▶ Plan ─ statistics, range method ─▶ scales ─▶ emit ─▶ Model with QDQ
+//!      └────────────── samples that were held out ──────────────────▶ quality ◀───────────────────────────┘
+//! ```
+//!
+//! Statistics belong to tensors and know no target; a target's policy says which tensors get integers, of which type and
+//! which of them share a scale. What is written is ONNX's QDQ form: `QuantizeLinear` and `DequantizeLinear` around what a
+//! runtime then computes in integers.
+
+pub mod correct;
+mod coverage;
+mod emit;
+mod grid;
+mod place;
+mod plan;
+mod quality;
+mod quantizer;
+mod scales;
+mod weights;
+
+pub use correct::Step;
+pub use coverage::{Coverage, coverage};
+pub use emit::emit;
+pub use grid::{Grid, Scaling};
+pub use place::{Choice, ChoiceError, place};
+pub use plan::{ConstantSite, Group, Kept, Plan, Readers, Site, WeightSite};
+pub use quality::{Layer, Quality, WORST, compare, in_decibels, layers};
+pub use quantizer::{Bounds, QuantizeError, Quantizer, Summary};
+pub use scales::{NoStatistics, Ranges, scales};
+pub use weights::{Integers, given_back, integers, least_scales, weight_scales, with_scales};

@@ -1,0 +1,116 @@
+//! What has integers already.
+
+use fixedbitset::FixedBitSet;
+
+use crate::ir::{Graph, NodeId, OpKind, User, ValueId};
+
+/// Nodes and tensors that have integers already. They are left intact.
+pub(super) struct Quantized {
+    /// Nodes that compute in integers or turn real numbers into them and back.
+    integer: FixedBitSet,
+    /// Nodes that such feed or read.
+    near: FixedBitSet,
+    /// Tensors that come from integers or become them.
+    values: FixedBitSet,
+}
+
+impl Quantized {
+    pub(super) fn find(graph: &Graph, order: &[NodeId]) -> Quantized {
+        let nodes = || FixedBitSet::with_capacity(graph.node_bound());
+        let values = FixedBitSet::with_capacity(graph.value_bound());
+        let mut found = Quantized { integer: nodes(), near: nodes(), values };
+        for &node in order {
+            if is_integer(graph, node) {
+                found.integer.insert(node.index());
+                found.values.extend(graph.results(node).iter().flatten().map(|v| v.index()));
+                found.values.extend(graph.operands(node).flatten().map(ValueId::index));
+                for value in graph.operands(node).flatten() {
+                    // What an integer kernel's real numbers come from is part of it, as a Relu before a QuantizeLinear is.
+                    if let (Some((maker, _)), [User::Node(..)]) = (graph.producer(value), graph.value(value).users()) {
+                        found.near.insert(maker.index());
+                    }
+                }
+            }
+        }
+        for &node in order {
+            let mut operands = graph.operands(node).flatten().filter(|&v| graph.constant(v).is_none());
+            if !found.integer[node.index()] && operands.any(|v| found.comes_from(graph, v)) {
+                found.near.insert(node.index());
+                // A weight that is cast or transposed is still one of integers.
+                if moves(graph.node(node).op) {
+                    found.values.extend(graph.results(node).iter().flatten().map(|v| v.index()));
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether `value` comes from integers.
+    fn comes_from(&self, graph: &Graph, value: ValueId) -> bool {
+        graph.producer(value).is_some_and(|(maker, _)| {
+            self.integer[maker.index()] || moves(graph.node(maker).op) && self.values[value.index()]
+        })
+    }
+
+    /// Whether `node` computes in integers, or turns real numbers into them and back.
+    pub(super) fn is_integer(&self, node: NodeId) -> bool {
+        self.integer[node.index()]
+    }
+
+    /// Whether `node` is such, or next to such.
+    pub(super) fn has(&self, node: NodeId) -> bool {
+        self.integer[node.index()] || self.near[node.index()]
+    }
+
+    /// Whether `value` comes from integers or becomes them.
+    pub(super) fn touches(&self, value: ValueId) -> bool {
+        self.values[value.index()]
+    }
+}
+
+fn moves(op: OpKind) -> bool {
+    use OpKind::{Cast, Flatten, Identity, Reshape, Squeeze, Transpose, Unsqueeze};
+    matches!(op, Cast | Flatten | Identity | Reshape | Squeeze | Transpose | Unsqueeze)
+}
+
+/// Operators of com.microsoft that compute in integers, as far as their names do not begin like those of `QLinearConv`.
+const CONTRIB: &[&str] = &[
+    "BiasQuantizeGelu",
+    "DequantizeLinear",
+    "DequantizeBFP",
+    "DynamicQuantizeLSTM",
+    "DynamicQuantizeMatMul",
+    "GatherBlockQuantized",
+    "MatMulBnb4",
+    "MatMulFpQ4",
+    "MatMulInteger16",
+    "MatMulIntegerToFloat",
+    "MatMulNBits",
+    "MulInteger",
+    "QAttention",
+    "QEmbedLayerNormalization",
+    "QGemm",
+    "QMoE",
+    "QOrderedMatMul",
+    "QuantizeBFP",
+    "QuantizeLinear",
+    "ReduceSumInteger",
+];
+
+fn is_integer(graph: &Graph, node: NodeId) -> bool {
+    let node = graph.node(node);
+    match node.op {
+        OpKind::QuantizeLinear
+        | OpKind::DequantizeLinear
+        | OpKind::DynamicQuantizeLinear
+        | OpKind::QLinearConv
+        | OpKind::QLinearMatMul
+        | OpKind::ConvInteger
+        | OpKind::MatMulInteger => true,
+        OpKind::Custom => {
+            let name = node.op_name();
+            name.starts_with("QLinear") || name.starts_with("QOrdered") || CONTRIB.contains(&name)
+        }
+        _ => false,
+    }
+}

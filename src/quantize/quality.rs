@@ -1,0 +1,353 @@
+//! How far a model with integers is from the one in real numbers: of its outputs, and of every layer in integers.
+
+use serde::{Serialize, Serializer};
+
+use crate::calibrate::Sample;
+use crate::exec::demand::{of_type, run_of};
+use crate::exec::{Cannot, Executor};
+use crate::ir::{DType, NodeId, ScopeId, Tensor, ValueId};
+use crate::model::Model;
+use crate::quantize::coverage::is_integer;
+
+/// What became of one output.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Quality {
+    /// The output.
+    pub output: String,
+    /// Signal to quantization noise ratio in dB: the power of the output over the power of its error, of all samples
+    /// together. Infinite where nothing differs, and of an output that is no float; no number in JSON then.
+    #[serde(serialize_with = "decibels")]
+    pub sqnr: f64,
+    /// Cosine of the angle between the output and what it was, mean of the samples. Of float outputs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cosine: Option<f64>,
+    /// How often the largest of a row of scores is the same one, from 0 to 1. Of float outputs of two axes, the last of
+    /// more than one element.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<f64>,
+    /// Share of the elements that are equal, from 0 to 1. Of outputs that are no floats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub equal: Option<f64>,
+}
+
+/// What became of the result of an operator that computes in integers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Layer {
+    /// The node's name, or its first result's.
+    pub node: String,
+    /// Its operator.
+    pub op: String,
+    /// As [`Quality::sqnr`], with the errors of everything before it.
+    #[serde(serialize_with = "decibels")]
+    pub sqnr: f64,
+}
+
+fn decibels<S: Serializer>(ratio: &f64, to: S) -> Result<S::Ok, S::Error> {
+    ratio.is_finite().then_some(ratio).serialize(to)
+}
+
+/// A ratio as people read it.
+pub fn in_decibels(ratio: f64) -> String {
+    match ratio {
+        f64::INFINITY => "exact".into(),
+        f64::NEG_INFINITY => "lost".into(),
+        ratio => format!("{ratio:.1} dB"),
+    }
+}
+
+/// Run both on `feeds` and compare each output.
+///
+/// A sample for which an output has another shape than it had is lost: its error counts as much as the output.
+///
+/// # Errors
+/// When the engine cannot run one of them.
+pub fn compare(
+    float: &Model,
+    integer: &Model,
+    feeds: &[Sample],
+    engine: &dyn Executor,
+) -> Result<Vec<Quality>, Cannot> {
+    let outputs = float.graph.scope(ScopeId::MAIN).outputs();
+    let found = compared(float, integer, feeds, engine)?;
+    Ok(outputs.iter().zip(found).map(|(o, found)| found.quality(float.graph.value_label(o.value()))).collect())
+}
+
+/// Layers that a report names.
+pub const WORST: usize = 10;
+
+/// Bytes of tensors that a comparison of layers holds at a time. One tensor is held whatever it takes.
+const MEMORY: u128 = 256 << 20;
+
+/// Bytes that count for a tensor of which only a run tells the size.
+const UNKNOWN: u128 = MEMORY / 16;
+
+/// The [`WORST`] layers of `integer` that compute in integers: those whose results are furthest from what they are in
+/// `float`, the worst first. Values of both graphs have the same ids, as far as both have them.
+///
+/// # Errors
+/// When the engine cannot run one of them.
+pub fn layers(float: &Model, integer: &Model, feeds: &[Sample], engine: &dyn Executor) -> Result<Vec<Layer>, Cannot> {
+    let Some(first) = feeds.first() else { return Ok(Vec::new()) };
+    let shapes = run_of(float, first);
+    let mut groups: Vec<Vec<(NodeId, ValueId)>> = Vec::new();
+    let mut room = 0;
+    for node in integer.graph.schedule(ScopeId::MAIN) {
+        let Some(value) = integer.graph.result(node, 0).filter(|_| is_integer(&integer.graph, node)) else { continue };
+        // What came in with the integers, such as an accumulator, was nothing before.
+        let is_same = float.graph.has_value(value)
+            && float.graph.producer(value).is_some()
+            && float.graph.value_label(value) == integer.graph.value_label(value)
+            && float.graph.value(value).ty.dtype() == integer.graph.value(value).ty.dtype();
+        if !is_same {
+            continue;
+        }
+        // Both models' tensors are held.
+        let bytes = 2 * of_type(&shapes.value(value).ty).unwrap_or(UNKNOWN);
+        match groups.last_mut() {
+            Some(group) if room >= bytes => group.push((node, value)),
+            _ => {
+                groups.push(vec![(node, value)]);
+                room = MEMORY;
+            }
+        }
+        room = room.saturating_sub(bytes);
+    }
+    let mut found = Vec::new();
+    for group in groups {
+        let values: Vec<ValueId> = group.iter().map(|&(_, value)| value).collect();
+        let seen = compared(&showing(float, &values), &showing(integer, &values), feeds, engine)?;
+        found.extend(group.iter().zip(seen).map(|(&(node, _), seen)| Layer {
+            node: integer.graph.label(node),
+            op: integer.graph.node(node).op_name().to_string(),
+            sqnr: seen.sqnr(),
+        }));
+    }
+    found.sort_by(|a, b| a.sqnr.total_cmp(&b.sqnr));
+    found.truncate(WORST);
+    Ok(found)
+}
+
+/// `model` with these values as its outputs.
+fn showing(model: &Model, values: &[ValueId]) -> Model {
+    let mut shown = model.clone();
+    let g = &mut shown.graph;
+    while let Some(last) = g.scope(ScopeId::MAIN).outputs().len().checked_sub(1) {
+        g.remove_output(ScopeId::MAIN, last);
+    }
+    for (i, &value) in values.iter().enumerate() {
+        let ty = g.value(value).ty.clone();
+        g.add_output(ScopeId::MAIN, &format!("shown_{i}"), value, ty);
+    }
+    shown
+}
+
+/// What was seen of one output on all samples.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    is_float: bool,
+    signal: f64,
+    noise: f64,
+    cosines: f64,
+    samples: usize,
+    /// Rows of scores, and those whose largest is the same.
+    rows: usize,
+    agreeing: usize,
+    elements: usize,
+    equal: usize,
+}
+
+/// Run both and compare their outputs, one sample at a time.
+fn compared(float: &Model, integer: &Model, feeds: &[Sample], engine: &dyn Executor) -> Result<Vec<Seen>, Cannot> {
+    let (mut a, mut b) = (engine.load(float)?, engine.load(integer)?);
+    let mut seen = vec![Seen::default(); float.graph.scope(ScopeId::MAIN).outputs().len()];
+    for feed in feeds {
+        let (want, got) = rayon::join(|| a.run(feed), || b.run(feed));
+        for ((want, got), seen) in want?.iter().zip(got?).zip(&mut seen) {
+            seen.add(want, &got);
+        }
+    }
+    Ok(seen)
+}
+
+impl Seen {
+    fn add(&mut self, want: &Tensor, got: &Tensor) {
+        self.samples += 1;
+        if !matches!(want.dtype(), DType::F16 | DType::BF16 | DType::F32 | DType::F64) {
+            return self.add_equal(want, got);
+        }
+        self.is_float = true;
+        let Some(x) = want.reals() else { return };
+        let same_shape = want.dims() == got.dims();
+        let y = got.reals().filter(|_| same_shape).unwrap_or_else(|| vec![0.0; x.len()]);
+        let (mut signal, mut noise, mut power, mut dot) = (0.0, 0.0, 0.0, 0.0);
+        for (&x, &y) in x.iter().zip(&y) {
+            // Infinity that stays and NaN that stays are no error, and no signal.
+            if x == y && !x.is_finite() || x.is_nan() && y.is_nan() {
+                continue;
+            }
+            signal += x * x;
+            power += y * y;
+            dot += x * y;
+            noise += (x - y) * (x - y);
+        }
+        self.signal += signal;
+        self.noise += if noise.is_nan() { f64::INFINITY } else { noise };
+        let cosine = dot / (signal * power).sqrt();
+        let none = if signal == 0.0 && power == 0.0 && same_shape { 1.0 } else { 0.0 };
+        self.cosines += if cosine.is_finite() { cosine } else { none };
+        let row = want.dims().last().copied().filter(|&row| want.rank() == 2 && row > 1);
+        if let Some(row) = row {
+            for (x, y) in x.chunks(row).zip(y.chunks(row)) {
+                self.rows += 1;
+                self.agreeing += usize::from(same_shape && largest(x) == largest(y));
+            }
+        }
+    }
+
+    fn add_equal(&mut self, want: &Tensor, got: &Tensor) {
+        self.elements += want.len();
+        if want.dims() != got.dims() || want.dtype() != got.dtype() {
+            return;
+        }
+        self.equal += match (want.as_strings(), got.as_strings(), want.bytes(), got.bytes()) {
+            (Some(x), Some(y), ..) => x.iter().zip(y).filter(|(x, y)| x == y).count(),
+            (_, _, Some(x), Some(y)) if want.dtype().bits() >= 8 => {
+                let size = want.dtype().bits() / 8;
+                x.chunks(size).zip(y.chunks(size)).filter(|(x, y)| x == y).count()
+            }
+            _ => (0..want.len()).filter(|&i| want.element(i) == got.element(i)).count(),
+        };
+    }
+
+    fn sqnr(&self) -> f64 {
+        match (self.signal, self.noise) {
+            (_, 0.0) => f64::INFINITY,
+            (signal, noise) if signal > 0.0 && noise.is_finite() => 10.0 * (signal / noise).log10(),
+            _ => f64::NEG_INFINITY,
+        }
+    }
+
+    fn quality(&self, output: String) -> Quality {
+        let share = |part: usize, whole: usize| (whole > 0).then(|| part as f64 / whole as f64);
+        Quality {
+            output,
+            sqnr: self.sqnr(),
+            cosine: (self.is_float && self.samples > 0).then(|| self.cosines / self.samples as f64),
+            agreement: share(self.agreeing, self.rows),
+            equal: share(self.equal, self.elements),
+        }
+    }
+}
+
+/// Where the largest of a row stands, the first of several.
+fn largest(row: &[f64]) -> usize {
+    let first = |best: usize, i: usize| if row[i] > row[best] || row[best].is_nan() { i } else { best };
+    (0..row.len()).fold(0, first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::tract::Tract;
+    use crate::passes::infer_declared;
+    use crate::text::parse;
+
+    fn seen(pairs: &[(&[f32], &[f32])]) -> Quality {
+        let mut seen = Seen::default();
+        for (x, y) in pairs {
+            let tensor = |e: &[f32]| Tensor::f32s(&[1, e.len()], e).unwrap();
+            seen.add(&tensor(x), &tensor(y));
+        }
+        seen.quality("y".into())
+    }
+
+    #[test]
+    fn ratios_are_of_all_samples_together() {
+        // 100 of signal, 1 of noise.
+        let q = seen(&[(&[6.0, 0.0], &[6.0, 0.0]), (&[0.0, 8.0], &[1.0, 8.0])]);
+        assert!((q.sqnr - 20.0).abs() < 1e-9, "{}", q.sqnr);
+        assert_eq!(q.agreement, Some(1.0));
+        assert!((q.cosine.unwrap() - (1.0 + 8.0 / 65f64.sqrt()) / 2.0).abs() < 1e-9);
+        assert_eq!(seen(&[(&[1.0, 2.0], &[2.0, 1.0]), (&[1.0, 2.0], &[0.0, 9.0])]).agreement, Some(0.5));
+        assert_eq!(seen(&[(&[1.0], &[1.0])]).agreement, None, "one score is no choice");
+    }
+
+    #[test]
+    fn nothing_is_divided_by_nothing() {
+        let q = seen(&[(&[0.0, 0.0], &[0.0, 0.0])]);
+        assert_eq!((q.sqnr, q.cosine), (f64::INFINITY, Some(1.0)));
+        assert_eq!(in_decibels(q.sqnr), "exact");
+        let q = seen(&[(&[0.0, 0.0], &[1.0, 0.0])]);
+        assert_eq!((q.sqnr, q.cosine), (f64::NEG_INFINITY, Some(0.0)));
+        assert_eq!(in_decibels(q.sqnr), "lost");
+        let infinite = [f32::NEG_INFINITY, 1.0];
+        assert_eq!(seen(&[(&infinite, &infinite)]).sqnr, f64::INFINITY);
+        assert_eq!(seen(&[(&[1.0, 2.0], &[f32::NAN, 2.0])]).sqnr, f64::NEG_INFINITY);
+        let json = serde_json::to_value(seen(&[(&[0.0, 1.0], &[0.0, 1.0])])).unwrap();
+        assert!(json["sqnr"].is_null());
+    }
+
+    #[test]
+    fn another_shape_is_an_error_as_large_as_the_output() {
+        let mut all = Seen::default();
+        all.add(&Tensor::f32s(&[1, 2], &[3.0, 4.0]).unwrap(), &Tensor::f32s(&[1, 3], &[3.0, 4.0, 5.0]).unwrap());
+        let q = all.quality("y".into());
+        assert_eq!((q.sqnr, q.cosine, q.agreement), (0.0, Some(0.0), Some(0.0)));
+    }
+
+    #[test]
+    fn other_elements_are_counted() {
+        let mut all = Seen::default();
+        all.add(&Tensor::vector(&[1, 2, 3, 4]), &Tensor::vector(&[1, 2, 0, 4]));
+        let q = all.quality("y".into());
+        assert_eq!((q.equal, q.cosine, q.agreement), (Some(0.75), None, None));
+        let words = |w: &[&'static str]| Tensor::strings(&[2], w.iter().map(|s| (*s).into()).collect()).unwrap();
+        let mut all = Seen::default();
+        all.add(&words(&["a", "b"]), &words(&["a", "c"]));
+        assert_eq!(all.quality("y".into()).equal, Some(0.5));
+    }
+
+    /// Two layers, the second with a far coarser grid than the first.
+    fn layered() -> Model {
+        let mut model = parse(
+            r#"<ir_version: 8, opset_import: ["" : 17]> g (float[n,2] x) => (float[n,2] y)
+            <float[2,2] w = {0.1, 0, 0, 0.1}, float fine = {0.001}, float coarse = {0.03}, int8 z = {0}> {
+            i = QuantizeLinear(x, fine, z) d = DequantizeLinear(i, fine, z)
+            j = QuantizeLinear(w, fine, z) v = DequantizeLinear(j, fine, z)
+            a = MatMul(d, v)
+            k = QuantizeLinear(w, coarse, z) u = DequantizeLinear(k, coarse, z)
+            b = QuantizeLinear(a, fine, z) c = DequantizeLinear(b, fine, z)
+            y = MatMul(c, u) }"#,
+        )
+        .unwrap();
+        infer_declared(&mut model.graph);
+        model
+    }
+
+    #[test]
+    fn the_worst_layers_come_first() {
+        // One lineage of ids: the float model is the other with the pairs taken out.
+        let integer = layered();
+        let mut float = integer.clone();
+        let g = &mut float.graph;
+        for node in g.schedule(ScopeId::MAIN) {
+            if g.node(node).op == crate::ir::OpKind::DequantizeLinear {
+                let (pair, result) = (g.operand(node, 0).unwrap(), g.result(node, 0).unwrap());
+                let (quantize, _) = g.producer(pair).unwrap();
+                let real = g.operand(quantize, 0).unwrap();
+                g.replace(result, real);
+            }
+        }
+        let sample = |x: [f32; 2]| {
+            let feed = vec![("x".to_string(), Tensor::f32s(&[1, 2], &x).unwrap())];
+            Sample::new(feed, crate::exec::Origin::MadeUp { index: 0 }).unwrap()
+        };
+        let feeds = [[0.1f32, 0.05], [0.02, -0.1]].map(sample);
+        let found = layers(&float, &integer, &feeds, &Tract).unwrap();
+        assert_eq!(found.iter().map(|l| (&*l.node, &*l.op)).collect::<Vec<_>>(), [("y", "MatMul"), ("a", "MatMul")]);
+        assert!(found[0].sqnr < 25.0 && found[1].sqnr > 60.0, "{found:?}");
+        let outputs = compare(&float, &integer, &feeds, &Tract).unwrap();
+        assert_eq!(outputs[0].sqnr, found[0].sqnr);
+        assert!(layers(&float, &integer, &[], &Tract).unwrap().is_empty());
+    }
+}

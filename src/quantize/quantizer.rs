@@ -1,0 +1,209 @@
+//! From a model in real numbers and samples to a model in integers, and what that costs.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::calibrate::{Calibration, CalibrationError, Fingerprint, Gathered, Method, Wanted};
+use crate::exec::demand::run_of;
+use crate::exec::{Cannot, Executor};
+use crate::model::Model;
+use crate::quantize::correct::{Bench, channels_of_layers};
+use crate::quantize::{
+    Choice, ChoiceError, Coverage, Layer, NoStatistics, Plan, Quality, Ranges, Step, compare, coverage, emit,
+    in_decibels, layers, place, scales,
+};
+use crate::target::Policy;
+
+/// Says how a model gets integers; [`Quantizer::run`] does it.
+#[derive(Clone)]
+pub struct Quantizer {
+    /// How the target wants its integers.
+    pub policy: Policy,
+    /// What of the model may have them.
+    pub choice: Choice,
+    /// Where it is known from what the model's tensors hold.
+    pub calibration: Calibration,
+    /// How ranges are chosen; `None` measures what is best.
+    pub method: Option<Method>,
+    /// Corrections that are left out, by name.
+    pub without: BTreeSet<String>,
+    /// What runs the model.
+    pub engine: Arc<dyn Executor>,
+    /// How good the result has to be.
+    pub bounds: Bounds,
+}
+
+/// How good a result has to be: what is worse is an error.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Bounds {
+    /// Every float output has this signal to quantization noise ratio at the least, in dB.
+    pub min_sqnr: Option<f64>,
+    /// The largest of a row of scores is another one in this share of the rows at most, in percent.
+    pub max_drop: Option<f64>,
+}
+
+impl Bounds {
+    /// Whether `outputs` are good enough.
+    fn check(&self, outputs: &[Quality]) -> Result<(), QuantizeError> {
+        if let Some(least) = self.min_sqnr {
+            let worst = outputs.iter().filter(|q| q.cosine.is_some()).min_by(|a, b| a.sqnr.total_cmp(&b.sqnr));
+            if let Some(worst) = worst.filter(|q| q.sqnr < least) {
+                return Err(QuantizeError::Noisy { output: worst.output.clone(), sqnr: worst.sqnr, least });
+            }
+        }
+        if let Some(most) = self.max_drop {
+            let drops = outputs.iter().filter_map(|q| Some((q, 100.0 * (1.0 - q.agreement?))));
+            match drops.max_by(|a, b| a.1.total_cmp(&b.1)) {
+                None => return Err(QuantizeError::NoScores),
+                Some((q, drop)) if drop > most => {
+                    return Err(QuantizeError::Drops { output: q.output.clone(), drop, most });
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a model does not get integers.
+#[derive(Debug, thiserror::Error)]
+pub enum QuantizeError {
+    /// A pattern matches nothing.
+    #[error(transparent)]
+    Choice(#[from] ChoiceError),
+    /// Its tensors are not known.
+    #[error(transparent)]
+    Calibration(#[from] CalibrationError),
+    /// A tensor is not known.
+    #[error(transparent)]
+    NoStatistics(#[from] NoStatistics),
+    /// The result does not run.
+    #[error("the quantized model does not run: {0}")]
+    Run(#[from] Cannot),
+    /// An output is further from what it was than it may be.
+    #[error("output \"{output}\" is {} beside its quantization noise, and at least {least} dB are asked for", in_decibels(*.sqnr))]
+    Noisy {
+        /// The output.
+        output: String,
+        /// What it is, in dB.
+        sqnr: f64,
+        /// What was asked for, in dB.
+        least: f64,
+    },
+    /// Too many rows of scores have another largest.
+    #[error("output \"{output}\" says something else in {drop:.1} % of the samples, and at most {most} % may")]
+    Drops {
+        /// The output.
+        output: String,
+        /// In how many, in percent.
+        drop: f64,
+        /// In how many it may, in percent.
+        most: f64,
+    },
+    /// It was asked what scores say, and there are none.
+    #[error(
+        "no output looks like the scores of classes: a float tensor of two axes, the last of more than one element"
+    )]
+    NoScores,
+    /// A tensor cannot be made.
+    #[error("a defect of onnx-slim: {0}")]
+    Tensor(#[from] crate::ir::TensorError),
+}
+
+/// What became of a model that got integers.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Summary {
+    /// Tensors that a run computes, as integers.
+    pub tensors: usize,
+    /// Weights as integers.
+    pub weights: usize,
+    /// Samples that were run.
+    pub samples: u64,
+    /// What corrections brought.
+    pub corrections: Vec<Step>,
+    /// Samples that float model and result were both run on.
+    pub held_out: usize,
+    /// How much of the result is computed in integers, with the sizes of the first sample.
+    pub coverage: Coverage,
+    /// How far outputs are from those of the model in real numbers.
+    pub outputs: Vec<Quality>,
+    /// The layers in integers whose results are furthest from what they were, the worst first.
+    pub layers: Vec<Layer>,
+}
+
+/// Samples that corrections are made from.
+const TRIED: usize = 16;
+
+impl Quantizer {
+    /// Give `model` integers. Statistics in files are of the model with the fingerprint `given`; `tell` hears how many
+    /// runs of how many on samples are done.
+    ///
+    /// # Errors
+    /// When samples or statistics cannot be read, a model cannot be run, or the result is not as good as it has to be.
+    pub fn run(
+        &self,
+        model: &mut Model,
+        given: Option<&Fingerprint>,
+        tell: &dyn Fn(u64, u64),
+    ) -> Result<Summary, QuantizeError> {
+        let plan = place(&model.graph, &self.policy, model.opset(), &self.choice)?;
+        let probe = self.calibration.probe(model, &*self.engine, TRIED)?;
+        let mut gathered = self.gathered(model, &plan, given, tell)?;
+        let held = &probe.held_out;
+        let float = model.clone();
+        let mut corrections = Vec::new();
+        let mut ranges = Ranges::Method(self.method.unwrap_or(Method::MinMax));
+        if !held.is_empty() {
+            let bench = Bench::new(&float, &*self.engine, &self.calibration, &probe, &plan, &self.without)?;
+            bench.equalize(model, &mut gathered, ranges, &mut corrections)?;
+            if self.method.is_none() {
+                ranges = bench.choose_ranges(model, &gathered, &mut corrections)?;
+            }
+            bench.correct_biases(model, &gathered, ranges, &mut corrections)?;
+        }
+        let scales = scales(&model.graph, &plan, &gathered, ranges)?;
+        emit(&mut model.graph, &plan, &scales)?;
+        let outputs = compare(&float, model, held, &*self.engine)?;
+        self.bounds.check(&outputs)?;
+        Ok(Summary {
+            tensors: plan.sites.len(),
+            weights: plan.weights.len(),
+            samples: gathered.runs,
+            corrections,
+            held_out: held.len(),
+            coverage: coverage(&held.first().map_or_else(|| model.graph.clone(), |feed| run_of(model, feed))),
+            outputs,
+            layers: layers(&float, model, held, &*self.engine)?,
+        })
+    }
+
+    /// What the tensors of `plan` hold.
+    fn gathered(
+        &self,
+        model: &Model,
+        plan: &Plan,
+        given: Option<&Fingerprint>,
+        tell: &dyn Fn(u64, u64),
+    ) -> Result<Gathered, CalibrationError> {
+        if let Some(given) = given
+            && let Some(saved) = self.calibration.saved(given)?
+        {
+            return Ok(saved);
+        }
+        let wanted = match &self.calibration.save {
+            // Another target may want others.
+            Some(_) => Wanted::all(),
+            None => Wanted::only(plan.sites.iter().map(|site| site.value)),
+        };
+        let wanted = channels_of_layers(&model.graph, plan)
+            .into_iter()
+            .fold(wanted, |wanted, (value, axis)| wanted.with_channels(value, i64::try_from(axis).unwrap_or_default()));
+        let gathered = self.calibration.gathered(model, &wanted, &*self.engine, tell)?;
+        if let Some(given) = given {
+            self.calibration.save(given, &gathered)?;
+        }
+        Ok(gathered)
+    }
+}

@@ -1,0 +1,244 @@
+//! Of which calls a row of a policy speaks.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::ir::{Attr, Int, Key, OpKind};
+use crate::ops::{CallView, Channels, Quant, row_of, schema};
+
+/// What has to hold of a call. Sizes that only a run tells are taken to be large enough.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Condition {
+    /// Operands in these slots are computed.
+    pub computed: Vec<usize>,
+    /// Operands in these slots are constant.
+    pub constant: Vec<usize>,
+    /// Operands in these slots are left out.
+    pub absent: Vec<usize>,
+    /// How many groups of channels the weight has.
+    pub group: Option<Groups>,
+    /// The weight's input channels, within a group.
+    pub in_at_least: Option<i64>,
+    /// The weight's output channels.
+    pub out_at_least: Option<i64>,
+    /// The larger of both.
+    pub either_at_least: Option<i64>,
+    /// The output channels are a multiple of this.
+    pub out_multiple: Option<i64>,
+    /// Input or output channels are a multiple of this.
+    pub either_multiple: Option<i64>,
+    /// The weight's window.
+    pub kernel: Option<Kernel>,
+    /// Every side of the window.
+    pub kernel_at_least: Option<i64>,
+    /// Operand 0 is an input of the model.
+    pub first: Option<bool>,
+    /// No result is an output of the model.
+    pub inner: Option<bool>,
+    /// The rank of operand 0.
+    pub rank_at_least: Option<usize>,
+    /// The rank of operand 0.
+    pub rank_at_most: Option<usize>,
+    /// The last but one size of the result, or the product of all but the last.
+    pub rows_at_least: Option<i64>,
+    /// The last size of the result.
+    pub columns_at_least: Option<i64>,
+    /// The opset that is written.
+    pub opset_at_least: Option<i64>,
+    /// Attributes have these values; an absent one has ONNX's default.
+    pub attributes: BTreeMap<String, Value>,
+    /// Of a `Clip`, the least number.
+    pub clip_from: Option<f64>,
+}
+
+/// An attribute's value.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// An integer.
+    Int(i64),
+    /// A number.
+    Float(f64),
+    /// A text, or any of several.
+    Text(String),
+    /// Any of these.
+    Texts(Vec<String>),
+}
+
+/// How many groups of channels a weight has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Groups {
+    /// One.
+    One,
+    /// More.
+    Many,
+    /// One for each input channel.
+    Depthwise,
+}
+
+/// What a weight's window looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kernel {
+    /// All sides are equal.
+    Square,
+}
+
+const GROUP: Key<i64> = Key::new("group", 1);
+const MIN: Key<f32> = Key::new("min", f32::NEG_INFINITY);
+
+impl Condition {
+    /// Why it does not hold of `call` in a model of `opset`; `None` where it holds.
+    pub fn fails(&self, call: &CallView<'_>, opset: i64) -> Option<String> {
+        self.operands(call)
+            .or_else(|| self.weight(call))
+            .or_else(|| self.sizes(call, opset))
+            .or_else(|| self.attributes(call))
+    }
+
+    fn operands(&self, call: &CallView<'_>) -> Option<String> {
+        let is_constant = |slot: usize| call.is_weight(slot);
+        if let Some(slot) = self.computed.iter().find(|&&s| !call.has(s) || is_constant(s)) {
+            return Some(format!("operand {slot} is constant"));
+        }
+        if let Some(slot) = self.constant.iter().find(|&&s| call.has(s) && !is_constant(s)) {
+            return Some(format!("operand {slot} is computed"));
+        }
+        if let Some(slot) = self.absent.iter().find(|&&s| call.has(s)) {
+            return Some(format!("operand {slot} is given"));
+        }
+        let graph = call.graph();
+        let is_input = call.operand(0).is_some_and(|v| graph.producer(v).is_none() && graph.constant(v).is_none());
+        if self.first.is_some_and(|first| first != is_input) {
+            let what = if is_input { "it reads an input of the model" } else { "it reads no input of the model" };
+            return Some(what.into());
+        }
+        let is_output = graph.results(call.id()).iter().flatten().any(|&v| graph.is_output(v));
+        if self.inner.is_some_and(|inner| inner == is_output) {
+            return Some("its result is an output of the model".into());
+        }
+        None
+    }
+
+    /// What is asked of the weight.
+    fn weight(&self, call: &CallView<'_>) -> Option<String> {
+        let is_asked = self.group.is_some()
+            || self.kernel.is_some()
+            || [
+                self.in_at_least,
+                self.out_at_least,
+                self.either_at_least,
+                self.out_multiple,
+                self.either_multiple,
+                self.kernel_at_least,
+            ]
+            .iter()
+            .any(Option::is_some);
+        if !is_asked {
+            return None;
+        }
+        let (weight, axis) = match (row_of(call.node()).quant)(call) {
+            Quant::Kernel { weight, axis } => (weight, axis),
+            _ => return Some("its weight is computed".into()),
+        };
+        let Some(dims) = call.dims(weight) else { return Some("the shape of its weight is not known".into()) };
+        let size = |axis: usize| dims.get(axis).and_then(Int::known).unwrap_or(i64::MAX);
+        let in_axis = match (row_of(call.node()).channels)(call) {
+            Channels::Mixed { in_axis, .. } => in_axis,
+            _ => return Some("its channels are not known".into()),
+        };
+        let groups = GROUP.of(call.node());
+        let (inputs, outputs) = (size(in_axis), size(axis));
+        match self.group {
+            Some(Groups::One) if groups != 1 => return Some("its channels are in groups".into()),
+            Some(Groups::Many) if groups == 1 => return Some("its channels are in one group".into()),
+            Some(Groups::Depthwise) if groups == 1 || inputs != 1 => return Some("it is not depthwise".into()),
+            _ => {}
+        }
+        let few = |what: &str, least: i64| Some(format!("it has fewer than {least} {what} channels"));
+        if let Some(least) = self.in_at_least.filter(|&least| inputs < least) {
+            return few("input", least);
+        }
+        if let Some(least) = self.out_at_least.filter(|&least| outputs < least) {
+            return few("output", least);
+        }
+        if let Some(least) = self.either_at_least.filter(|&least| inputs.max(outputs) < least) {
+            return few("input and output", least);
+        }
+        let odd = |n: i64, multiple: i64| n.checked_rem(multiple) != Some(0);
+        if let Some(multiple) = self.out_multiple.filter(|&m| odd(outputs, m)) {
+            return Some(format!("its output channels are no multiple of {multiple}"));
+        }
+        if let Some(multiple) = self.either_multiple.filter(|&m| odd(outputs, m) && odd(inputs, m)) {
+            return Some(format!("neither input nor output channels are a multiple of {multiple}"));
+        }
+        let window = dims.get(2..).unwrap_or_default();
+        if self.kernel == Some(Kernel::Square) && window.windows(2).any(|pair| pair[0] != pair[1]) {
+            return Some("its window is not square".into());
+        }
+        if let Some(least) = self.kernel_at_least.filter(|&l| window.iter().any(|d| d.known().is_some_and(|d| d < l))) {
+            return Some(format!("its window has fewer than {least} places along an axis"));
+        }
+        None
+    }
+
+    fn sizes(&self, call: &CallView<'_>, opset: i64) -> Option<String> {
+        let rank = call.rank(0);
+        if self.rank_at_least.is_some_and(|least| rank.is_some_and(|rank| rank < least))
+            || self.rank_at_most.is_some_and(|most| rank.is_some_and(|rank| rank > most))
+        {
+            return Some(format!("its operand has {} dimensions", rank.unwrap_or_default()));
+        }
+        if let Some([batch @ .., columns]) = call.result_dims(0) {
+            let small = |n: Option<i64>, least: Option<i64>| least.filter(|&least| n.is_some_and(|n| n < least));
+            let rows = batch.iter().try_fold(1i64, |n, d| n.checked_mul(d.known()?));
+            if let Some(least) = small(rows, self.rows_at_least) {
+                return Some(format!("its result has fewer than {least} rows"));
+            }
+            if let Some(least) = small(columns.known(), self.columns_at_least) {
+                return Some(format!("its result has fewer than {least} columns"));
+            }
+        }
+        self.opset_at_least.filter(|&least| opset < least).map(|least| format!("that takes opset {least}"))
+    }
+
+    fn attributes(&self, call: &CallView<'_>) -> Option<String> {
+        for (name, wanted) in &self.attributes {
+            let attr = call.node().attr(name).cloned().or_else(|| default_of(call.node().op, name));
+            let holds = match (wanted, attr) {
+                (Value::Int(n), Some(Attr::Int(m))) => *n == m,
+                (Value::Float(n), Some(Attr::Float(m))) => (*n as f32) == m,
+                (Value::Int(n), Some(Attr::Float(m))) => (*n as f32) == m,
+                (Value::Text(text), Some(Attr::Str(s))) => text.as_bytes() == &*s,
+                (Value::Texts(texts), Some(Attr::Str(s))) => texts.iter().any(|text| text.as_bytes() == &*s),
+                _ => false,
+            };
+            if !holds {
+                return Some(format!("its {name} is another"));
+            }
+        }
+        if let Some(from) = self.clip_from {
+            let least = match call.has(1) {
+                true => call.constant(1).and_then(|t| t.item()),
+                false => Some(f64::from(MIN.of(call.node()))),
+            };
+            if least != Some(from) {
+                return Some(format!("it does not clip at {from}"));
+            }
+        }
+        None
+    }
+}
+
+/// What ONNX says that an absent attribute is.
+fn default_of(op: OpKind, name: &str) -> Option<Attr> {
+    match schema::newest("", op.name())?.attr(name)?.default {
+        schema::Default::Int(n) => Some(Attr::Int(n)),
+        schema::Default::Float(x) => Some(Attr::Float(x)),
+        schema::Default::Str(text) => Some(Attr::Str(text.as_bytes().into())),
+        _ => None,
+    }
+}

@@ -1,0 +1,379 @@
+//! Reads a policy, and says where it is wrong.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+use serde::{Deserialize, Deserializer};
+use toml::Spanned;
+
+use crate::ir::{DType, OpKind};
+use crate::ops::schema;
+use crate::similar::similar;
+use crate::target::policy::condition::Condition;
+use crate::target::policy::row::{
+    BiasForm, Fuse, IntegerType, Needs, Never, Operands, Output, Pairs, Pattern, Role, Row, WeightForm, Weights,
+};
+use crate::target::{self, Policy, Target};
+
+/// Why a file is no policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{what}", at(.file, *.line))]
+pub struct PolicyError {
+    /// The file; empty where there is none.
+    pub file: String,
+    /// The line, from 1; 0 where no line in particular is wrong.
+    pub line: usize,
+    /// What is wrong, and what may be meant.
+    pub what: String,
+}
+
+fn at(file: &str, line: usize) -> String {
+    match (file, line) {
+        ("", _) => String::new(),
+        (file, 0) => format!("{file}: "),
+        (file, line) => format!("{file}:{line}: "),
+    }
+}
+
+impl PolicyError {
+    pub(super) fn no_target(text: &str, similar: &[String]) -> PolicyError {
+        let what = format!("there is no target \"{text}\"{}; a file of your own ends in .toml", meant(similar));
+        PolicyError { file: String::new(), line: 0, what }
+    }
+}
+
+fn meant(similar: &[String]) -> String {
+    if similar.is_empty() { String::new() } else { format!(", but {}", similar.join(", ")) }
+}
+
+/// The most bytes that a file may have.
+const MOST_BYTES: u64 = 1 << 20;
+
+pub(super) fn file(path: &Path) -> Result<Target, PolicyError> {
+    let file = path.display().to_string();
+    let fault = |what: String| PolicyError { file: file.clone(), line: 0, what };
+    let size = std::fs::metadata(path).map_err(|e| fault(e.to_string()))?.len();
+    if size > MOST_BYTES {
+        return Err(fault("this is too large for a description of a target".into()));
+    }
+    let text = std::fs::read_to_string(path).map_err(|e| fault(e.to_string()))?;
+    parse(&file, &text)
+}
+
+pub(super) fn parse(file: &str, text: &str) -> Result<Target, PolicyError> {
+    let source = Source { file, text };
+    let read = source.read()?;
+    let Some(base) = &read.extends else {
+        return Err(source.fault(0..0, "extends is missing: which target of the tool it is most like"));
+    };
+    let Some(profile) = target::by_name(base.get_ref()) else {
+        let similar = similar(base.get_ref(), target::ALL.iter().map(|t| t.name));
+        let what = format!("there is no target \"{}\"{}", base.get_ref(), meant(&similar));
+        return Err(source.fault(base.span(), &what));
+    };
+    let policy = source.resolve(read, Some(Policy::of(profile)))?;
+    Ok(Target { profile, policy })
+}
+
+pub(super) fn built_in(file: &str, text: &str) -> Result<Policy, PolicyError> {
+    let source = Source { file, text };
+    let read = source.read()?;
+    source.resolve(read, None)
+}
+
+/// What a file says.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    name: String,
+    extends: Option<Spanned<String>>,
+    #[serde(default)]
+    types: BTreeMap<String, TypeTable>,
+    weights: Option<WeightsTable>,
+    #[serde(default)]
+    op: Vec<Spanned<OpTable>>,
+    #[serde(default)]
+    fuse: Vec<FuseTable>,
+    #[serde(default)]
+    never: Vec<Spanned<NeverTable>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TypeTable {
+    dtype: Integer,
+    symmetric: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WeightsTable {
+    dtype: Option<Spanned<Integer>>,
+    form: Option<WeightForm>,
+    per_channel: Option<bool>,
+    bias: Option<BiasForm>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OpTable {
+    rule: String,
+    ops: Vec<Op>,
+    role: Role,
+    when: Option<Spanned<Condition>>,
+    operands: Option<Slots>,
+    #[serde(default)]
+    types: Vec<Spanned<String>>,
+    output: Option<Output>,
+    needs: Option<Needs>,
+    #[serde(default)]
+    constants: bool,
+    pairs: Option<Pairs>,
+    shares: Option<bool>,
+    scale: Option<f32>,
+    zero_point: Option<i64>,
+    per_channel: Option<bool>,
+    why: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FuseTable {
+    rule: String,
+    ops: Vec<Op>,
+    #[serde(default)]
+    behind: Vec<Op>,
+    when: Option<Spanned<Condition>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NeverTable {
+    rule: String,
+    #[serde(default)]
+    ops: Vec<Op>,
+    pattern: Option<Pattern>,
+    why: String,
+}
+
+/// An operator by ONNX's name.
+struct Op(OpKind);
+
+impl<'de> Deserialize<'de> for Op {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Op, D::Error> {
+        let name = String::deserialize(from)?;
+        OpKind::from_name(&name).map(Op).ok_or_else(|| {
+            let similar = similar(&name, OpKind::ALL.iter().map(|op| op.name()));
+            serde::de::Error::custom(format!("there is no operator \"{name}\"{}", meant(&similar)))
+        })
+    }
+}
+
+/// An integer type by ONNX's name.
+#[derive(Clone, Copy)]
+struct Integer(DType);
+
+impl<'de> Deserialize<'de> for Integer {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Integer, D::Error> {
+        let name = String::deserialize(from)?;
+        let known = [DType::I8, DType::U8, DType::I16, DType::U16];
+        known.into_iter().find(|t| t.name() == name).map(Integer).ok_or_else(|| {
+            let names = known.map(DType::name).join(", ");
+            serde::de::Error::custom(format!("\"{name}\" is none of {names}"))
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected slots, \"all\" or \"skip\"")]
+enum Slots {
+    List(Vec<usize>),
+    Word(SlotsWord),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum SlotsWord {
+    All,
+    Skip,
+}
+
+struct Source<'t> {
+    file: &'t str,
+    text: &'t str,
+}
+
+impl Source<'_> {
+    fn read(&self) -> Result<File, PolicyError> {
+        toml::from_str(self.text).map_err(|error| {
+            let span = error.span().unwrap_or_default();
+            self.fault(span, &said(error.message()))
+        })
+    }
+
+    fn fault(&self, span: Range<usize>, what: &str) -> PolicyError {
+        let line = match span.end {
+            0 => 0,
+            _ => 1 + self.text.as_bytes()[..span.start.min(self.text.len())].iter().filter(|&&b| b == b'\n').count(),
+        };
+        PolicyError { file: self.file.into(), line, what: what.into() }
+    }
+
+    /// What the file and the policy that it extends say together.
+    fn resolve(&self, read: File, base: Option<Policy>) -> Result<Policy, PolicyError> {
+        let extends = base.is_some();
+        let mut policy = base.unwrap_or_else(|| Policy {
+            name: String::new(),
+            types: Vec::new(),
+            weights: Weights { dtype: DType::I8, form: WeightForm::Integers, per_channel: true, bias: BiasForm::Float },
+            rows: Vec::new(),
+            fuses: Vec::new(),
+            nevers: Vec::new(),
+        });
+        policy.name = read.name;
+        for (name, TypeTable { dtype: Integer(dtype), symmetric }) in read.types {
+            let ty = IntegerType { name, dtype, symmetric };
+            match policy.types.iter_mut().find(|t| t.name == ty.name) {
+                Some(old) => *old = ty,
+                None => policy.types.push(ty),
+            }
+        }
+        if let Some(table) = read.weights {
+            let weights = &mut policy.weights;
+            if let Some(dtype) = table.dtype {
+                if dtype.get_ref().0 != DType::I8 {
+                    return Err(self.fault(dtype.span(), "weights are int8"));
+                }
+                weights.dtype = dtype.get_ref().0;
+            }
+            weights.form = table.form.unwrap_or(weights.form);
+            weights.per_channel = table.per_channel.unwrap_or(weights.per_channel);
+            weights.bias = table.bias.unwrap_or(weights.bias);
+        }
+        let rows: Vec<Row> = read.op.into_iter().map(|t| self.row(t, &policy.types)).collect::<Result<_, _>>()?;
+        let mut fuses = Vec::new();
+        for FuseTable { rule, ops, behind, when } in read.fuse {
+            let ops = kinds(ops);
+            let when = self.condition(when, &ops)?;
+            fuses.push(Fuse { rule, ops, behind: kinds(behind), when });
+        }
+        let mut nevers = Vec::new();
+        for table in read.never {
+            let span = table.span();
+            let NeverTable { rule, ops, pattern, why } = table.into_inner();
+            if ops.is_empty() == pattern.is_none() {
+                return Err(self.fault(span, "this has ops or a pattern, one of both"));
+            }
+            nevers.push(Never { rule, ops: kinds(ops), pattern, why });
+        }
+        if extends {
+            // A row that brings an operator in is meant, whatever the base says of it.
+            let named = |op: &OpKind| rows.iter().any(|row| row.role != Role::Float && row.ops.contains(op));
+            for never in &mut policy.nevers {
+                never.ops.retain(|op| !named(op));
+            }
+            policy.nevers.retain(|never| never.pattern.is_some() || !never.ops.is_empty());
+        }
+        policy.rows.splice(0..0, rows);
+        policy.fuses.splice(0..0, fuses);
+        policy.nevers.splice(0..0, nevers);
+        Ok(policy)
+    }
+
+    fn row(&self, table: Spanned<OpTable>, types: &[IntegerType]) -> Result<Row, PolicyError> {
+        let span = table.span();
+        let table = table.into_inner();
+        let ops = kinds(table.ops);
+        if ops.is_empty() {
+            return Err(self.fault(span, "ops names no operator"));
+        }
+        let mut indices = Vec::new();
+        for name in &table.types {
+            match types.iter().position(|t| t.name == *name.get_ref()) {
+                Some(index) => indices.push(index),
+                None => {
+                    let similar = similar(name.get_ref(), types.iter().map(|t| t.name.as_str()));
+                    let what = format!("there is no type \"{}\"{}", name.get_ref(), meant(&similar));
+                    return Err(self.fault(name.span(), &what));
+                }
+            }
+        }
+        if indices.is_empty() && matches!(table.role, Role::Leads | Role::Follows) {
+            return Err(self.fault(span, "types is missing"));
+        }
+        let fixed = match (table.scale, table.zero_point) {
+            (None, None) => None,
+            (Some(scale), Some(zero)) if scale.is_normal() && scale > 0.0 => {
+                if indices.len() != 1 {
+                    return Err(self.fault(span, "a scale that is given goes with one type"));
+                }
+                let dtype = types[indices[0]].dtype;
+                let bits = dtype.bits().min(16);
+                let least = if dtype.is_signed_integer() { -(1i64 << (bits - 1)) } else { 0 };
+                if !(least..least + (1 << bits)).contains(&zero) {
+                    return Err(self.fault(span, "zero_point is none of the type's integers"));
+                }
+                Some((scale, zero))
+            }
+            (Some(_), Some(_)) => return Err(self.fault(span, "scale is not a positive number")),
+            _ => return Err(self.fault(span, "scale and zero_point go together")),
+        };
+        let operands = match table.operands {
+            None => Operands::Slots(vec![0]),
+            Some(Slots::List(slots)) if slots.iter().all(|&s| s < 256) => Operands::Slots(slots),
+            Some(Slots::List(_)) => return Err(self.fault(span, "no operator has so many operands")),
+            Some(Slots::Word(SlotsWord::All)) => Operands::All,
+            Some(Slots::Word(SlotsWord::Skip)) => Operands::Skip,
+        };
+        Ok(Row {
+            when: self.condition(table.when, &ops)?,
+            rule: table.rule,
+            ops,
+            role: table.role,
+            operands,
+            types: indices,
+            output: table.output.unwrap_or(Output::IfRead),
+            needs: table.needs.unwrap_or(if table.role == Role::Passes { Needs::Readers } else { Needs::Operands }),
+            constants: table.constants,
+            pairs: table.pairs.unwrap_or(Pairs::Both),
+            shares: table.shares.unwrap_or(table.role == Role::Passes),
+            fixed,
+            per_channel: table.per_channel,
+            why: table.why.unwrap_or_else(|| "the target computes it in real numbers".into()),
+        })
+    }
+
+    /// Whether its attributes are those of some of `ops`.
+    fn condition(&self, condition: Option<Spanned<Condition>>, ops: &[OpKind]) -> Result<Condition, PolicyError> {
+        let Some(condition) = condition else { return Ok(Condition::default()) };
+        let span = condition.span();
+        let attrs = || ops.iter().filter_map(|op| schema::newest("", op.name())).flat_map(|s| s.attrs.iter());
+        for name in condition.get_ref().attributes.keys() {
+            if !attrs().any(|a| a.name == name) {
+                let similar = similar(name, attrs().map(|a| a.name));
+                return Err(self.fault(span, &format!("there is no attribute \"{name}\"{}", meant(&similar))));
+            }
+        }
+        Ok(condition.into_inner())
+    }
+}
+
+fn kinds(ops: Vec<Op>) -> Vec<OpKind> {
+    ops.into_iter().map(|Op(kind)| kind).collect()
+}
+
+/// A message of the reader; where a key or a word is not known, with those that it may be a slip of.
+fn said(message: &str) -> String {
+    let message = message.trim_end();
+    for kind in ["unknown field `", "unknown variant `"] {
+        let Some((name, known)) = message.strip_prefix(kind).and_then(|rest| rest.split_once('`')) else { continue };
+        let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+        let similar = similar(name, known.iter().copied());
+        return match similar.is_empty() {
+            true => format!("\"{name}\" is not known here: {} are", known.join(", ")),
+            false => format!("\"{name}\" is not known here{}", meant(&similar)),
+        };
+    }
+    message.to_string()
+}
