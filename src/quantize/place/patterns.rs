@@ -31,6 +31,7 @@ fn parts(graph: &Graph, pattern: Pattern, node: NodeId) -> Vec<NodeId> {
         (Pattern::LayerNorm, OpKind::Sqrt) => seen.layer_norm(node),
         (Pattern::ChannelGate, OpKind::Mul) => seen.channel_gate(node),
         (Pattern::SoftmaxProduct, OpKind::MatMul) => seen.weighing(node).map(|_| vec![node]),
+        (Pattern::MaskedSoftmax, OpKind::Softmax) => seen.masked(node),
         (Pattern::Attention, OpKind::MatMul) => {
             seen.weighing(node).map(|softmax| seen.scores(softmax).into_iter().chain([node]).collect())
         }
@@ -144,9 +145,11 @@ impl Seen<'_> {
         for _ in 0..4 {
             let next = self.readers(at).into_iter().find(|&n| {
                 let op = self.op(n);
-                op == OpKind::Div || op == OpKind::Reciprocal || matches!(op, OpKind::Mul | OpKind::Add) && {
-                    self.has_constant(n) || found.contains(&centred) && self.op(at) == OpKind::Reciprocal
-                }
+                op == OpKind::Div
+                    || op == OpKind::Reciprocal
+                    || matches!(op, OpKind::Mul | OpKind::Add) && {
+                        self.has_constant(n) || found.contains(&centred) && self.op(at) == OpKind::Reciprocal
+                    }
             });
             let Some(next) = next else { break };
             found.push(next);
@@ -167,7 +170,9 @@ impl Seen<'_> {
             let mut bounded = false;
             for _ in 0..16 {
                 match self.op(at) {
-                    GlobalAveragePool | ReduceMean | AveragePool => return (bounded && found.len() > 2).then_some(found),
+                    GlobalAveragePool | ReduceMean | AveragePool => {
+                        return (bounded && found.len() > 2).then_some(found);
+                    }
                     Sigmoid | HardSigmoid | Clip => bounded = true,
                     Relu | LeakyRelu | PRelu | HardSwish | Conv | Gemm | MatMul | Reshape | Flatten | Squeeze
                     | Unsqueeze | Div | Add | Mul => {}
@@ -202,6 +207,12 @@ impl Seen<'_> {
             }
         }
         None
+    }
+
+    /// A `Softmax`, and what masks what it is taken of.
+    fn masked(self, softmax: NodeId) -> Option<Vec<NodeId>> {
+        let mask = self.maker(softmax, 0)?;
+        matches!(self.op(mask), OpKind::Add | OpKind::Where | OpKind::Sub | OpKind::Min).then(|| vec![softmax, mask])
     }
 
     /// What computes the numbers that `softmax` is taken of, back to the product of queries and keys.

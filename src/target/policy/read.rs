@@ -134,6 +134,7 @@ struct OpTable {
     scale: Option<f32>,
     zero_point: Option<i64>,
     per_channel: Option<bool>,
+    bias: Option<BiasForm>,
     why: Option<String>,
 }
 
@@ -226,12 +227,7 @@ impl Source<'_> {
         let mut policy = base.unwrap_or_else(|| Policy {
             name: String::new(),
             types: Vec::new(),
-            weights: Weights {
-                dtype: DType::I8,
-                form: WeightForm::Integers,
-                per_channel: true,
-                bias: BiasForm::Float,
-            },
+            weights: Weights { dtype: DType::I8, form: WeightForm::Integers, per_channel: true, bias: BiasForm::Float },
             rows: Vec::new(),
             fuses: Vec::new(),
             nevers: Vec::new(),
@@ -345,6 +341,7 @@ impl Source<'_> {
             shares: table.shares.unwrap_or(table.role == Role::Passes),
             fixed,
             per_channel: table.per_channel,
+            bias: table.bias,
             why: table.why.unwrap_or_else(|| "the target computes it in real numbers".into()),
         })
     }
@@ -382,4 +379,3 @@ fn said(message: &str) -> String {
     }
     message.to_string()
 }
-
