@@ -436,7 +436,7 @@ mod tests {
         );
         assert_eq!(
             op("ops = [\"Resize\"]\nrole = \"passes\"\nwhen = { attributes = { mod = \"nearest\" } }"),
-            "npu.toml:7: there is no attribute \"mod\", but mode"
+            "npu.toml:7: there is no attribute \"mod\", but coordinate_transformation_mode, mode, nearest_mode"
         );
     }
 
