@@ -11,10 +11,12 @@
 //! # Ok::<(), onnx_slim::error::Error>(())
 //! ```
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::calibrate::Fingerprint;
 use crate::census;
 use crate::edit::Edits;
 use crate::error::{Error, Guilty};
@@ -28,7 +30,7 @@ use crate::ops::CallView;
 use crate::passes::pipeline::{self, Observer, Silent};
 use crate::passes::{Context, Engine, Fault, InferShapes, Pass, Pipeline, infer_declared};
 use crate::proof::{self, Proof, Reason, Referee};
-use crate::quantize::Quantizer;
+use crate::quantize::{Dynamic, Quantizer};
 use crate::report::{Report, Step};
 use crate::rewrite::{CONTRIB, Exactness, Fuel, Growth, Limits, Rule, apply};
 use crate::similar::similar;
@@ -46,6 +48,7 @@ pub struct Optimizer {
     check: Result<Check, Reason>,
     allows_unsupported: bool,
     quantizer: Option<Quantizer>,
+    dynamic: Option<Dynamic>,
 }
 
 /// Whether the call is a product with an activation in one, which a runtime makes of integers itself.
@@ -83,6 +86,7 @@ impl Optimizer {
             check: default_check(),
             allows_unsupported: false,
             quantizer: None,
+            dynamic: None,
         }
     }
 
@@ -129,6 +133,13 @@ impl Optimizer {
     #[must_use]
     pub fn quantized(mut self, quantizer: Quantizer) -> Optimizer {
         self.quantizer = Some(quantizer);
+        self
+    }
+
+    /// Have the result compute in integers whose ranges it finds while it runs.
+    #[must_use]
+    pub fn quantized_dynamically(mut self, dynamic: Dynamic) -> Optimizer {
+        self.dynamic = Some(dynamic);
         self
     }
 
@@ -193,6 +204,8 @@ impl Optimizer {
         let opset = self.opset_for(model.opset())?;
         let mut report = Report { target: self.target.name.into(), ..Report::default() };
         report.before = census::quick(&model);
+        let has_files = |quantizer: &&Quantizer| quantizer.calibration.has_files();
+        let given = self.quantizer.as_ref().filter(has_files).map(|_| Fingerprint::of(&model));
         // From here on the graph is not what the file spells.
         model.ops.clear();
         let edits = self.edits.apply(&mut model)?;
@@ -215,6 +228,9 @@ impl Optimizer {
         self.refuse_unsupported(&model, from, &mut report)?;
         report.before.macs = watch.macs_before.flatten();
         report.exactness = exactness(&report.steps);
+        // What is known of sizes by the word of nodes that are gone, a reader of the file could not tell: it would write
+        // another file.
+        infer_declared(&mut model.graph);
         report.proof = match original {
             Err(why) => Proof::Without(why),
             Ok(_) if !report.changed() && report.opset == from => {
@@ -227,7 +243,14 @@ impl Optimizer {
         };
         if let Some(quantizer) = &self.quantizer {
             observer.started("quantize");
-            report.quantization = Some(quantizer.run(&mut model)?);
+            let observer = RefCell::new(&mut *observer);
+            let tell = |done, total| observer.borrow_mut().sampled(done, total);
+            report.quantization = Some(quantizer.run(&mut model, given.as_ref(), &tell)?);
+            self.refuse_unsupported(&model, from, &mut report)?;
+        }
+        if let Some(dynamic) = &self.dynamic {
+            observer.started("quantize");
+            report.quantization = Some(dynamic.run(&mut model)?);
             self.refuse_unsupported(&model, from, &mut report)?;
         }
         report.after = census::take(&model);
@@ -257,7 +280,7 @@ impl Optimizer {
     /// The opset in which a model of opset `from` is written.
     fn opset_for(&self, from: i64) -> Result<i64, Error> {
         // Scales per channel came with 13.
-        let from = if self.quantizer.is_some() { from.max(13) } else { from };
+        let from = if self.gives_integers() { from.max(13) } else { from };
         let newest = self.target.newest_opset;
         match self.opset {
             None => Ok(self.target.opset_for(from)),
@@ -267,6 +290,10 @@ impl Optimizer {
             Some(opset) if opset > newest => Err(Error::NewerOpset { opset, newest, target: self.target.name }),
             Some(opset) => Ok(opset),
         }
+    }
+
+    fn gives_integers(&self) -> bool {
+        self.quantizer.is_some() || self.dynamic.is_some()
     }
 
     /// What a newer opset that the target runs would have fused.
@@ -300,7 +327,7 @@ impl Optimizer {
             limits: Limits::new(&lacks),
             narrows: self.target.narrows,
             // Integers are for operators of ONNX; a runtime fuses them itself.
-            contrib: if self.quantizer.is_some() { &[] } else { self.target.contrib },
+            contrib: if self.gives_integers() { &[] } else { self.target.contrib },
             fuel,
             enabled: &|name| enabled.contains(name),
             growth: &growth,

@@ -10,7 +10,6 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
-use crate::calibrate::Method;
 use crate::cli::account::{self, Account, Delivery};
 use crate::cli::args::{self, Dump, Format, Noise};
 use crate::cli::dump::{self, Dumper};
@@ -19,15 +18,14 @@ use crate::cli::progress::Progress;
 use crate::cli::{End, engine, guard, usage};
 use crate::edit::{Batch, Edits, Strip};
 use crate::error::Error;
-use crate::exec::Data;
 use crate::ir::Graph;
 use crate::model::Model;
 use crate::onnx::{self, Defaults, Functions, IrVersion, ReadError, ReadOptions, Weights, WriteOptions};
 use crate::optimizer::Optimizer;
 use crate::passes::pipeline::Observer;
-use crate::quantize::{Bounds, Quantizer};
+use crate::quantize::{Bounds, Dynamic, QuantizeError, Quantizer};
 use crate::report::Report;
-use crate::target::Target;
+use crate::target::{Profile, Target};
 
 /// What was asked for, once for all models.
 struct Request<'a> {
@@ -91,7 +89,10 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     if only_edits {
         optimizer = optimizer.only_edits();
     }
-    if args.verb == args::OptimizeVerb::Quantize || args.quantizing.precision.is_some() {
+    let is_quantized = args.verb == args::OptimizeVerb::Quantize || args.quantizing.precision.is_some();
+    if args.quantizing.precision == Some(args::Precision::Int8Dynamic) {
+        optimizer = optimizer.quantized_dynamically(dynamic(args, target.profile)?);
+    } else if is_quantized {
         optimizer = optimizer.quantized(quantizer(args, target)?);
     }
     if let Some(opset) = args.opset {
@@ -122,7 +123,6 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     dump::prepare(&args.dump_after)?;
     let files = &args.files;
     let read = reading(files);
-    let is_quantized = args.verb == args::OptimizeVerb::Quantize || args.quantizing.precision.is_some();
     let is_asked = is_quantized || is_edited || args.opset.is_some() || files.freeze_defaults || files.external_data;
     let weights = if files.external_data { Weights::Beside } else { Weights::Inside };
     let ir_version = if only_edits { IrVersion::Kept } else { IrVersion::Lowest };
@@ -132,18 +132,36 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
 
 /// How models get integers.
 fn quantizer(args: &args::Optimize, target: Target) -> anyhow::Result<Quantizer> {
-    let Some(place) = &args.quantizing.calib else {
+    let calibration = &args.quantizing.calibration;
+    if !calibration.is_given() {
         return Err(usage(args.verb(), "samples are needed to see what tensors hold: --calib PLACE"));
-    };
+    }
     Ok(Quantizer {
         policy: target.policy,
         choice: args.quantizing.choosing.choice(),
-        data: Data::open(place)?,
-        samples: 256,
-        method: Method::MinMax,
+        calibration: calibration.calibration()?,
+        method: None,
+        without: args.quantizing.without_correction.iter().cloned().collect(),
         engine: engine::executor(args.proof.engine)?,
-        bounds: Bounds { min_sqnr: args.quantizing.min_sqnr, max_drop: args.quantizing.max_drop },
+        bounds: bounds(args),
     })
+}
+
+/// How models get integers without samples.
+fn dynamic(args: &args::Optimize, target: &Profile) -> anyhow::Result<Dynamic> {
+    let engine = engine::executor(args.proof.engine)?;
+    let dynamic = Dynamic::for_target(target, engine).map_err(|error| usage(args.verb(), error))?;
+    let bounds = bounds(args);
+    let calibration = args.quantizing.calibration.calibration()?;
+    if calibration.source.is_none() && bounds != Bounds::default() {
+        return Err(usage(args.verb(), QuantizeError::NothingToCompare));
+    }
+    Ok(Dynamic { choice: args.quantizing.choosing.choice(), calibration, bounds, ..dynamic })
+}
+
+/// How good a quantized model has to be.
+fn bounds(args: &args::Optimize) -> Bounds {
+    Bounds { min_sqnr: args.quantizing.min_sqnr, max_drop: args.quantizing.max_drop }
 }
 
 /// How models are read.
@@ -281,5 +299,9 @@ impl Observer for Steps<'_> {
 
     fn finished(&mut self, pass: &'static str, graph: &Graph) {
         self.dumper.after(pass, graph);
+    }
+
+    fn sampled(&mut self, done: u64, total: u64) {
+        self.progress.samples(done, total);
     }
 }

@@ -154,7 +154,9 @@ impl Emitter<'_> {
 
     /// Where the bias has to be int32, the least scale of each slice of the weight with which it is one (TFL-Q11).
     fn widest_bias(&self, site: &WeightSite) -> Vec<f32> {
-        let Some((input, reals)) = self.bias_of(site).filter(|_| site.bias == BiasForm::Int32) else { return Vec::new() };
+        let Some((input, reals)) = self.bias_of(site).filter(|_| site.bias == BiasForm::Int32) else {
+            return Vec::new();
+        };
         let most = f64::from(i32::MAX) * f64::from(input);
         let least: Vec<f32> = reals.iter().map(|b| (b.abs() / most * (1.0 + 1e-6)) as f32).collect();
         match site.axis {

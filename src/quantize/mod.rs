@@ -9,7 +9,9 @@
 //! which of them share a scale. What is written is ONNX's QDQ form: `QuantizeLinear` and `DequantizeLinear` around what a
 //! runtime then computes in integers.
 
+pub mod correct;
 mod coverage;
+mod dynamic;
 mod emit;
 mod grid;
 mod place;
@@ -20,13 +22,15 @@ mod quantizer;
 mod scales;
 mod weights;
 
+pub use correct::Step;
 pub use coverage::{Coverage, coverage};
+pub use dynamic::{Dynamic, NotDynamic};
 pub use emit::emit;
 pub use grid::{Grid, Scaling};
 pub use place::{Choice, ChoiceError, place, place_fit, unfit};
 pub use placement::{Left, Placed, PlacedWeight, Placement, Source};
 pub use plan::{ConstantSite, Group, Kept, Plan, Readers, Site, WeightSite};
-pub use quality::{Layer, Quality, WORST, compare, in_decibels, layers};
+pub use quality::{Layer, Quality, WORST, compare, in_decibels, integer_nodes, layers};
 pub use quantizer::{Bounds, QuantizeError, Quantizer, Summary};
-pub use scales::{NoStatistics, scales};
+pub use scales::{NoStatistics, Ranges, scales};
 pub use weights::{Integers, given_back, integers, least_scales, weight_scales, with_scales};

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::calibrate::{Gathered, Method, Statistics, observed, range};
+use crate::calibrate::{Gathered, Method, Range, Statistics, observed, range};
 use crate::ir::{Graph, ValueId};
+use crate::quantize::correct::careful;
 use crate::quantize::{Grid, Group, Plan, Scaling};
 
 /// There are no statistics of a tensor that gets integers.
@@ -14,6 +15,31 @@ pub struct NoStatistics {
     pub tensor: String,
 }
 
+/// How ranges are chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ranges {
+    /// By this method.
+    Method(Method),
+    /// Where the expected squared error is least, that of elements which are cut off counting this many times.
+    Careful(f64),
+}
+
+impl From<Method> for Ranges {
+    fn from(method: Method) -> Ranges {
+        Ranges::Method(method)
+    }
+}
+
+impl Ranges {
+    /// The range for a tensor of these statistics.
+    pub fn of(self, statistics: &Statistics, grid: Grid) -> Range {
+        match self {
+            Ranges::Method(method) => range(statistics, method, grid.levels()),
+            Ranges::Careful(weight) => careful(statistics, weight, grid.levels()),
+        }
+    }
+}
+
 /// Scale and zero point of every group of tensors in `plan`.
 ///
 /// # Errors
@@ -22,8 +48,9 @@ pub fn scales(
     graph: &Graph,
     plan: &Plan,
     gathered: &Gathered,
-    method: Method,
+    ranges: impl Into<Ranges>,
 ) -> Result<BTreeMap<Group, Scaling>, NoStatistics> {
+    let ranges = ranges.into();
     let mut groups: BTreeMap<Group, (Statistics, Grid)> = BTreeMap::new();
     let names: BTreeMap<ValueId, String> = observed(graph).into_iter().collect();
     for site in &plan.sites {
@@ -34,6 +61,6 @@ pub fn scales(
             .and_modify(|(all, _)| all.merge(statistics))
             .or_insert_with(|| (statistics.clone(), site.grid));
     }
-    let scaling = |(statistics, grid): (Statistics, Grid)| grid.scaling(range(&statistics, method, grid.levels()));
+    let scaling = |(statistics, grid): (Statistics, Grid)| grid.scaling(ranges.of(&statistics, grid));
     Ok(groups.into_iter().map(|(group, seen)| (group, scaling(seen))).collect())
 }

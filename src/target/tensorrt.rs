@@ -4,7 +4,7 @@
 use crate::ir::{Attr, DType, Key, OpKind as O};
 use crate::ops::CallView;
 use crate::target::tensorrt_integers::INTEGERS;
-use crate::target::{Limit, Profile, Subject};
+use crate::target::{Dynamics, Limit, Profile, Subject};
 
 /// TensorRT, release 11.
 pub static TENSORRT: Profile = Profile {
@@ -16,6 +16,7 @@ pub static TENSORRT: Profile = Profile {
     limits: &[EVERY, INTEGERS],
     narrows: &[(DType::F64, DType::F32)],
     policy: include_str!("policies/tensorrt.toml"),
+    dynamics: Dynamics::None,
     notes: &[
         "an input with an open dimension needs a range when the engine is built: trtexec --minShapes, --optShapes, --maxShapes",
     ],

@@ -56,7 +56,13 @@ impl Demand {
             let Some(call) = placing.integer(node).filter(|c| c.row.role != Role::Passes) else { continue };
             for (slot, value) in placing.operands_of(node, call) {
                 let types = Some(call.row.types.iter().copied().collect());
-                wants.entry(value).or_default().push(Want { node, slot, types, rule: call.row.rule.clone(), with: None });
+                wants.entry(value).or_default().push(Want {
+                    node,
+                    slot,
+                    types,
+                    rule: call.row.rule.clone(),
+                    with: None,
+                });
             }
         }
         let tails: FxHashMap<ValueId, NodeId> = placing

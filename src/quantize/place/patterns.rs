@@ -145,9 +145,11 @@ impl Seen<'_> {
         for _ in 0..4 {
             let next = self.readers(at).into_iter().find(|&n| {
                 let op = self.op(n);
-                op == OpKind::Div || op == OpKind::Reciprocal || matches!(op, OpKind::Mul | OpKind::Add) && {
-                    self.has_constant(n) || found.contains(&centred) && self.op(at) == OpKind::Reciprocal
-                }
+                op == OpKind::Div
+                    || op == OpKind::Reciprocal
+                    || matches!(op, OpKind::Mul | OpKind::Add) && {
+                        self.has_constant(n) || found.contains(&centred) && self.op(at) == OpKind::Reciprocal
+                    }
             });
             let Some(next) = next else { break };
             found.push(next);
@@ -168,7 +170,9 @@ impl Seen<'_> {
             let mut bounded = false;
             for _ in 0..16 {
                 match self.op(at) {
-                    GlobalAveragePool | ReduceMean | AveragePool => return (bounded && found.len() > 2).then_some(found),
+                    GlobalAveragePool | ReduceMean | AveragePool => {
+                        return (bounded && found.len() > 2).then_some(found);
+                    }
                     Sigmoid | HardSigmoid | Clip => bounded = true,
                     Relu | LeakyRelu | PRelu | HardSwish | Conv | Gemm | MatMul | Reshape | Flatten | Squeeze
                     | Unsqueeze | Div | Add | Mul => {}

@@ -29,9 +29,7 @@ impl Quantized {
                 found.values.extend(graph.operands(node).flatten().map(ValueId::index));
                 for value in graph.operands(node).flatten() {
                     // What an integer kernel's real numbers come from is part of it, as a Relu before a QuantizeLinear is.
-                    if let (Some((maker, _)), [User::Node(..)]) =
-                        (graph.producer(value), graph.value(value).users())
-                    {
+                    if let (Some((maker, _)), [User::Node(..)]) = (graph.producer(value), graph.value(value).users()) {
                         found.near.insert(maker.index());
                     }
                 }

@@ -227,12 +227,7 @@ impl Source<'_> {
         let mut policy = base.unwrap_or_else(|| Policy {
             name: String::new(),
             types: Vec::new(),
-            weights: Weights {
-                dtype: DType::I8,
-                form: WeightForm::Integers,
-                per_channel: true,
-                bias: BiasForm::Float,
-            },
+            weights: Weights { dtype: DType::I8, form: WeightForm::Integers, per_channel: true, bias: BiasForm::Float },
             rows: Vec::new(),
             fuses: Vec::new(),
             nevers: Vec::new(),
@@ -384,7 +379,6 @@ fn said(message: &str) -> String {
     }
     message.to_string()
 }
-
 
 #[cfg(test)]
 mod tests {
