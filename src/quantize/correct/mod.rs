@@ -272,6 +272,7 @@ mod tests {
     use crate::ir::{OpKind, ScopeId};
     use crate::passes::infer_declared;
     use crate::quantize::{Grid, Readers, Site};
+    use crate::target::policy::BiasForm;
     use crate::text::parse;
 
     /// A model in text, and a plan that gives integers to every layer and to what it reads.
@@ -285,7 +286,14 @@ mod tests {
             }
             let axis = usize::from(model.graph.node(node).op != OpKind::Conv);
             let (group, grid) = (plan.sites.len(), Grid::U8);
-            plan.weights.push(WeightSite { node, slot: 1, axis: Some(axis), grid: Grid::I8, rule: String::new() });
+            plan.weights.push(WeightSite {
+                node,
+                slot: 1,
+                axis: Some(axis),
+                grid: Grid::I8,
+                bias: BiasForm::Float,
+                rule: String::new(),
+            });
             let value = model.graph.operand(node, 0).unwrap();
             let readers = Readers::Some(vec![(node, 0)]);
             plan.sites.push(Site { value, readers, grid, group, rule: String::new(), fixed: None });
