@@ -272,7 +272,6 @@ mod tests {
     use crate::ir::{OpKind, ScopeId};
     use crate::passes::infer_declared;
     use crate::quantize::{Grid, Readers, Site};
-    use crate::target::policy::BiasForm;
     use crate::text::parse;
 
     /// A model in text, and a plan that gives integers to every layer and to what it reads.
@@ -291,8 +290,8 @@ mod tests {
                 slot: 1,
                 axis: Some(axis),
                 grid: Grid::I8,
-                bias: BiasForm::Float,
                 rule: String::new(),
+                bias: crate::target::BiasForm::Float,
             });
             let value = model.graph.operand(node, 0).unwrap();
             let readers = Readers::Some(vec![(node, 0)]);
