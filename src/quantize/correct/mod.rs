@@ -62,8 +62,8 @@ pub struct Bench<'a> {
     reference: Vec<Vec<Tensor>>,
 }
 
-/// Outputs that are all but equal count as this good, in dB.
-const BEST: f64 = 100.0;
+/// Outputs nearer than this count as this near, in dB: scores that a model is certain of would outweigh all others.
+const BEST: f64 = 60.0;
 
 impl<'a> Bench<'a> {
     /// A bench for `float`.
@@ -333,7 +333,7 @@ mod tests {
         bench.equalize(&mut model, &mut gathered, ranges, &mut steps).unwrap();
         assert_eq!((steps.len(), steps[0].name, steps[0].changes), (1, "equalize-channels", 1));
         assert!(steps[0].kept && steps[0].after > steps[0].before + 5.0, "{steps:?}");
-        assert!(bench.sqnr(&model).unwrap() > 90.0, "the function is the same");
+        assert!(bench.sqnr(&model).unwrap() > BEST - 1e-9, "the function is the same");
         assert!(model.graph.values().count() == float.graph.values().count(), "old weights are gone");
     }
 
