@@ -11,10 +11,12 @@
 //! # Ok::<(), onnx_slim::error::Error>(())
 //! ```
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::calibrate::Fingerprint;
 use crate::census;
 use crate::edit::Edits;
 use crate::error::{Error, Guilty};
@@ -47,6 +49,12 @@ pub struct Optimizer {
     allows_unsupported: bool,
     quantizer: Option<Quantizer>,
     dynamic: Option<Dynamic>,
+}
+
+/// Whether the call is a product with an activation in one, which a runtime makes of integers itself.
+fn is_fused_product(call: &CallView<'_>) -> bool {
+    let node = call.node();
+    node.domain() == CONTRIB && matches!(node.op_name(), "FusedConv" | "FusedGemm" | "FusedMatMul")
 }
 
 /// How results are compared with their originals.
@@ -196,6 +204,8 @@ impl Optimizer {
         let opset = self.opset_for(model.opset())?;
         let mut report = Report { target: self.target.name.into(), ..Report::default() };
         report.before = census::quick(&model);
+        let has_files = |quantizer: &&Quantizer| quantizer.calibration.has_files();
+        let given = self.quantizer.as_ref().filter(has_files).map(|_| Fingerprint::of(&model));
         // From here on the graph is not what the file spells.
         model.ops.clear();
         let edits = self.edits.apply(&mut model)?;
@@ -218,6 +228,9 @@ impl Optimizer {
         self.refuse_unsupported(&model, from, &mut report)?;
         report.before.macs = watch.macs_before.flatten();
         report.exactness = exactness(&report.steps);
+        // What is known of sizes by the word of nodes that are gone, a reader of the file could not tell: it would write
+        // another file.
+        infer_declared(&mut model.graph);
         report.proof = match original {
             Err(why) => Proof::Without(why),
             Ok(_) if !report.changed() && report.opset == from => {
@@ -230,7 +243,9 @@ impl Optimizer {
         };
         if let Some(quantizer) = &self.quantizer {
             observer.started("quantize");
-            report.quantization = Some(quantizer.run(&mut model)?);
+            let observer = RefCell::new(&mut *observer);
+            let tell = |done, total| observer.borrow_mut().sampled(done, total);
+            report.quantization = Some(quantizer.run(&mut model, given.as_ref(), &tell)?);
             self.refuse_unsupported(&model, from, &mut report)?;
         }
         if let Some(dynamic) = &self.dynamic {
@@ -301,7 +316,11 @@ impl Optimizer {
     ) -> Result<Vec<Step>, Error> {
         let growth = Growth::of(growth(model));
         let opset = model.opset();
-        let lacks = |call: &CallView<'_>| self.target.lacks(call, opset) || lacks_words(call, opset, from).is_some();
+        let lacks = |call: &CallView<'_>| {
+            self.target.lacks(call, opset)
+                || lacks_words(call, opset, from).is_some()
+                || self.quantizer.is_some() && is_fused_product(call)
+        };
         let cx = Context {
             opset,
             avoids: self.target.avoids,

@@ -1,26 +1,85 @@
 //! Runs a model on samples and sees what its tensors hold, one batch at a time.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, IntoParallelRefMutIterator, ParallelIterator};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::calibrate::channels::Channels;
+use crate::calibrate::samples::Sample;
 use crate::calibrate::statistics::Statistics;
-use crate::exec::{Cannot, DataError, Executor, Session};
+use crate::exec::{Cannot, DataError, Executor, Origin};
 use crate::ir::{DType, Graph, ScopeId, Tensor, ValueId};
 use crate::model::Model;
-
-/// One tensor per input.
-pub type Feed = Vec<(String, Tensor)>;
+use crate::similar::similar;
 
 /// What the tensors of a model held.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gathered {
-    /// By name, every float tensor of the main graph that is no constant.
+    /// By name, as [`observed`] has them.
     pub tensors: BTreeMap<String, Statistics>,
     /// Runs that were made.
     pub runs: u64,
+    /// Some of them on made-up samples: the ranges that follow are not real.
+    pub made_up: bool,
+}
+
+/// Nothing is known of a tensor that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there are no statistics of tensor \"{tensor}\"{}; gather them again with --calib", near(.similar))]
+pub struct Unknown {
+    /// The tensor.
+    pub tensor: String,
+    /// Tensors of similar names that there are statistics of.
+    pub similar: Vec<String>,
+}
+
+fn near(similar: &[String]) -> String {
+    if similar.is_empty() { String::new() } else { format!(" (there are of \"{}\")", similar.join("\", \"")) }
+}
+
+impl Gathered {
+    /// What a tensor held.
+    ///
+    /// # Errors
+    /// When that is not known.
+    pub fn of(&self, tensor: &str) -> Result<&Statistics, Unknown> {
+        self.tensors.get(tensor).ok_or_else(|| Unknown {
+            tensor: tensor.to_string(),
+            similar: similar(tensor, self.tensors.keys().map(String::as_str)),
+        })
+    }
+}
+
+/// Of which tensors statistics are gathered.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// These and no others.
+    only: Option<FxHashSet<ValueId>>,
+    channels: FxHashMap<ValueId, i64>,
+}
+
+impl Wanted {
+    /// Of every float tensor of the main graph that is no constant.
+    pub fn all() -> Wanted {
+        Wanted::default()
+    }
+
+    /// Of these, as far as they are such tensors. A run holds no others longer than it needs them.
+    pub fn only(values: impl IntoIterator<Item = ValueId>) -> Wanted {
+        Wanted { only: Some(values.into_iter().collect()), ..Wanted::default() }
+    }
+
+    /// Of this one too, and of each of its slices along `axis`, which counts from the last where it is negative.
+    #[must_use]
+    pub fn with_channels(mut self, value: ValueId, axis: i64) -> Wanted {
+        if let Some(only) = &mut self.only {
+            only.insert(value);
+        }
+        self.channels.insert(value, axis);
+        self
+    }
 }
 
 /// Why nothing is known of a model's tensors.
@@ -29,86 +88,87 @@ pub enum GatherError {
     /// The samples cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The engine has no way to run the model.
+    #[error(transparent)]
+    Load(Cannot),
     /// The engine cannot run the model on a sample.
-    #[error("sample {sample}: {reason}")]
+    #[error("{origin}: {reason}")]
     Run {
-        /// Which, from 0.
-        sample: u64,
+        /// Which.
+        origin: Origin,
         /// What the engine says.
         reason: Cannot,
-    },
-    /// A sample is no number.
-    #[error("sample {sample}: input \"{input}\" holds {what}")]
-    NotFinite {
-        /// Which, from 0.
-        sample: u64,
-        /// The input.
-        input: String,
-        /// NaN or infinity.
-        what: &'static str,
     },
     /// There are no samples.
     #[error("there are no samples")]
     Empty,
 }
 
-/// Run `model` on `feeds` and see every float tensor that is no constant. `tell` hears how many runs are done.
+/// Bytes of tensors that runs hold at a time, unless a single one holds more.
+const MOST_BYTES: usize = 1 << 30;
+
+/// Run `model` on `samples` and see the `wanted` tensors. `tell` hears how many runs are done.
 ///
-/// As many runs are made at a time as there are threads in rayon's pool; their tensors are seen in the order of the
-/// feeds, so the result does not depend on the number. Each run's tensors are held until they were seen.
+/// As many runs are made at a time as there are threads in rayon's pool, and as hold no more than a gibibyte together;
+/// the first is made alone. Their tensors are seen in the order of the samples, so the result does not depend on the
+/// number. Sessions share what the engine has loaded where it can.
 ///
 /// # Errors
-/// For samples that cannot be read or are not finite, and for an engine that cannot run the model on them.
+/// For samples that cannot be read, and for an engine that cannot run the model on them.
 pub fn gather(
     model: &Model,
-    feeds: &mut dyn Iterator<Item = Result<Feed, DataError>>,
+    wanted: &Wanted,
+    samples: &mut dyn Iterator<Item = Result<Sample, DataError>>,
     engine: &dyn Executor,
     tell: &dyn Fn(u64),
 ) -> Result<Gathered, GatherError> {
-    let (shown, names) = showing(model);
+    let (shown, tensors) = showing(model, wanted);
+    if tensors.is_empty() {
+        return Ok(Gathered::default());
+    }
+    let statistics: Vec<Mutex<Statistics>> = tensors.iter().map(|(_, s)| Mutex::new(s.clone())).collect();
+    let mut sessions = vec![engine.load(&shown).map_err(GatherError::Load)?];
     let mut gathered = Gathered::default();
-    let mut sessions: Vec<Box<dyn Session>> = Vec::new();
-    let statistics: Vec<Mutex<Statistics>> = names.iter().map(|_| Mutex::default()).collect();
     loop {
-        let mut wave = Vec::new();
-        while wave.len() < rayon::current_num_threads() {
-            let Some(feed) = feeds.next() else { break };
-            let feed = feed?;
-            finite(&feed, gathered.runs + wave.len() as u64)?;
-            wave.push(feed);
+        let mut wave = Vec::with_capacity(sessions.len());
+        for sample in (&mut *samples).take(sessions.len()) {
+            wave.push(sample?);
         }
         if wave.is_empty() {
             break;
         }
-        while sessions.len() < wave.len() {
-            sessions.push(engine.load(&shown).map_err(|reason| GatherError::Run { sample: gathered.runs, reason })?);
-        }
-        let first = gathered.runs;
-        let runs: Result<Vec<Vec<Tensor>>, GatherError> = sessions
-            .par_iter_mut()
-            .zip(&wave)
-            .enumerate()
-            .map(|(i, (session, feed))| {
-                session.run(feed).map_err(|reason| GatherError::Run { sample: first + i as u64, reason })
-            })
-            .collect();
-        let runs = runs?;
+        let runs = sessions.par_iter_mut().zip(&wave).map(|(session, sample)| {
+            let failed = |reason| GatherError::Run { origin: sample.origin().clone(), reason };
+            session.run(sample.feed()).map_err(failed)
+        });
+        let runs: Vec<Vec<Tensor>> = runs.collect::<Result<_, GatherError>>()?;
         statistics.par_iter().enumerate().for_each(|(slot, statistics)| {
-            let mut statistics = statistics.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            for outputs in &runs {
-                if let Some(elements) = outputs.get(slot).and_then(floats) {
-                    statistics.add(&elements);
-                }
+            let mut statistics = statistics.lock().unwrap_or_else(PoisonError::into_inner);
+            for tensor in runs.iter().filter_map(|outputs| outputs.get(slot)) {
+                statistics.add_tensor(tensor);
             }
         });
         gathered.runs += wave.len() as u64;
+        gathered.made_up |= wave.iter().any(|sample| matches!(sample.origin(), Origin::MadeUp { .. }));
         tell(gathered.runs);
+        let held = runs.iter().map(|outputs| outputs.iter().map(Tensor::stored_bytes).sum::<usize>()).max();
+        let most = (MOST_BYTES / held.unwrap_or(1).max(1)).clamp(1, rayon::current_num_threads());
+        drop(runs);
+        sessions.truncate(most);
+        while sessions.len() < most {
+            let session = match sessions.first().and_then(|first| first.fork()) {
+                Some(fork) => fork,
+                None => engine.load(&shown).map_err(GatherError::Load)?,
+            };
+            sessions.push(session);
+        }
     }
     if gathered.runs == 0 {
         return Err(GatherError::Empty);
     }
-    let seen = statistics.into_iter().map(|s| s.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner));
-    gathered.tensors = names.into_iter().zip(seen).filter(|(_, s)| s.samples > 0 || s.not_finite > 0).collect();
+    let seen = statistics.into_iter().map(|s| s.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let names = tensors.into_iter().map(|(name, _)| name);
+    gathered.tensors = names.zip(seen).filter(|(_, s)| s.samples > 0 || s.not_finite > 0).collect();
     Ok(gathered)
 }
 
@@ -123,62 +183,49 @@ pub fn observed(g: &Graph) -> Vec<(ValueId, String)> {
         let dtype = g.value(v).ty.dtype();
         matches!(dtype, Some(DType::F16 | DType::BF16 | DType::F32 | DType::F64)) && g.constant(v).is_none()
     });
-    // A name is a label: two values may share one, and those that rewrites make have none.
-    let mut taken = FxHashMap::<String, usize>::default();
+    // A name is a label: two values may share one, a third may be called what the second then is, and those that
+    // rewrites make have none.
+    let mut taken = FxHashMap::<String, u64>::default();
     let mut name = |label: String| {
-        let times = taken.entry(label.clone()).or_default();
-        *times += 1;
-        if *times == 1 && !label.is_empty() { label } else { format!("{label}#{times}") }
+        let mut name = label.clone();
+        let mut times = taken.get(&label).copied().unwrap_or(0);
+        while name.is_empty() || taken.contains_key(&name) {
+            times += 1;
+            name = format!("{label}#{times}");
+        }
+        taken.insert(label, times.max(1));
+        taken.insert(name.clone(), 1);
+        name
     };
     values.into_iter().map(|v| (v, name(g.value_label(v)))).collect()
 }
 
-/// `model` with every float tensor as an output and no others, and their names.
-fn showing(model: &Model) -> (Model, Vec<String>) {
+/// `model` with the wanted tensors as outputs and no others; their names, and statistics that have seen nothing.
+fn showing(model: &Model, wanted: &Wanted) -> (Model, Vec<(String, Statistics)>) {
     let mut shown = model.clone();
     let g = &mut shown.graph;
-    let values = observed(g);
+    let mut tensors = observed(g);
+    tensors.retain(|(value, _)| wanted.only.as_ref().is_none_or(|only| only.contains(value)));
     while let Some(last) = g.scope(ScopeId::MAIN).outputs().len().checked_sub(1) {
         g.remove_output(ScopeId::MAIN, last);
     }
-    for (value, name) in &values {
+    for (value, name) in &tensors {
         let ty = g.value(*value).ty.clone();
         g.add_output(ScopeId::MAIN, name, *value, ty);
     }
-    let names = values.into_iter().map(|(_, name)| name).collect();
-    (shown, names)
-}
-
-/// Samples may be anything but no numbers.
-fn finite(feed: &Feed, sample: u64) -> Result<(), GatherError> {
-    for (input, tensor) in feed {
-        let Some(elements) = floats(tensor) else { continue };
-        let what = match elements.iter().find(|x| !x.is_finite()) {
-            None => continue,
-            Some(x) if x.is_nan() => "NaN",
-            Some(_) => "infinity",
-        };
-        return Err(GatherError::NotFinite { sample, input: input.clone(), what });
-    }
-    Ok(())
-}
-
-/// The elements of a float tensor.
-fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
-    match tensor.dtype() {
-        DType::F32 => {
-            let bytes = tensor.bytes()?;
-            Some(bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect())
-        }
-        DType::F16 | DType::BF16 | DType::F64 => Some(tensor.reals()?.into_iter().map(|x| x as f32).collect()),
-        _ => None,
-    }
+    g.remove_dead();
+    let statistics = |value: ValueId| Statistics {
+        channels: wanted.channels.get(&value).map(|&axis| Channels::along(axis)),
+        ..Statistics::default()
+    };
+    (shown, tensors.into_iter().map(|(value, name)| (name, statistics(value))).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::Data;
+    use crate::calibrate::samples::Source;
+    use crate::exec::Imaging;
     use crate::exec::tract::Tract;
     use crate::text::parse;
 
@@ -194,12 +241,18 @@ mod tests {
         model
     }
 
-    fn feeds(samples: &[[f32; 2]]) -> Vec<Result<Feed, DataError>> {
-        samples.iter().map(|s| Ok(vec![("x".to_string(), Tensor::f32s(&[1, 2], s).unwrap())])).collect()
+    fn sample(name: &str, elements: &[f32], index: usize) -> Result<Sample, DataError> {
+        let feed = vec![(name.to_string(), Tensor::f32s(&[1, elements.len()], elements).unwrap())];
+        Sample::new(feed, Origin::File { file: "s.npz".into(), index: Some(index) })
+    }
+
+    fn gathered_of(wanted: &Wanted, samples: &[[f32; 2]]) -> Result<Gathered, GatherError> {
+        let mut samples = samples.iter().enumerate().map(|(i, s)| sample("x", s, i));
+        gather(&model(), wanted, &mut samples, &Tract, &|_| ())
     }
 
     fn gathered(samples: &[[f32; 2]]) -> Result<Gathered, GatherError> {
-        gather(&model(), &mut feeds(samples).into_iter(), &Tract, &|_| ())
+        gathered_of(&Wanted::all(), samples)
     }
 
     #[test]
@@ -223,8 +276,9 @@ mod tests {
             array.extend(elements).unwrap();
             array.finish().unwrap();
         }
-        let mut samples = Data::open(folder.path()).unwrap().samples(&model()).unwrap();
-        let g = gather(&model(), &mut samples, &Tract, &|_| ()).unwrap();
+        let source = Source::open(folder.path(), Imaging::default()).unwrap();
+        let mut samples = source.samples(&model(), &Tract, None).unwrap();
+        let g = gather(&model(), &Wanted::all(), &mut samples, &Tract, &|_| ()).unwrap();
         assert_eq!((g.runs, g.tensors["x"].min, g.tensors["x"].max, g.tensors["x"].samples), (4, -5.0, 6.0, 4));
     }
 
@@ -242,10 +296,42 @@ mod tests {
     fn what_is_no_sample_is_named() {
         let of = |samples: &[[f32; 2]]| gathered(samples).unwrap_err().to_string();
         assert_eq!(of(&[]), "there are no samples");
-        assert_eq!(of(&[[0.0, 1.0], [f32::NAN, 1.0]]), "sample 1: input \"x\" holds NaN");
-        assert_eq!(of(&[[0.0, f32::NEG_INFINITY]]), "sample 0: input \"x\" holds infinity");
-        let wrong = vec![Ok(vec![("z".to_string(), Tensor::f32s(&[1], &[0.0]).unwrap())])];
-        let refused = gather(&model(), &mut wrong.into_iter(), &Tract, &|_| ()).unwrap_err().to_string();
-        assert!(refused.starts_with("sample 0: tract cannot run the model"), "{refused}");
+        assert_eq!(of(&[[0.0, 1.0], [f32::NAN, 1.0]]), "s.npz, sample 1 for input \"x\" holds NaN");
+        assert_eq!(of(&[[0.0, f32::NEG_INFINITY]]), "s.npz, sample 0 for input \"x\" holds infinity");
+        let mut wrong = std::iter::once(sample("z", &[0.0], 0));
+        let refused = gather(&model(), &Wanted::all(), &mut wrong, &Tract, &|_| ()).unwrap_err().to_string();
+        assert!(refused.starts_with("s.npz, sample 0: tract cannot run the model"), "{refused}");
+    }
+
+    #[test]
+    fn nothing_but_what_is_wanted_is_seen() {
+        let value = |name: &str| observed(&model().graph).into_iter().find(|(_, n)| n == name).unwrap().0;
+        let samples = [[1.0, 2.0], [3.0, -1.0]];
+        let wanted = Wanted::only([value("x")]).with_channels(value("scaled"), -1);
+        let g = gathered_of(&wanted, &samples).unwrap();
+        assert_eq!(g.tensors.keys().collect::<Vec<_>>(), ["scaled", "x"]);
+        let channels = g.of("scaled").unwrap().channels.as_ref().unwrap();
+        assert_eq!(
+            (&channels.min[..], &channels.max[..], &channels.mean[..]),
+            (&[1.0, -4.0][..], &[3.0, 2.0][..], &[2.0, -1.0][..])
+        );
+        assert_eq!((&g.tensors["x"].channels, g.tensors["x"].max), (&None, 3.0));
+        assert_eq!(g.tensors["scaled"].histogram, gathered(&samples).unwrap().tensors["scaled"].histogram);
+        let unknown = g.of("scaledd").unwrap_err().to_string();
+        assert!(unknown.contains("no statistics of tensor \"scaledd\" (there are of \"scaled\")"), "{unknown}");
+        assert_eq!(gathered_of(&Wanted::only([]), &samples).unwrap(), Gathered::default());
+    }
+
+    #[test]
+    fn no_two_tensors_share_a_name() {
+        let text = r#"g (float[n] x) => (float[n] y) { p = Relu(x)  q = Abs(p)  y = Neg(q) }"#;
+        let mut model = parse(&format!(r#"<ir_version: 8, opset_import: ["" : 17]> {text}"#)).unwrap();
+        crate::passes::infer_declared(&mut model.graph);
+        let values: Vec<ValueId> = observed(&model.graph).into_iter().map(|(v, _)| v).collect();
+        for (value, name) in values.iter().zip(["a", "a#2", "a"]) {
+            model.graph.value_mut(*value).name = name.into();
+        }
+        let found: Vec<String> = observed(&model.graph).into_iter().map(|(_, name)| name).collect();
+        assert_eq!(found, ["a", "a#2", "a#3", "y"]);
     }
 }

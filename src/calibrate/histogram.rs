@@ -7,6 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::calibrate::elements::{Real, Scan, scan};
+
 /// The most bins a histogram has. Half of them are in use at the least, once bins were merged.
 pub const BINS: usize = 4096;
 
@@ -15,6 +17,52 @@ const SMALLEST: i32 = -149;
 
 /// How far from zero a bin may be, in bins, so that numbers tell bins apart.
 const FARTHEST: f64 = (1u64 << 40) as f64;
+
+/// Where elements go that are zero, behind every bin.
+const ZERO: u16 = BINS as u16;
+
+/// A count for each bin, and one of zeros.
+const TABLE: usize = BINS + 1;
+
+/// Fewer elements are counted without tables.
+const FEW: usize = 1 << 14;
+
+/// Elements whose bins are found side by side.
+const BLOCK: usize = 256;
+
+/// One more at this place.
+fn raise(table: &mut [u32; TABLE], place: u16) {
+    if let Some(count) = table.get_mut(usize::from(place)) {
+        *count += 1;
+    }
+}
+
+/// How far above `first` the whole number is that `x` is not below, where both are less than 2^22 away from zero.
+///
+/// `x` is a number's exact product with a power of two, unless that was too small to be told from zero: then it matters
+/// whether it `is_negative`. Conversions to integers, which ask what to do with those that are too large, are no
+/// business of vectors: numbers are rounded by what their last bit is worth.
+#[inline(always)]
+fn place_near(x: f32, is_negative: bool, first: f32) -> u16 {
+    const WHOLE: f32 = (3u32 << 22) as f32;
+    let nearest = (x + WHOLE) - WHOLE;
+    let is_above = (nearest > x) | ((x == 0.0) & is_negative);
+    let place = nearest - if is_above { 1.0 } else { 0.0 } - first;
+    #[expect(clippy::cast_possible_truncation, reason = "the last bits of the sum are the place")]
+    let place = (place + (1u32 << 23) as f32).to_bits() as u16;
+    place
+}
+
+/// As [`place_near`], where both are less than 2^51 away from zero.
+#[inline(always)]
+fn place_far(x: f64, first: f64) -> u16 {
+    const WHOLE: f64 = (3u64 << 51) as f64;
+    let nearest = (x + WHOLE) - WHOLE;
+    let place = nearest - if nearest > x { 1.0 } else { 0.0 } - first;
+    #[expect(clippy::cast_possible_truncation, reason = "the last bits of the sum are the place")]
+    let place = (place + (1u64 << 52) as f64).to_bits() as u16;
+    place
+}
 
 /// Counts of elements by value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,26 +94,72 @@ impl Default for Histogram {
 impl Histogram {
     /// Count these elements, which must be finite.
     pub fn add(&mut self, elements: &[f32]) {
-        let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
-        for &x in elements {
-            if x != 0.0 {
-                low = low.min(x);
-                high = high.max(x);
-            }
-        }
-        if low > high {
-            self.zeros += elements.len() as u64;
+        self.count(elements, &scan(elements));
+    }
+
+    /// Count these elements, of which `found` is what a scan found: they are finite.
+    pub(super) fn count<T: Real>(&mut self, elements: &[T], found: &Scan) {
+        self.zeros += found.zeros;
+        if found.low > found.high {
             return;
         }
-        self.reach(low.into(), high.into());
-        let (per_width, first) = (2f64.powi(-self.exponent), self.first);
-        for &x in elements {
-            if x == 0.0 {
-                self.zeros += 1;
-                continue;
+        self.reach(found.low.into(), found.high.into());
+        let (exponent, first) = (self.exponent, self.first);
+        // Whole numbers that are added to and subtracted from: as floats, they are exact.
+        if (-126..=126).contains(&exponent) && first.unsigned_abs() < 1 << 21 {
+            let (per_width, first) = (2f32.powi(-exponent), first as f32);
+            self.count_at(elements, |x| place_near(x * per_width, x < 0.0, first));
+        } else {
+            let (per_width, first) = (2f64.powi(-exponent), first as f64);
+            self.count_at(elements, |x| place_far(f64::from(x) * per_width, first));
+        }
+    }
+
+    /// Count elements in the bins that `bin` says, but those that are zero: in steps that a compiler makes vectors of,
+    /// all but the counting itself.
+    fn count_at<T: Real>(&mut self, elements: &[T], bin: impl Fn(f32) -> u16) {
+        let mut places = [0u16; BLOCK];
+        let mut find = |block: &[T; BLOCK]| {
+            for (place, x) in places.iter_mut().zip(block) {
+                let x = x.real();
+                let bin = bin(x);
+                *place = if x == 0.0 { ZERO } else { bin };
             }
-            let bin = (f64::from(x) * per_width).floor() as i64 - first;
-            if let Some(count) = usize::try_from(bin).ok().and_then(|bin| self.counts.get_mut(bin)) {
+            places
+        };
+        let (blocks, rest) = elements.as_chunks::<BLOCK>();
+        // Neighbours are often alike, and a count that was just raised is slow to raise again: each has four.
+        let mut tables = if elements.len() < FEW { Vec::new() } else { vec![[0u32; TABLE]; 4] };
+        if let [a, b, c, d] = &mut tables[..] {
+            // As many blocks as a table's counts hold.
+            for part in blocks.chunks(1 << 22) {
+                for block in part {
+                    for [p, q, r, s] in find(block).as_chunks::<4>().0 {
+                        raise(a, *p);
+                        raise(b, *q);
+                        raise(c, *r);
+                        raise(d, *s);
+                    }
+                }
+                for table in [&mut *a, &mut *b, &mut *c, &mut *d] {
+                    for (count, more) in self.counts.iter_mut().zip(table) {
+                        *count += u64::from(std::mem::take(more));
+                    }
+                }
+            }
+        } else {
+            blocks.iter().for_each(|block| self.count_each(&find(block)));
+        }
+        if let Some(&some) = rest.first() {
+            let mut block = [some; BLOCK];
+            block[..rest.len()].copy_from_slice(rest);
+            self.count_each(&find(&block)[..rest.len()]);
+        }
+    }
+
+    fn count_each(&mut self, places: &[u16]) {
+        for &place in places {
+            if let Some(count) = self.counts.get_mut(usize::from(place)).filter(|_| place != ZERO) {
                 *count += 1;
             }
         }
@@ -227,6 +321,42 @@ mod tests {
         let elements: Vec<f32> = (0..10_000).map(|_| random.normal() as f32).collect();
         let histogram = of(&elements);
         assert!(histogram.counts.len() > BINS / 2 - 2 && histogram.counts.len() <= BINS, "{}", histogram.counts.len());
+    }
+
+    #[test]
+    fn every_element_is_in_its_bin() {
+        let mut random = Random::new(5, "bins");
+        // Around zero and far from it, narrow, wide, and of the least and greatest numbers.
+        let all: [(f32, f32); 9] = [
+            (0.0, 1.0),
+            (1000.0, 1e-3),
+            (-1e6, 0.5),
+            (0.0, 1e7),
+            (0.0, 1e38),
+            (1e-3, 1e-4),
+            (0.0, 1e-40),
+            (0.0, 1e-35),
+            (3e8, 32.0),
+        ];
+        for (offset, spread) in all {
+            let mut elements: Vec<f32> =
+                (0..20_000).map(|_| (offset.into(), spread.into(), random.normal())).map(shifted).collect();
+            elements.extend([0.0, -0.0, 1e-45, -1e-45, f32::MIN_POSITIVE, -f32::MIN_POSITIVE]);
+            for part in [&elements[..], &elements[19_000..]] {
+                let histogram = of(part);
+                let mut counts = vec![0u64; histogram.counts.len()];
+                for x in part.iter().filter(|x| **x != 0.0) {
+                    let bin = (f64::from(*x) / histogram.width()).floor() as i64 - histogram.first;
+                    counts[usize::try_from(bin).unwrap()] += 1;
+                }
+                assert_eq!(histogram.counts, counts, "{offset} {spread}");
+                assert_eq!(histogram.len(), part.len() as u64);
+            }
+        }
+    }
+
+    fn shifted((offset, spread, x): (f64, f64, f64)) -> f32 {
+        (offset + spread * x).clamp(-f64::from(f32::MAX), f32::MAX.into()) as f32
     }
 
     proptest! {

@@ -23,6 +23,8 @@ pub struct Saved {
     /// Tells models apart.
     model: String,
     runs: u64,
+    /// The samples were made up.
+    made_up: bool,
     tensors: BTreeMap<String, Statistics>,
 }
 
@@ -53,17 +55,32 @@ pub enum SavedError {
     },
 }
 
+/// Tells models apart: the same for models with the same nodes and weights, whatever file they are in.
+///
+/// Taken of the model as a user gives it, before anything is done to it, it is the same for every target, and so are
+/// the statistics that are saved with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// Of this model.
+    pub fn of(model: &Model) -> Fingerprint {
+        Fingerprint(format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text::print(model).as_bytes())))
+    }
+}
+
 impl Saved {
-    /// What was gathered of `model`.
-    pub fn new(model: &Model, gathered: Gathered) -> Saved {
-        Saved { format: FORMAT, model: fingerprint(model), runs: gathered.runs, tensors: gathered.tensors }
+    /// What was gathered of a model.
+    pub fn new(model: &Fingerprint, gathered: Gathered) -> Saved {
+        let Gathered { tensors, runs, made_up } = gathered;
+        Saved { format: FORMAT, model: model.0.clone(), runs, made_up, tensors }
     }
 
-    /// Read statistics that were gathered of `model`.
+    /// Read statistics that were gathered of a model.
     ///
     /// # Errors
     /// When there is no such file, or it holds something else or another model's statistics.
-    pub fn read(file: &Path, model: &Model) -> Result<Gathered, SavedError> {
+    pub fn read(file: &Path, model: &Fingerprint) -> Result<Gathered, SavedError> {
         let bytes = fs::read(file).map_err(|error| SavedError::Io { file: file.to_path_buf(), error })?;
         let content = |reason: String| SavedError::Content { file: file.to_path_buf(), reason };
         let saved: Saved = serde_json::from_slice(&bytes).map_err(|e| content(e.to_string()))?;
@@ -73,10 +90,10 @@ impl Saved {
         if let Some((name, _)) = saved.tensors.iter().find(|(_, s)| !s.is_sound()) {
             return Err(content(format!("those of \"{name}\" contradict themselves")));
         }
-        if saved.model != fingerprint(model) {
+        if saved.model != model.0 {
             return Err(SavedError::OtherModel { file: file.to_path_buf() });
         }
-        Ok(Gathered { tensors: saved.tensors, runs: saved.runs })
+        Ok(Gathered { tensors: saved.tensors, runs: saved.runs, made_up: saved.made_up })
     }
 
     /// Write to `file`, through a temporary file beside it.
@@ -92,32 +109,28 @@ impl Saved {
 impl Gathered {
     /// Add what was gathered elsewhere.
     pub fn merge(&mut self, other: &Gathered) {
-        self.runs += other.runs;
+        self.runs = self.runs.saturating_add(other.runs);
+        self.made_up |= other.made_up;
         for (name, statistics) in &other.tensors {
             self.tensors.entry(name.clone()).or_default().merge(statistics);
         }
     }
 }
 
-/// The same for models with the same nodes and weights, whatever file they are in.
-fn fingerprint(model: &Model) -> String {
-    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text::print(model).as_bytes()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn model(op: &str) -> Model {
+    fn model(op: &str) -> Fingerprint {
         let text =
             format!(r#"<ir_version: 8, opset_import: ["" : 17]> g (float[n] x) => (float[n] y) {{ y = {op}(x) }}"#);
-        text::parse(&text).unwrap()
+        Fingerprint::of(&text::parse(&text).unwrap())
     }
 
     fn gathered(sample: &[f32]) -> Gathered {
         let mut x = Statistics::default();
         x.add(sample);
-        Gathered { tensors: BTreeMap::from([("x".to_string(), x)]), runs: 1 }
+        Gathered { tensors: BTreeMap::from([("x".to_string(), x)]), runs: 1, made_up: false }
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::calibrate::channels::Channels;
+use crate::calibrate::elements::{Real, scan};
 use crate::calibrate::histogram::Histogram;
+use crate::ir::{DType, Tensor};
 
 /// How much of the moving average stays when a sample comes (Jacob et al. 2018, section 3.1, have it close to 1).
 pub const MOMENTUM: f64 = 0.99;
@@ -28,6 +31,9 @@ pub struct Statistics {
     pub not_finite: u64,
     /// How often elements are where.
     pub histogram: Histogram,
+    /// What each channel held, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<Channels>,
 }
 
 impl Default for Statistics {
@@ -42,6 +48,7 @@ impl Default for Statistics {
             samples: 0,
             not_finite: 0,
             histogram: Histogram::default(),
+            channels: None,
         }
     }
 }
@@ -49,23 +56,42 @@ impl Default for Statistics {
 impl Statistics {
     /// See one sample's elements. One without finite elements counts as no sample.
     pub fn add(&mut self, elements: &[f32]) {
-        let (mut low, mut high, mut finite) = (f32::INFINITY, f32::NEG_INFINITY, 0usize);
-        for &x in elements {
-            if x.is_finite() {
-                low = low.min(x);
-                high = high.max(x);
-                finite += 1;
-            }
+        self.add_reals(elements);
+    }
+
+    /// See a float tensor, and its channels where statistics of these are kept; other tensors are not seen.
+    pub fn add_tensor(&mut self, tensor: &Tensor) {
+        // Elements lie in the tensor's bytes as they are added: nothing is copied or need be aligned.
+        if tensor.dtype() == DType::F32
+            && let Some(bytes) = tensor.bytes()
+        {
+            self.add_shaped(bytes.as_chunks::<4>().0, tensor.dims());
+        } else if matches!(tensor.dtype(), DType::F16 | DType::BF16 | DType::F64)
+            && let Some(reals) = tensor.reals()
+        {
+            #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
+            let elements: Vec<f32> = reals.into_iter().map(|x| x as f32).collect();
+            self.add_shaped(&elements, tensor.dims());
         }
-        self.not_finite += (elements.len() - finite) as u64;
-        if finite == 0 {
-            return;
+    }
+
+    fn add_shaped<T: Real>(&mut self, elements: &[T], dims: &[usize]) {
+        let not_finite = self.not_finite;
+        self.add_reals(elements);
+        if let Some(channels) = self.channels.as_mut().filter(|_| not_finite == self.not_finite) {
+            channels.add(elements, dims);
         }
+    }
+
+    fn add_reals<T: Real>(&mut self, elements: &[T]) {
+        let found = scan(elements);
+        self.not_finite += found.not_finite;
+        let Some((low, high)) = found.range() else { return };
         self.see(low, high);
-        if finite == elements.len() {
-            self.histogram.add(elements);
+        if found.not_finite == 0 {
+            self.histogram.count(elements, &found);
         } else {
-            let finite: Vec<f32> = elements.iter().copied().filter(|x| x.is_finite()).collect();
+            let finite: Vec<f32> = elements.iter().map(|x| x.real()).filter(|x| x.is_finite()).collect();
             self.histogram.add(&finite);
         }
     }
@@ -96,6 +122,11 @@ impl Statistics {
             *self = Statistics { not_finite, ..other.clone() };
             return;
         }
+        // What only one of two machines was asked for says nothing of the other's samples.
+        self.channels = match (self.channels.take(), &other.channels) {
+            (Some(mine), Some(theirs)) => mine.merged(theirs),
+            _ => None,
+        };
         let share = other.samples as f64 / (self.samples + other.samples) as f64;
         let towards = |mine: f64, theirs: f64| mine + (theirs - mine) * share;
         self.ema_min = towards(self.ema_min, other.ema_min);
@@ -115,6 +146,7 @@ impl Statistics {
         let slack = f64::from(self.max.abs().max(self.min.abs())) * 1e-9;
         let range = f64::from(self.min) - slack..=f64::from(self.max) + slack;
         self.histogram.is_sound()
+            && self.channels.as_ref().is_none_or(Channels::is_sound)
             && self.min.is_finite()
             && self.max.is_finite()
             && self.min <= self.max

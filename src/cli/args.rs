@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::cli::calibration::Calibration;
 use crate::cli::choosing::{Choosing, TargetParser};
 use crate::cli::preparing;
 use crate::edit::{Postprocess, Preprocess, Rename};
@@ -161,14 +162,6 @@ pub(super) struct Quantizing {
     /// What the result computes in
     #[arg(help_heading = QUANTIZING, long, value_enum)]
     pub precision: Option<Precision>,
-    /// Samples of the model's inputs, to see what its tensors hold: an .npz file with an array for each input, an .npy
-    /// file for the only input, or a folder of such files or of ONNX test data
-    #[arg(help_heading = QUANTIZING, long, value_name = "PLACE")]
-    pub calib: Option<PathBuf>,
-    /// Leave out a correction of what integers lose (equalize-channels, smooth-activations, choose-ranges,
-    /// correct-biases); may be repeated
-    #[arg(help_heading = QUANTIZING, long, value_name = "NAME")]
-    pub without_correction: Vec<String>,
     /// Write nothing, and exit with code 1, where an output has less than DB dB of signal over its quantization noise
     #[arg(help_heading = QUANTIZING, long, value_name = "DB", allow_negative_numbers = true, value_parser = decibels)]
     pub min_sqnr: Option<f64>,
@@ -176,8 +169,14 @@ pub(super) struct Quantizing {
     /// of the samples
     #[arg(help_heading = QUANTIZING, long, value_name = "PERCENT", value_parser = percent)]
     pub max_drop: Option<f64>,
+    /// Leave out a correction of what integers lose (equalize-channels, smooth-activations, choose-ranges,
+    /// correct-biases); may be repeated
+    #[arg(help_heading = QUANTIZING, long, value_name = "NAME")]
+    pub without_correction: Vec<String>,
     #[command(flatten)]
     pub choosing: Choosing,
+    #[command(flatten)]
+    pub calibration: Calibration,
 }
 
 fn decibels(text: &str) -> Result<f64, String> {

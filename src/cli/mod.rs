@@ -2,6 +2,7 @@
 
 mod account;
 mod args;
+mod calibration;
 mod check;
 mod choosing;
 mod dump;

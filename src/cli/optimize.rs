@@ -18,7 +18,6 @@ use crate::cli::progress::Progress;
 use crate::cli::{End, engine, guard, usage};
 use crate::edit::{Batch, Edits, Strip};
 use crate::error::Error;
-use crate::exec::Data;
 use crate::ir::Graph;
 use crate::model::Model;
 use crate::onnx::{self, Defaults, Functions, IrVersion, ReadError, ReadOptions, Weights, WriteOptions};
@@ -133,14 +132,14 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
 
 /// How models get integers.
 fn quantizer(args: &args::Optimize, target: Target) -> anyhow::Result<Quantizer> {
-    let Some(place) = &args.quantizing.calib else {
+    let calibration = &args.quantizing.calibration;
+    if !calibration.is_given() {
         return Err(usage(args.verb(), "samples are needed to see what tensors hold: --calib PLACE"));
-    };
+    }
     Ok(Quantizer {
         policy: target.policy,
         choice: args.quantizing.choosing.choice(),
-        data: Data::open(place)?,
-        samples: 256,
+        calibration: calibration.calibration()?,
         method: None,
         without: args.quantizing.without_correction.iter().cloned().collect(),
         engine: engine::executor(args.proof.engine)?,
@@ -153,11 +152,11 @@ fn dynamic(args: &args::Optimize, target: &Profile) -> anyhow::Result<Dynamic> {
     let engine = engine::executor(args.proof.engine)?;
     let dynamic = Dynamic::for_target(target, engine).map_err(|error| usage(args.verb(), error))?;
     let bounds = bounds(args);
-    if args.quantizing.calib.is_none() && bounds != Bounds::default() {
+    let calibration = args.quantizing.calibration.calibration()?;
+    if calibration.source.is_none() && bounds != Bounds::default() {
         return Err(usage(args.verb(), QuantizeError::NothingToCompare));
     }
-    let data = args.quantizing.calib.as_ref().map(Data::open).transpose()?;
-    Ok(Dynamic { choice: args.quantizing.choosing.choice(), data, bounds, ..dynamic })
+    Ok(Dynamic { choice: args.quantizing.choosing.choice(), calibration, bounds, ..dynamic })
 }
 
 /// How good a quantized model has to be.
@@ -300,5 +299,9 @@ impl Observer for Steps<'_> {
 
     fn finished(&mut self, pass: &'static str, graph: &Graph) {
         self.dumper.after(pass, graph);
+    }
+
+    fn sampled(&mut self, done: u64, total: u64) {
+        self.progress.samples(done, total);
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn after(text: &str) -> Result<Postprocess, String> {
 }
 
 /// `0.5`, or `1/255`.
-fn number(text: &str) -> Result<f64, String> {
+pub(super) fn number(text: &str) -> Result<f64, String> {
     let plain = |text: &str| text.trim().parse::<f64>().ok();
     let number = match text.split_once('/') {
         Some((a, b)) => plain(a).zip(plain(b)).map(|(a, b)| a / b),
@@ -95,7 +95,7 @@ fn dtype(text: &str) -> Result<DType, String> {
     .ok_or_else(|| format!("{text} is not a type of numbers, such as uint8"))
 }
 
-fn layout(text: &str) -> Result<Layout, String> {
+pub(super) fn layout(text: &str) -> Result<Layout, String> {
     match text {
         "nchw" => Ok(Layout::Nchw),
         "nhwc" => Ok(Layout::Nhwc),
@@ -103,7 +103,7 @@ fn layout(text: &str) -> Result<Layout, String> {
     }
 }
 
-fn swapped(text: &str) -> Result<bool, String> {
+pub(super) fn swapped(text: &str) -> Result<bool, String> {
     match text {
         "bgr" => Ok(true),
         "rgb" => Ok(false),
@@ -118,6 +118,14 @@ fn size(text: &str) -> Result<ImageSize, String> {
     let part = |text: &str| text.parse::<usize>().ok().filter(|&n| n > 0 && i64::try_from(n).is_ok());
     let size = text.split_once('x').and_then(|(h, w)| part(h).zip(part(w)));
     size.map(|(h, w)| ImageSize::Fixed(h, w)).ok_or_else(|| format!("{text} is not HEIGHTxWIDTH or any"))
+}
+
+/// `480x640`.
+pub(super) fn fixed_size(text: &str) -> Result<(usize, usize), String> {
+    match size(text)? {
+        ImageSize::Fixed(height, width) => Ok((height, width)),
+        ImageSize::Any => Err("expected HEIGHTxWIDTH".into()),
+    }
 }
 
 #[cfg(test)]

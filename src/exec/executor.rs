@@ -33,6 +33,11 @@ pub trait Session: Send {
     /// When the engine cannot run the model on these inputs.
     fn run(&mut self, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>, Cannot>;
 
+    /// Another session of the same model, which shares what this one has loaded and planned; none where it cannot.
+    fn fork(&self) -> Option<Box<dyn Session>> {
+        None
+    }
+
     /// What a reader should know of the way in which the runs so far were made.
     fn remark(&self) -> Option<&str> {
         None

@@ -11,16 +11,19 @@ mod detach;
 pub mod exact;
 mod executor;
 mod expand;
+mod made_up;
 mod one_call;
 #[cfg(feature = "ort")]
 pub mod ort;
 mod proof;
-mod sample;
+pub(crate) mod sample;
 #[cfg(feature = "tract")]
 pub mod tract;
 
-pub use data::{Data, DataError, Feeds};
+pub(crate) use data::{Batches, Feeds, Notes, is_taken};
+pub use data::{Data, DataError, Imaging, Origin};
 pub use executor::{At, Cannot, Executor, Session};
 pub use expand::expand;
+pub(crate) use made_up::MadeUp;
 pub use one_call::fold_with_engine;
 pub use proof::{Account, Feeding, Plan, Reference, Verdict, compare, join_along, more_inputs};

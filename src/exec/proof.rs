@@ -45,7 +45,7 @@ impl Default for Plan {
 pub const MEMORY: u64 = 4 << 30;
 
 /// Bytes that one made-up input may take.
-const MAX_INPUT: usize = 1 << 30;
+pub(super) const MAX_INPUT: usize = 1 << 30;
 
 /// Sizes of open dimensions that are tried where small ones are refused: models that scale down need some to scale.
 const LARGER: [usize; 6] = [8, 16, 32, 64, 128, 224];
@@ -425,8 +425,8 @@ type Maker<'a> = Box<dyn Fn() -> Option<Feed> + 'a>;
 fn rounds<'a>(inputs: &'a [Input], plan: &'a Plan) -> Result<Vec<Vec<Maker<'a>>>, String> {
     if let Some(data) = &plan.data {
         let feeds = data
-            .feeds(inputs, Batches::OneAndTwo)
-            .and_then(|feeds| feeds.take(plan.feeds).collect::<Result<Vec<_>, _>>());
+            .feeds(inputs, Batches::OneAndTwo, &data.notes())
+            .and_then(|feeds| feeds.take(plan.feeds).map(|feed| Ok(feed?.0)).collect::<Result<Vec<_>, _>>());
         let feeds = feeds.map_err(|e| e.to_string())?;
         let maker = |(i, tensors): (usize, Vec<(String, Tensor)>)| -> Vec<Maker<'a>> {
             vec![Box::new(move || Some(Feed { label: format!("sample {i}"), tensors: tensors.clone() }))]

@@ -67,6 +67,12 @@ pub(crate) fn inputs(model: &Model) -> Result<Vec<Input>, String> {
         .collect()
 }
 
+/// Samples that make a batch: the first size of the first input, where it is fixed.
+pub(crate) fn fixed_batch(inputs: &[Input]) -> usize {
+    let first = inputs.first().filter(|input| input.dims.len() > 1).and_then(|input| input.dims.first()?.known());
+    first.and_then(|n| usize::try_from(n).ok()).map_or(1, |n| n.max(1))
+}
+
 /// Every symbol in the inputs' sizes, in order of appearance, and whether it is the first size of an input.
 pub(super) fn symbols(inputs: &[Input]) -> Vec<(String, bool)> {
     let found: RefCell<Vec<(String, bool)>> = RefCell::default();

@@ -179,6 +179,15 @@ impl Tensor {
         }
     }
 
+    /// Whether a file has a node in place of the tensor: one that repeats the element of a large splat.
+    pub fn is_repeated(&self) -> bool {
+        let bytes = self.dtype.byte_len(self.len()).unwrap_or(usize::MAX);
+        matches!(self.data, Data::Splat(_)) && bytes > Tensor::MAX_SPELLED_OUT
+    }
+
+    /// Splats of more bytes are not spelled out in a file.
+    const MAX_SPELLED_OUT: usize = 256;
+
     /// Packed little-endian elements; a splat is spelled out. `None` for strings, and for a splat of more than
     /// [`Tensor::MAX_SPELLED`] elements, which a few bytes of a file can claim.
     pub fn bytes(&self) -> Option<Bytes> {

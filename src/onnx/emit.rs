@@ -21,9 +21,6 @@ use crate::ir::{Attr, Carried, DType, Data, Graph, NodeId, OpKind, Origin, Scope
 use crate::model::Model;
 use crate::ops::schema;
 
-/// Constants of one repeated element that take more bytes than this are written as a node that repeats it.
-const MAX_SPELLED_OUT: usize = 256;
-
 /// The opset that nodes are written in.
 pub(super) struct Spelling {
     pub(super) opset: u32,
@@ -89,7 +86,7 @@ pub(super) fn graph(model: &Model, spelling: Spelling) -> Result<Emitted, WriteE
         main: GraphDraft::default(),
         results: FxHashSet::default(),
         since: 0,
-        labels: Labels::new(graph),
+        labels: Labels::new(graph, &|value| is_written(graph, value, &read)),
         constants: constants_by_scope,
         pool: FxHashMap::default(),
         pooled: Vec::new(),
@@ -106,11 +103,17 @@ fn constants(graph: &Graph, read: &FixedBitSet) -> FxHashMap<ScopeId, Vec<ValueI
     let mut by_scope: FxHashMap<ScopeId, Vec<ValueId>> = FxHashMap::default();
     for value in graph.values() {
         let v = graph.value(value);
-        if v.origin() == Origin::Constant && (read.contains(value.index()) || v.users().is_empty()) {
+        if v.origin() == Origin::Constant && is_written(graph, value, read) {
             by_scope.entry(v.scope()).or_default().push(value);
         }
     }
     by_scope
+}
+
+/// Whether the written form has the value: all but constants that the written form of their users does not read.
+fn is_written(graph: &Graph, value: ValueId, read: &FixedBitSet) -> bool {
+    let v = graph.value(value);
+    v.origin() != Origin::Constant || read.contains(value.index()) || v.users().is_empty()
 }
 
 struct Emitter<'a> {
@@ -267,10 +270,9 @@ impl Emitter<'_> {
     /// A `ConstantOfShape` for a large tensor of one repeated element, where the opset has it for the type.
     fn repeated(&mut self, tensor: &Tensor, value: ValueId) -> Option<NodeProto> {
         let Data::Splat(element) = tensor.data() else { return None };
-        let size = tensor.dtype().byte_len(tensor.len())?;
         let spec = schema::lookup("", "ConstantOfShape", self.opset)?;
         let ty = format!("tensor({})", tensor.dtype().name());
-        if size <= MAX_SPELLED_OUT || !spec.output(0).is_some_and(|p| spec.types(p.ty).contains(&&*ty)) {
+        if !tensor.is_repeated() || !spec.output(0).is_some_and(|p| spec.types(p.ty).contains(&&*ty)) {
             return None;
         }
         let dims: Vec<i64> = tensor.dims().iter().map(|&d| i64::try_from(d)).collect::<Result<_, _>>().ok()?;

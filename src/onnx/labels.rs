@@ -27,9 +27,10 @@ pub(super) struct OutputLabel {
 }
 
 impl Labels {
-    pub(super) fn new(graph: &Graph) -> Labels {
+    /// Names for the values that are `written`: what the file does not have takes no name from what it has.
+    pub(super) fn new(graph: &Graph, written: &dyn Fn(ValueId) -> bool) -> Labels {
         let mut members: FxHashMap<ScopeId, Vec<ValueId>> = FxHashMap::default();
-        for value in graph.values() {
+        for value in graph.values().filter(|&v| written(v)) {
             members.entry(graph.value(value).scope()).or_default().push(value);
         }
         let mut labels = Labels {

@@ -7,10 +7,10 @@
 //! Random operators are not constant, nor are running statistics; a normalization by the statistics of a constant is.
 //! Uniform tensors of any size are kept as one element and their shape.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::exec::exact::{self, Unable};
-use crate::ir::{Graph, NodeId, OpKind, ScopeId, Shape, Tensor, Type, ValueId};
+use crate::ir::{Graph, NodeId, OpKind, ScopeId, Shape, Tensor, Type, User, ValueId};
 use crate::ops::{self, CallView};
 use crate::passes::{Context, Fault, Pass};
 use crate::report::Step;
@@ -88,7 +88,7 @@ fn evaluate(graph: &Graph, node: NodeId, cx: &Context<'_>, found: &mut Found, st
     let mut seen: Vec<ValueId> = Vec::new();
     let mut credit = NODE_BYTES;
     for v in graph.operands(node).flatten() {
-        let only_here = graph.value(v).users().iter().all(|u| matches!(u, crate::ir::User::Node(n, _) if *n == node));
+        let only_here = graph.value(v).users().iter().all(|u| matches!(u, User::Node(n, _) if *n == node));
         if only_here && !seen.contains(&v) {
             seen.push(v);
             credit +=
@@ -159,34 +159,72 @@ fn agrees(ty: &Type, tensor: &Tensor) -> bool {
     }
 }
 
-/// Users come first, so that what only a folded node read is gone before it is looked at.
-fn write_down(graph: &mut Graph, mut found: Found, cx: &Context<'_>, step: &mut Step) {
-    while let Some(node) = found.nodes.pop() {
-        if !graph.has_node(node) {
+/// What pays for itself becomes constants, in the order of the nodes that they take the place of: written and read
+/// again, they stand in the same order.
+fn write_down(graph: &mut Graph, found: Found, cx: &Context<'_>, step: &mut Step) {
+    let Found { mut tensors, exactness, .. } = found;
+    let chosen = choose(graph, &found.nodes, &tensors, &found.credit, cx, step);
+    for (node, read) in chosen.iter().rev() {
+        let scope = graph.node(*node).scope();
+        for value in read {
+            let Some(tensor) = tensors.remove(value) else { continue };
+            let constant = graph.add_constant(scope, "", tensor);
+            graph.replace(*value, constant);
+        }
+        step.exactness = step.exactness.max(exactness);
+    }
+    for (node, _) in chosen {
+        graph.prune_dead(node, |_| {});
+    }
+}
+
+/// The nodes to write down and their results that something reads, users before operands: what only a folded node
+/// read is read by nobody.
+fn choose(
+    graph: &Graph,
+    nodes: &[NodeId],
+    tensors: &FxHashMap<ValueId, Tensor>,
+    credits: &FxHashMap<ValueId, usize>,
+    cx: &Context<'_>,
+    step: &mut Step,
+) -> Vec<(NodeId, Vec<ValueId>)> {
+    let mut chosen = Vec::new();
+    let mut gone: FxHashSet<NodeId> = FxHashSet::default();
+    for &node in nodes.iter().rev() {
+        let is_read = |v: &ValueId| {
+            let stays = |user: &User| !matches!(user, User::Node(n, _) if gone.contains(n));
+            graph.value(*v).users().iter().any(stays)
+        };
+        let read: Vec<ValueId> = graph.results(node).iter().flatten().copied().filter(is_read).collect();
+        if read.is_empty() {
+            gone.insert(node);
             continue;
         }
-        let read: Vec<ValueId> =
-            graph.results(node).iter().flatten().copied().filter(|&v| !graph.value(v).users().is_empty()).collect();
-        let bytes: usize = read.iter().filter_map(|v| found.tensors.get(v)).map(Tensor::stored_bytes).sum();
-        let credit: usize = read.iter().filter_map(|v| found.credit.get(v)).sum();
+        let bytes: usize = read.iter().filter_map(|v| tensors.get(v)).map(Tensor::stored_bytes).sum();
+        let credit: usize = read.iter().filter_map(|v| credits.get(v)).sum();
         let excess = bytes.saturating_sub(credit);
         if cx.fuel.is_empty() {
-            return;
+            break;
         }
         if !cx.growth.take(excess) {
             step.held_back("fold-constants", "writing the result down would make the file larger");
             continue;
         }
-        let paid = cx.fuel.spend("fold-constants", || graph.label(node));
-        debug_assert!(paid, "whether there is fuel was looked at");
-        let scope = graph.node(node).scope();
-        for value in read {
-            let Some(tensor) = found.tensors.remove(&value) else { continue };
-            let constant = graph.add_constant(scope, "", tensor);
-            graph.replace(value, constant);
+        // A node that repeats an element is how a file has a large uniform tensor: reading it as one is no edit.
+        if !repeats(graph, node, &read, tensors) {
+            let paid = cx.fuel.spend("fold-constants", || graph.label(node));
+            debug_assert!(paid, "whether there is fuel was looked at");
+            step.fired("fold-constants");
         }
-        graph.prune_dead(node, |_| {});
-        step.fired("fold-constants");
-        step.exactness = step.exactness.max(found.exactness);
+        gone.insert(node);
+        chosen.push((node, read));
     }
+    chosen
+}
+
+/// Whether what stands for the node in a file is the node.
+fn repeats(graph: &Graph, node: NodeId, read: &[ValueId], tensors: &FxHashMap<ValueId, Tensor>) -> bool {
+    let shape_is_there = graph.operand(node, 0).is_some_and(|v| graph.constant(v).is_some());
+    let is_repeated = |v: &ValueId| tensors.get(v).is_some_and(Tensor::is_repeated);
+    graph.node(node).op == OpKind::ConstantOfShape && shape_is_there && read.iter().all(is_repeated)
 }

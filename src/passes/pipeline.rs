@@ -39,6 +39,8 @@ pub trait Observer {
     fn started(&mut self, _pass: &'static str) {}
     /// A pass is done; `graph` is what it left.
     fn finished(&mut self, _pass: &'static str, _graph: &Graph) {}
+    /// The model was run on so many of `total` samples.
+    fn sampled(&mut self, _done: u64, _total: u64) {}
 }
 
 /// Hears nothing.

@@ -16,9 +16,9 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::calibrate::{Feed, GatherError};
+use crate::calibrate::{Calibration, Sample, Source};
+use crate::exec::Executor;
 use crate::exec::demand::run_of;
-use crate::exec::{Data, Executor};
 use crate::ir::{DType, Graph, Key, NodeId, OpKind, ScopeId, Tensor, TensorError, ValueId};
 use crate::model::Model;
 use crate::ops::{CallView, infer_node};
@@ -34,7 +34,7 @@ pub struct Dynamic {
     /// What of the model gets integers.
     pub choice: Choice,
     /// Samples to compare float model and result on. Nothing is compared without.
-    pub data: Option<Data>,
+    pub calibration: Calibration,
     /// What runs them.
     pub engine: Arc<dyn Executor>,
     /// How good the result has to be.
@@ -50,9 +50,6 @@ pub struct NotDynamic {
     /// The target.
     pub target: &'static str,
 }
-
-/// Samples that are compared.
-const COMPARED: usize = 8;
 
 /// A weight of fewer elements stays: turning the activation into integers takes as long as its product. Measured in
 /// onnxruntime 1.31 with one thread, float over integers: 16×16 0.98 to 1.10 for 1 to 256 rows, 32×32 0.94 to 1.42,
@@ -72,7 +69,7 @@ impl Dynamic {
             return Err(NotDynamic { target: target.name });
         }
         let (choice, bounds) = (Choice::default(), Bounds::default());
-        Ok(Dynamic { form: target.dynamics, choice, data: None, engine, bounds })
+        Ok(Dynamic { form: target.dynamics, choice, calibration: Calibration::default(), engine, bounds })
     }
 
     /// Give `model` integers.
@@ -93,10 +90,11 @@ impl Dynamic {
         let (tensors, weights) = (writer.activations.len(), writer.weights.len());
         model.import_domains();
         let mut summary = Summary { tensors, weights, coverage: coverage(&model.graph), ..Summary::default() };
-        if let Some(data) = &self.data {
-            let feeds = data.samples(&float).map_err(GatherError::from)?;
-            let feeds: Vec<Feed> = feeds.take(COMPARED).collect::<Result<_, _>>().map_err(GatherError::from)?;
-            self.prove(&float, model, &feeds, &done, &mut summary)?;
+        if self.calibration.source.is_some() {
+            let probe = self.calibration.probe(&float, &*self.engine, 0)?;
+            summary.made_up = !self.calibration.source.as_ref().is_some_and(Source::is_real);
+            self.prove(&float, model, &probe.held_out, &done, &mut summary)?;
+            summary.notes = probe.notes;
         } else if self.bounds != Bounds::default() {
             return Err(QuantizeError::NothingToCompare);
         }
@@ -108,7 +106,7 @@ impl Dynamic {
         &self,
         float: &Model,
         model: &mut Model,
-        feeds: &[Feed],
+        feeds: &[Sample],
         done: &[NodeId],
         summary: &mut Summary,
     ) -> Result<(), QuantizeError> {
@@ -415,10 +413,11 @@ mod tests {
     /// How near the two are on made-up inputs.
     fn sqnr(float: &Model, integer: &Model, dims: &[usize]) -> f64 {
         let count: usize = dims.iter().product();
-        let feeds: Vec<Feed> = (0..3)
+        let feeds: Vec<Sample> = (0..3)
             .map(|k| {
                 let x: Vec<f32> = (0..count).map(|i| ((i * 7 + k * 3) as f32 * 0.61).sin()).collect();
-                vec![("x".to_string(), Tensor::f32s(dims, &x).unwrap())]
+                let feed = vec![("x".to_string(), Tensor::f32s(dims, &x).unwrap())];
+                Sample::new(feed, crate::exec::Origin::MadeUp { index: k }).unwrap()
             })
             .collect();
         compare(float, integer, &feeds, &Tract).unwrap()[0].sqnr

@@ -27,7 +27,7 @@ pub use coverage::{Coverage, coverage};
 pub use dynamic::{Dynamic, NotDynamic};
 pub use emit::emit;
 pub use grid::{Grid, Scaling};
-pub use place::{Choice, ChoiceError, place};
+pub use place::{Choice, ChoiceError, place, place_fit, unfit};
 pub use placement::{Left, Placed, PlacedWeight, Placement, Source};
 pub use plan::{ConstantSite, Group, Kept, Plan, Readers, Site, WeightSite};
 pub use quality::{Layer, Quality, WORST, compare, in_decibels, integer_nodes, layers};

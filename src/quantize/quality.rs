@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::calibrate::Feed;
+use crate::calibrate::Sample;
 use crate::exec::demand::{of_type, run_of};
 use crate::exec::{Cannot, Executor};
 use crate::ir::{DType, NodeId, ScopeId, Tensor, ValueId};
@@ -61,7 +61,12 @@ pub fn in_decibels(ratio: f64) -> String {
 ///
 /// # Errors
 /// When the engine cannot run one of them.
-pub fn compare(float: &Model, integer: &Model, feeds: &[Feed], engine: &dyn Executor) -> Result<Vec<Quality>, Cannot> {
+pub fn compare(
+    float: &Model,
+    integer: &Model,
+    feeds: &[Sample],
+    engine: &dyn Executor,
+) -> Result<Vec<Quality>, Cannot> {
     let outputs = float.graph.scope(ScopeId::MAIN).outputs();
     let found = compared(float, integer, feeds, engine)?;
     Ok(outputs.iter().zip(found).map(|(o, found)| found.quality(float.graph.value_label(o.value()))).collect())
@@ -92,7 +97,7 @@ pub fn layers(
     float: &Model,
     integer: &Model,
     nodes: &[NodeId],
-    feeds: &[Feed],
+    feeds: &[Sample],
     engine: &dyn Executor,
 ) -> Result<Vec<Layer>, Cannot> {
     let Some(first) = feeds.first() else { return Ok(Vec::new()) };
@@ -165,7 +170,7 @@ struct Seen {
 }
 
 /// Run both and compare their outputs, one sample at a time.
-fn compared(float: &Model, integer: &Model, feeds: &[Feed], engine: &dyn Executor) -> Result<Vec<Seen>, Cannot> {
+fn compared(float: &Model, integer: &Model, feeds: &[Sample], engine: &dyn Executor) -> Result<Vec<Seen>, Cannot> {
     let (mut a, mut b) = (engine.load(float)?, engine.load(integer)?);
     let mut seen = vec![Seen::default(); float.graph.scope(ScopeId::MAIN).outputs().len()];
     for feed in feeds {
@@ -346,8 +351,11 @@ mod tests {
                 g.replace(result, real);
             }
         }
-        let feeds: Vec<Feed> =
-            [[0.1f32, 0.05], [0.02, -0.1]].map(|x| vec![("x".into(), Tensor::f32s(&[1, 2], &x).unwrap())]).into();
+        let sample = |x: [f32; 2]| {
+            let feed = vec![("x".to_string(), Tensor::f32s(&[1, 2], &x).unwrap())];
+            Sample::new(feed, crate::exec::Origin::MadeUp { index: 0 }).unwrap()
+        };
+        let feeds = [[0.1f32, 0.05], [0.02, -0.1]].map(sample);
         let found = layers(&float, &integer, &integer_nodes(&integer), &feeds, &Tract).unwrap();
         assert_eq!(found.iter().map(|l| (&*l.node, &*l.op)).collect::<Vec<_>>(), [("y", "MatMul"), ("a", "MatMul")]);
         assert!(found[0].sqnr < 25.0 && found[1].sqnr > 60.0, "{found:?}");

@@ -1,18 +1,18 @@
 //! From a model in real numbers and samples to a model in integers, and what that costs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::calibrate::{Feed, GatherError, Method, gather};
+use crate::calibrate::{Calibration, CalibrationError, Fingerprint, Gathered, Method, Wanted};
 use crate::exec::demand::run_of;
-use crate::exec::{Cannot, Data, Executor};
+use crate::exec::{Cannot, Executor};
 use crate::model::Model;
-use crate::quantize::correct::Bench;
+use crate::quantize::correct::{Bench, channels_of_layers};
 use crate::quantize::{
-    Choice, ChoiceError, Coverage, Layer, NoStatistics, Placement, Quality, Ranges, Step, compare, coverage, emit,
-    in_decibels, integer_nodes, layers, place, scales,
+    Choice, ChoiceError, Coverage, Layer, NoStatistics, Placement, Plan, Quality, Ranges, Step, compare, coverage,
+    emit, in_decibels, integer_nodes, layers, place, place_fit, scales, unfit,
 };
 use crate::target::Policy;
 
@@ -23,10 +23,8 @@ pub struct Quantizer {
     pub policy: Policy,
     /// What of the model may have them.
     pub choice: Choice,
-    /// Samples of the model's inputs.
-    pub data: Data,
-    /// Samples that are used at most.
-    pub samples: usize,
+    /// Where it is known from what the model's tensors hold.
+    pub calibration: Calibration,
     /// How ranges are chosen; `None` measures what is best.
     pub method: Option<Method>,
     /// Corrections that are left out, by name.
@@ -77,7 +75,7 @@ pub enum QuantizeError {
     Choice(#[from] ChoiceError),
     /// Its tensors are not known.
     #[error(transparent)]
-    Gather(#[from] GatherError),
+    Calibration(#[from] CalibrationError),
     /// A tensor is not known.
     #[error(transparent)]
     NoStatistics(#[from] NoStatistics),
@@ -126,10 +124,12 @@ pub struct Summary {
     pub weights: usize,
     /// Samples that were run.
     pub samples: u64,
-    /// What has integers and what not, and why.
-    pub placement: Placement,
+    /// Samples were made up: ranges are not real, and neither is what was measured.
+    pub made_up: bool,
     /// What corrections brought.
     pub corrections: Vec<Step>,
+    /// What has integers and what not, and why.
+    pub placement: Placement,
     /// Samples that float model and result were both run on.
     pub held_out: usize,
     /// How much of the result is computed in integers, with the sizes of the first sample.
@@ -138,79 +138,108 @@ pub struct Summary {
     pub outputs: Vec<Quality>,
     /// The layers in integers whose results are furthest from what they were, the worst first.
     pub layers: Vec<Layer>,
+    /// What there is to say of the samples, and what was not done for want of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
-/// Samples that are kept apart to measure with.
-const HELD_OUT: usize = 8;
-
-/// Samples that corrections are made from, at most.
-const PROBE: usize = 64;
-
-/// Bytes of samples that are held in memory for corrections.
-const PROBE_BYTES: usize = 64 << 20;
+/// Samples that corrections are made from.
+const TRIED: usize = 16;
 
 impl Quantizer {
-    /// Give `model` integers.
+    /// Give `model` integers. Statistics in files are of the model with the fingerprint `given`; `tell` hears how many
+    /// runs of how many on samples are done.
     ///
     /// # Errors
-    /// When samples cannot be read, or a model cannot be run on them.
-    pub fn run(&self, model: &mut Model) -> Result<Summary, QuantizeError> {
-        let plan = place(&model.graph, &self.policy, model.opset(), &self.choice)?;
+    /// When samples or statistics cannot be read, a model cannot be run, or the result is not as good as it has to be.
+    pub fn run(
+        &self,
+        model: &mut Model,
+        given: Option<&Fingerprint>,
+        tell: &dyn Fn(u64, u64),
+    ) -> Result<Summary, QuantizeError> {
+        let mut plan = place(&model.graph, &self.policy, model.opset(), &self.choice)?;
         if plan.is_empty() {
-            if plan.already > 0 && plan.kept.iter().all(|kept| kept.rule.is_empty()) {
-                model.notes.push("the model has integers already, and is left as it is".into());
-            } else {
-                model.notes.push("nothing of the model gets integers; the report says why of each operator".into());
-            }
-            let placement = Placement::of(&model.graph, &self.policy, &plan, &std::collections::BTreeMap::new());
-            return Ok(Summary { placement, ..Summary::default() });
+            let is_done = plan.already > 0 && plan.kept.iter().all(|kept| kept.rule.is_empty());
+            let note = match is_done {
+                true => "the model has integers already, and is left as it is",
+                false => "nothing of the model gets integers; the report says why of each operator",
+            };
+            let placement = Placement::of(&model.graph, &self.policy, &plan, &BTreeMap::new());
+            return Ok(Summary { placement, notes: vec![note.into()], ..Summary::default() });
         }
-        let mut feeds = self.data.samples(model).map_err(GatherError::from)?;
-        let mut held: Vec<Feed> = Vec::new();
-        let mut probe: Vec<Feed> = Vec::new();
-        let mut bytes = 0;
-        while held.len() + probe.len() < self.samples.min(HELD_OUT + PROBE) && (bytes < PROBE_BYTES || probe.is_empty())
-        {
-            let Some(feed) = feeds.next() else { break };
-            let feed = feed.map_err(GatherError::from)?;
-            bytes += feed.iter().map(|(_, tensor)| tensor.stored_bytes()).sum::<usize>();
-            if held.len() < HELD_OUT { held.push(feed) } else { probe.push(feed) }
+        let mut probe = self.calibration.probe(model, &*self.engine, TRIED)?;
+        if probe.tried.is_empty() {
+            probe.tried.clone_from(&probe.held_out);
         }
-        // Few samples serve for both.
-        if probe.len() < held.len() {
-            probe.extend(held.iter().cloned());
+        let mut gathered = self.gathered(model, &plan, given, tell)?;
+        let unfit = unfit(&model.graph, &gathered);
+        if !unfit.is_empty() {
+            plan = place_fit(&model.graph, &self.policy, model.opset(), &self.choice, &unfit)?;
         }
+        let held = &probe.held_out;
         let float = model.clone();
-        let bench = Bench::new(&float, &*self.engine, [&probe, &held], &plan, &self.without)?;
         let mut corrections = Vec::new();
-        let mut gathered = bench.equalize(model, &mut corrections)?;
+        let mut ranges = Ranges::Method(self.method.unwrap_or(Method::MinMax));
+        let mut notes = probe.notes.clone();
         // Computes the same as the float model, and its tensors are those of the result.
-        let equalized = model.clone();
-        let used = held.len() + probe.len();
-        let mut rest = feeds.take(self.samples.saturating_sub(used)).peekable();
-        if rest.peek().is_some() {
-            gathered.merge(&gather(model, &mut rest, &*self.engine, &|_| {})?);
+        let mut equalized = float.clone();
+        if held.is_empty() {
+            notes.push("without samples nothing was corrected, and nothing is known of the result".into());
+        } else {
+            let bench = Bench::new(&float, &*self.engine, &self.calibration, &probe, &plan, &self.without)?;
+            bench.equalize(model, &mut gathered, ranges, &mut corrections)?;
+            equalized = model.clone();
+            if self.method.is_none() {
+                ranges = bench.choose_ranges(model, &gathered, &mut corrections)?;
+            }
+            bench.correct_biases(model, &gathered, ranges, &mut corrections)?;
         }
-        let ranges = match self.method {
-            Some(method) => Ranges::Method(method),
-            None => bench.choose_ranges(model, &gathered, &mut corrections)?,
-        };
-        bench.correct_biases(model, &gathered, ranges, &mut corrections)?;
         let scales = scales(&model.graph, &plan, &gathered, ranges)?;
         let placement = Placement::of(&model.graph, &self.policy, &plan, &scales);
         emit(&mut model.graph, &plan, &scales)?;
-        let outputs = compare(&float, model, &held, &*self.engine)?;
+        let outputs = compare(&float, model, held, &*self.engine)?;
         self.bounds.check(&outputs)?;
         Ok(Summary {
             tensors: plan.sites.len(),
             weights: plan.weights.len(),
             samples: gathered.runs,
-            placement,
+            made_up: gathered.made_up,
             corrections,
+            placement,
             held_out: held.len(),
             coverage: coverage(&held.first().map_or_else(|| model.graph.clone(), |feed| run_of(model, feed))),
             outputs,
-            layers: layers(&equalized, model, &integer_nodes(model), &held, &*self.engine)?,
+            layers: layers(&equalized, model, &integer_nodes(model), held, &*self.engine)?,
+            notes,
         })
+    }
+
+    /// What the tensors of `plan` hold.
+    fn gathered(
+        &self,
+        model: &Model,
+        plan: &Plan,
+        given: Option<&Fingerprint>,
+        tell: &dyn Fn(u64, u64),
+    ) -> Result<Gathered, CalibrationError> {
+        if let Some(given) = given
+            && let Some(saved) = self.calibration.saved(given)?
+        {
+            return Ok(saved);
+        }
+        let wanted = match &self.calibration.save {
+            // Another target may want others.
+            Some(_) => Wanted::all(),
+            None => Wanted::only(plan.sites.iter().map(|site| site.value)),
+        };
+        let wanted = channels_of_layers(&model.graph, plan)
+            .into_iter()
+            .fold(wanted, |wanted, (value, axis)| wanted.with_channels(value, i64::try_from(axis).unwrap_or_default()));
+        let gathered = self.calibration.gathered(model, &wanted, &*self.engine, tell)?;
+        if let Some(given) = given {
+            self.calibration.save(given, &gathered)?;
+        }
+        Ok(gathered)
     }
 }

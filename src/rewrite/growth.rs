@@ -6,7 +6,9 @@
 
 use std::cell::Cell;
 
-use crate::ir::{Data, Graph, Tensor};
+use rustc_hash::FxHashSet;
+
+use crate::ir::{Data, Graph, OpKind};
 
 /// How many bytes edits may still add.
 #[derive(Debug)]
@@ -19,6 +21,9 @@ pub struct Growth {
 
 /// Bytes that a node takes in a file, at least: operator, operand and result names.
 pub(crate) const NODE_BYTES: usize = 48;
+
+/// What a `ConstantOfShape` takes besides: an attribute with a tensor of the element that it repeats.
+const REPEAT_BYTES: usize = 24;
 
 /// No single edit adds more than this.
 const MAX_EDIT: usize = 1 << 20;
@@ -36,11 +41,20 @@ impl Growth {
 
     /// Look at what the graph takes now. The first look sets the limit.
     pub fn measure(&self, graph: &Graph) {
-        // A large uniform tensor is a node in the file, whether it has been folded here or not.
-        let node = |t: &Tensor| if matches!(t.data(), Data::Splat(_)) { NODE_BYTES } else { 0 };
-        let constants = graph.values().filter_map(|v| graph.constant(v));
-        let constants: usize = constants.map(|t| t.stored_bytes() + node(t)).sum();
-        let now = constants + NODE_BYTES * graph.node_count();
+        // A large uniform tensor is a node and its shape in the file, whether it has been folded here or not; those of
+        // one shape share it.
+        let mut shapes: FxHashSet<&[usize]> = FxHashSet::default();
+        let mut now = NODE_BYTES * graph.node_count();
+        now += REPEAT_BYTES * graph.nodes().filter(|&n| graph.node(n).op == OpKind::ConstantOfShape).count();
+        for tensor in graph.values().filter_map(|v| graph.constant(v)) {
+            now += match tensor.data() {
+                Data::Splat(_) if shapes.insert(tensor.dims()) => {
+                    NODE_BYTES + REPEAT_BYTES + tensor.rank() * size_of::<i64>()
+                }
+                Data::Splat(_) => NODE_BYTES + REPEAT_BYTES,
+                Data::Raw(_) | Data::Strings(_) => tensor.stored_bytes(),
+            };
+        }
         let limit = self.limit.get().unwrap_or(now + self.extra);
         self.limit.set(Some(limit));
         self.left.set(limit.saturating_sub(now));

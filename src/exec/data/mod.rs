@@ -8,18 +8,24 @@
 //! files; where that size is open, as [`Batches`] says.
 
 mod array;
+mod batch;
 mod column;
+mod convert;
+mod image;
 
 use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use npyz::npz::NpzArchive;
 
-use crate::exec::sample::{self, Input};
+pub use self::batch::Origin;
+use self::column::{Column, Sent};
+pub use self::image::Imaging;
+use crate::exec::sample::Input;
 use crate::ir::Tensor;
-use crate::model::Model;
 
 /// Why arrays are no inputs.
 #[derive(Debug, thiserror::Error)]
@@ -33,12 +39,14 @@ pub enum DataError {
         error: io::Error,
     },
     /// There is nothing for an input.
-    #[error("{}: there is no array for input \"{input}\"", .file.display())]
+    #[error("{}: there is no array for input \"{input}\"; {}", .file.display(), has(.known))]
     Missing {
         /// The file.
         file: PathBuf,
         /// The input.
         input: String,
+        /// Arrays that the file has: those with a similar name, or some.
+        known: Vec<String>,
     },
     /// An array is not what its input takes.
     #[error("{}: array \"{input}\" {reason}", .file.display())]
@@ -50,7 +58,17 @@ pub enum DataError {
         /// Why.
         reason: String,
     },
-    /// What the model takes is not known.
+    /// One sample is not what its input takes.
+    #[error("{origin} for input \"{input}\" {reason}")]
+    Sample {
+        /// Which.
+        origin: Origin,
+        /// The input.
+        input: String,
+        /// Why.
+        reason: String,
+    },
+    /// What the model takes is not known, or nothing can be made up for it.
     #[error("{reason}")]
     Model {
         /// Why.
@@ -64,12 +82,47 @@ pub enum DataError {
         /// What was looked for.
         reason: &'static str,
     },
+    /// There is not a single sample.
+    #[error("{}: there are no samples", .place.display())]
+    Empty {
+        /// A file or folder.
+        place: PathBuf,
+    },
+}
+
+fn has(known: &[String]) -> String {
+    match known {
+        [] => "it has none".into(),
+        known => format!("it has \"{}\"", known.join("\", \"")),
+    }
+}
+
+/// What there is to say of the data, told once each. Clones share what was said.
+#[derive(Clone, Default)]
+pub(crate) struct Notes(Arc<Mutex<Vec<String>>>);
+
+impl Notes {
+    pub(crate) fn add(&self, note: String) {
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+
+    /// What was said so far.
+    pub(crate) fn said(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Where inputs are.
 #[derive(Clone, Debug)]
 pub struct Data {
+    place: PathBuf,
     pieces: Vec<Piece>,
+    imaging: Imaging,
+    /// Files of the folder that are nothing that is known.
+    passed_over: usize,
 }
 
 /// One file or folder that holds tensors for every input.
@@ -81,6 +134,8 @@ enum Piece {
     Npy(PathBuf),
     /// A folder of `input_K.pb`.
     Messages(PathBuf),
+    /// One image, for the only input.
+    Image(PathBuf),
 }
 
 /// How many samples are in a feed where the model leaves it open.
@@ -101,48 +156,136 @@ impl Data {
         let place = place.as_ref();
         let io = |error| DataError::Io { file: place.to_path_buf(), error };
         let unknown = |reason| DataError::Unknown { place: place.to_path_buf(), reason };
+        let data =
+            |pieces, passed_over| Data { place: place.to_path_buf(), pieces, imaging: Imaging::default(), passed_over };
         if !fs::metadata(place).map_err(io)?.is_dir() {
-            let piece = Piece::of(place).ok_or_else(|| unknown("expected an .npz or .npy file, or a folder"))?;
+            let piece = Piece::of(place).ok_or_else(|| unknown("expected an .npz, .npy or image file, or a folder"))?;
             if let Piece::Npz(file) = &piece {
                 archive(file)?;
             }
-            return Ok(Data { pieces: vec![piece] });
+            return Ok(data(vec![piece], 0));
         }
-        let mut entries = fs::read_dir(place).map_err(io)?.map(|e| e.map(|e| e.path())).collect::<io::Result<Vec<_>>>();
-        let entries = entries.as_mut().map_err(|e| io(io::Error::new(e.kind(), e.to_string())))?;
-        // As people count: set_2 comes before set_10.
-        entries.sort_by_cached_key(|path| (path.as_os_str().len(), path.clone()));
+        let entries = entries(place)?;
         let mut pieces: Vec<Piece> = entries.iter().filter_map(|path| Piece::of(path)).collect();
+        let passed_over = entries.iter().filter(|path| path.is_file()).count().saturating_sub(pieces.len());
         if pieces.is_empty() && place.join(column::message(0)).is_file() {
-            pieces.push(Piece::Messages(place.to_path_buf()));
+            return Ok(data(vec![Piece::Messages(place.to_path_buf())], 0));
         }
         if pieces.is_empty() {
-            return Err(unknown("the folder has no .npz or .npy file and no test_data_set_0/input_0.pb"));
+            // Images are often sorted by what they show: a folder for each class.
+            for folder in entries.iter().filter(|path| path.is_dir()) {
+                pieces.extend(self::entries(folder)?.into_iter().filter(|p| image::is_named_so(p)).map(Piece::Image));
+            }
         }
-        Ok(Data { pieces })
+        if pieces.is_empty() {
+            return Err(unknown("the folder has no .npz, .npy or image file and no test_data_set_0/input_0.pb"));
+        }
+        let images = pieces.iter().filter(|p| matches!(p, Piece::Image(_))).count();
+        if images > 0 && images < pieces.len() {
+            return Err(unknown("the folder has both images and arrays; name the files or the folder that are meant"));
+        }
+        Ok(data(pieces, passed_over))
     }
 
-    /// Samples for `model`: one tensor per input that has no default, in batches of the size that the model fixes, or one
-    /// by one.
-    ///
-    /// # Errors
-    /// When it is not known what the model takes, and as [`Data::open`] for what does not fit it.
-    pub fn samples(&self, model: &Model) -> Result<Feeds, DataError> {
-        let inputs = sample::inputs(model).map_err(|reason| DataError::Model { reason })?;
-        self.feeds(&inputs, Batches::One)
+    /// The same, images being made inputs as `imaging` says.
+    #[must_use]
+    pub fn imaged(mut self, imaging: Imaging) -> Data {
+        self.imaging = imaging;
+        self
+    }
+
+    /// Whether these are images.
+    pub fn is_images(&self) -> bool {
+        self.pieces.iter().any(|p| matches!(p, Piece::Image(_)))
+    }
+
+    /// What there is to say of the place, before anything is read.
+    pub(crate) fn notes(&self) -> Notes {
+        let notes = Notes::default();
+        if self.passed_over > 0 {
+            notes.add(format!(
+                "{}: {} files are no samples and are passed over",
+                self.place.display(),
+                self.passed_over
+            ));
+        }
+        if self.is_images() && self.imaging.is_plain() {
+            notes.add("images are given to the model as bytes from 0 to 255: no scale, mean or std was said".into());
+        }
+        notes
+    }
+
+    /// Where these are.
+    pub(crate) fn place(&self) -> &Path {
+        &self.place
+    }
+
+    /// Keep about `count` files, taken evenly from all, where each of them is a sample.
+    pub(crate) fn thin(&mut self, count: usize) {
+        let single = |piece: &Piece| matches!(piece, Piece::Image(_) | Piece::Messages(_));
+        if count < self.pieces.len() && self.pieces.iter().all(single) {
+            let all = std::mem::take(&mut self.pieces);
+            let total = all.len();
+            let kept = all.into_iter().enumerate().filter(|(i, _)| is_taken(*i, count, total));
+            self.pieces = kept.map(|(_, piece)| piece).collect();
+        }
     }
 
     /// Feeds of one tensor per input, as many as the input with the fewest has.
     ///
     /// # Errors
     /// For an input for which the first piece has nothing fitting. What is wrong later shows when it is read.
-    pub(crate) fn feeds(&self, inputs: &[Input], batches: Batches) -> Result<Feeds, DataError> {
-        let columns = inputs.iter().enumerate().map(|(slot, input)| {
-            let alone = inputs.len() == 1;
-            Ok((input.name.clone(), column::start(&self.pieces, slot, alone, input, batches)?))
-        });
+    pub(crate) fn feeds(&self, inputs: &[Input], batches: Batches, notes: &Notes) -> Result<Feeds, DataError> {
+        let columns = self.columns(inputs, notes).zip(inputs);
+        let columns = columns.map(|(column, input)| Ok((input.name.clone(), column?.start(batches)?)));
         Ok(Feeds { columns: columns.collect::<Result<_, DataError>>()? })
     }
+
+    /// How many feeds there are, and how many samples make one at the most, told from headers alone.
+    ///
+    /// # Errors
+    /// For a piece that does not fit.
+    pub(crate) fn total(&self, inputs: &[Input], notes: &Notes) -> Result<(u64, usize), DataError> {
+        let found = self.columns(inputs, notes).map(|column| column?.total());
+        let (totals, batches): (Vec<u64>, Vec<usize>) =
+            found.collect::<Result<Vec<_>, DataError>>()?.into_iter().unzip();
+        let (least, most) = (totals.iter().min().copied().unwrap_or(0), totals.iter().max().copied().unwrap_or(0));
+        if least < most {
+            let name = |n: u64| totals.iter().position(|t| *t == n).and_then(|i| inputs.get(i)).map_or("", |i| &i.name);
+            notes.add(format!(
+                "{}: there are {most} samples for input \"{}\" and {least} for \"{}\"; {least} are used",
+                self.place.display(),
+                name(most),
+                name(least)
+            ));
+        }
+        Ok((least, batches.into_iter().max().unwrap_or(1)))
+    }
+
+    fn columns<'a>(
+        &'a self,
+        inputs: &'a [Input],
+        notes: &'a Notes,
+    ) -> impl Iterator<Item = Result<Column, DataError>> + 'a {
+        let alone = inputs.len() == 1;
+        inputs.iter().enumerate().map(move |(slot, input)| Column::new(self, slot, alone, input, notes))
+    }
+}
+
+/// Whether the `i`th of `total` is one of `count` that are spread evenly over all.
+pub(crate) fn is_taken(i: usize, count: usize, total: usize) -> bool {
+    let (i, count, total) = (i as u128, count as u128, total.max(1) as u128);
+    (i + 1) * count / total > i * count / total
+}
+
+/// What a folder has, as people count: set_2 comes before set_10. What is hidden is left alone.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let io = |error| DataError::Io { file: folder.to_path_buf(), error };
+    let found = fs::read_dir(folder).map_err(io)?.map(|e| e.map(|e| e.path())).collect::<io::Result<Vec<_>>>();
+    let mut found = found.map_err(io)?;
+    found.retain(|path| !path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b".")));
+    found.sort_by_cached_key(|path| (path.as_os_str().len(), path.clone()));
+    Ok(found)
 }
 
 impl Piece {
@@ -150,13 +293,14 @@ impl Piece {
         match path.extension().and_then(|e| e.to_str()) {
             Some("npz") => Some(Piece::Npz(path.to_path_buf())),
             Some("npy") => Some(Piece::Npy(path.to_path_buf())),
+            _ if image::is_named_so(path) => Some(Piece::Image(path.to_path_buf())),
             _ => path.join(column::message(0)).is_file().then(|| Piece::Messages(path.to_path_buf())),
         }
     }
 
     fn path(&self) -> &Path {
         match self {
-            Piece::Npz(path) | Piece::Npy(path) | Piece::Messages(path) => path,
+            Piece::Npz(path) | Piece::Npy(path) | Piece::Messages(path) | Piece::Image(path) => path,
         }
     }
 }
@@ -166,25 +310,27 @@ fn archive(file: &Path) -> Result<NpzArchive<BufReader<File>>, DataError> {
 }
 
 /// One tensor per input after another, on their way from files.
-pub struct Feeds {
-    columns: Vec<(String, Receiver<Result<Tensor, DataError>>)>,
+pub(crate) struct Feeds {
+    columns: Vec<(String, Receiver<Sent>)>,
 }
 
 impl Iterator for Feeds {
-    type Item = Result<Vec<(String, Tensor)>, DataError>;
+    /// One tensor per input, and where the first of them comes from.
+    type Item = Result<(Vec<(String, Tensor)>, Origin), DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.columns.is_empty() {
-            return None;
-        }
         let mut feed = Vec::with_capacity(self.columns.len());
+        let mut origin = None;
         for (name, column) in &self.columns {
             match column.recv().ok()? {
-                Ok(tensor) => feed.push((name.clone(), tensor)),
+                Ok(fed) => {
+                    feed.push((name.clone(), fed.tensor));
+                    origin.get_or_insert(fed.origin);
+                }
                 Err(error) => return Some(Err(error)),
             }
         }
-        Some(Ok(feed))
+        origin.map(|origin| Ok((feed, origin)))
     }
 }
 
@@ -211,11 +357,14 @@ mod tests {
         array.finish().unwrap();
     }
 
-    fn feeds(place: &Path, ty: &str, batches: Batches) -> Result<Vec<Tensor>, DataError> {
+    fn of(ty: &str) -> Vec<Input> {
         let text = format!(r#"<ir_version: 8, opset_import: ["" : 17]> g ({ty} x) => (float[] y) {{ y = Relu(x) }}"#);
-        let inputs = inputs(&parse(&text).unwrap()).unwrap();
-        let feeds = Data::open(place)?.feeds(&inputs, batches)?;
-        feeds.map(|feed| Ok(feed?[0].1.clone())).collect()
+        inputs(&parse(&text).unwrap()).unwrap()
+    }
+
+    fn feeds(place: &Path, ty: &str, batches: Batches) -> Result<Vec<Tensor>, DataError> {
+        let feeds = Data::open(place)?.feeds(&of(ty), batches, &Notes::default())?;
+        feeds.map(|feed| Ok(feed?.0[0].1.clone())).collect()
     }
 
     fn dims(tensors: &[Tensor]) -> Vec<Vec<usize>> {
@@ -237,12 +386,104 @@ mod tests {
         assert_eq!((halves.len(), halves[1].dtype(), halves[1].reals()), (3, DType::F16, Some(vec![3.0, 4.0])));
         assert!(matches!(of("float[1,3]", Batches::One), Err(DataError::Unfit { .. })));
         assert!(matches!(of("string[1,2]", Batches::One), Err(DataError::Unfit { .. })));
-        let four = of("float[4,2]", Batches::One).unwrap_err().to_string();
-        assert!(four.contains("3 samples, and a batch takes 4"), "{four}");
+        for other in ["int64[1,2]", "bool[n,2]", "uint8[2]"] {
+            let refused = of(other, Batches::One).unwrap_err().to_string();
+            assert!(refused.contains("holds float") && refused.contains("not converted"), "{refused}");
+        }
         let other = folder.path().join("b.npz");
-        save_npz(&other, "y", &[1], &[1.0]);
-        assert!(matches!(feeds(&other, "float[1]", Batches::One), Err(DataError::Missing { .. })));
+        save_npz(&other, "xs", &[1, 1], &[1.0]);
+        let missing = feeds(&other, "float[1,2]", Batches::One).unwrap_err();
+        assert!(matches!(missing, DataError::Missing { .. }));
+        assert!(missing.to_string().ends_with("no array for input \"x\"; it has \"xs\""), "{missing}");
         assert!(matches!(Data::open("/no/such/file.npz"), Err(DataError::Io { .. })));
+    }
+
+    /// The tensors for one input, and what there is to say of them.
+    fn told(data: &Data, ty: &str) -> (Vec<Tensor>, Vec<String>) {
+        let notes = data.notes();
+        let feeds = data.feeds(&of(ty), Batches::One, &notes).unwrap();
+        (feeds.map(|feed| feed.unwrap().0[0].1.clone()).collect(), notes.said())
+    }
+
+    #[test]
+    fn what_makes_no_batch_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npz");
+        save_npz(&path, "x", &[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let data = Data::open(&path).unwrap();
+        let (found, notes) = told(&data, "float[4,2]");
+        assert_eq!(found[0].reals(), Some(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 1.0, 2.0]));
+        assert_eq!(notes, ["input \"x\": 3 samples are repeated to make a batch of 4"]);
+        let (found, notes) = told(&data, "float[2,2]");
+        assert_eq!(
+            (found.len(), &notes[..]),
+            (1, &["input \"x\": the last 1 samples make no batch of 2 and are left out".to_string()][..])
+        );
+        let total = |ty| data.total(&of(ty), &Notes::default()).unwrap();
+        assert_eq!(
+            [total("float[4,2]"), total("float[2,2]"), total("float[n,2]"), total("float[2]")],
+            [(1, 4), (1, 2), (3, 1), (3, 1)]
+        );
+        let huge = data.feeds(&of("float[1000000000,2]"), Batches::One, &Notes::default()).unwrap();
+        let refused = huge.map(|f| f.map(|_| ())).collect::<Result<Vec<()>, _>>().unwrap_err().to_string();
+        assert!(refused.contains("sample 0") && refused.contains("batch"), "{refused}");
+    }
+
+    #[test]
+    fn the_only_input_takes_the_only_array_that_fits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npz");
+        save_npz(&path, "images", &[3, 2], &[0.0; 6]);
+        let (found, notes) = told(&Data::open(&path).unwrap(), "float[n,2]");
+        assert_eq!(found.len(), 3);
+        assert!(notes[0].contains("\"images\""), "{notes:?}");
+        let text = r#"<ir_version: 8, opset_import: ["" : 17]> g (float[n,2] x, float[n,2] z) => (float[n,2] y) { y = Add(x, z) }"#;
+        let two = inputs(&parse(text).unwrap()).unwrap();
+        let refused = Data::open(&path).unwrap().feeds(&two, Batches::One, &Notes::default()).err().unwrap();
+        assert!(matches!(refused, DataError::Missing { .. }), "{refused}");
+    }
+
+    #[test]
+    fn what_is_cut_off_names_the_sample() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npy");
+        save_npy(&path, &[4, 2], &[1.0; 8]);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..whole.len() - 9]).unwrap();
+        let refused = feeds(&path, "float[n,2]", Batches::One).unwrap_err().to_string();
+        assert!(refused.contains("a.npy, sample 2 for input \"x\" is cut off"), "{refused}");
+        let npz = folder.path().join("b.npz");
+        save_npz(&npz, "x", &[2000, 2], &(0..4000).map(|i| (i as f32).sin()).collect::<Vec<_>>());
+        let whole = fs::read(&npz).unwrap();
+        for end in [0, 1, 100, whole.len() / 2, whole.len() - 1] {
+            fs::write(&npz, &whole[..end]).unwrap();
+            assert!(matches!(feeds(&npz, "float[n,2]", Batches::One), Err(DataError::Io { .. })), "{end}");
+        }
+        let mut spoiled = whole.clone();
+        spoiled[200..300].fill(0xa5);
+        fs::write(&npz, &spoiled).unwrap();
+        assert!(feeds(&npz, "float[n,2]", Batches::One).is_err());
+    }
+
+    #[test]
+    fn a_scalar_is_an_input() {
+        let folder = tempfile::tempdir().unwrap();
+        save_npy(&folder.path().join("a.npy"), &[], &[3.0]);
+        save_npy(&folder.path().join("b.npy"), &[2], &[4.0, 5.0]);
+        let found = feeds(folder.path(), "float", Batches::One).unwrap();
+        assert_eq!(
+            found.iter().map(|t| (t.rank(), t.item().unwrap())).collect::<Vec<_>>(),
+            [(0, 3.0), (0, 4.0), (0, 5.0)]
+        );
+    }
+
+    #[test]
+    fn what_is_taken_is_spread_evenly() {
+        let taken = |count, total| (0..total).filter(|i| is_taken(*i, count, total)).collect::<Vec<_>>();
+        assert_eq!(taken(3, 9), [2, 5, 8]);
+        assert_eq!(taken(4, 4), [0, 1, 2, 3]);
+        assert_eq!(taken(7, 3), [0, 1, 2]);
+        assert_eq!(taken(5, 512).len(), 5);
     }
 
     #[test]

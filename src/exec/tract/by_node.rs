@@ -265,7 +265,7 @@ impl Run<'_> {
 
 fn run_whole(model: &Model, given: &[(String, Tensor)]) -> Result<Vec<Tensor>, Cannot> {
     caught(NAME, || {
-        let mut loaded: Loaded = whole(model)?;
+        let loaded: Loaded = whole(model)?;
         let given = in_order(&loaded.inputs, given, &[])?;
         loaded.run(&given)
     })

@@ -8,7 +8,7 @@ mod adapt;
 mod by_node;
 mod tensors;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prost::Message;
 use rustc_hash::FxHashMap;
@@ -18,7 +18,7 @@ use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_hir::prelude::{InferenceModelExt, TypedSimplePlan};
 
 use self::by_node::{ByNode, First};
-use self::tensors::{datum_type, from_tract, to_tract};
+use self::tensors::{datum_type, held, to_tract};
 use crate::exec::detach::{Detached, detach};
 use crate::exec::executor::{At, Cannot, Executor, Session, contained};
 use crate::ir::{DType, Graph, Key, NodeId, OpKind, Tensor};
@@ -43,12 +43,13 @@ impl Executor for Tract {
             adapt::adapt(&mut model.graph);
             match whole(&model) {
                 Ok(loaded) => {
-                    Ok(Box::new(Either { whole: Some(loaded), model, by_node: None, remark: None }) as Box<dyn Session>)
+                    let (whole, model) = (Some(loaded), Arc::new(model));
+                    Ok(Box::new(Either { whole, model, by_node: None, remark: None }) as Box<dyn Session>)
                 }
                 Err(refused) => {
-                    let by_node = ByNode::new(&model, First::Engine)?;
-                    Ok(Box::new(Either { whole: None, model, by_node: Some(by_node), remark: Some(remark(&refused)) })
-                        as Box<dyn Session>)
+                    let by_node = Some(Arc::new(ByNode::new(&model, First::Engine)?));
+                    let (model, remark) = (Arc::new(model), Some(remark(&refused)));
+                    Ok(Box::new(Either { whole: None, model, by_node, remark }) as Box<dyn Session>)
                 }
             }
         })
@@ -70,8 +71,8 @@ impl Executor for Kernels {
     fn load(&self, model: &Model) -> Result<Box<dyn Session>, Cannot> {
         let mut model = model.clone();
         adapt::adapt(&mut model.graph);
-        let by_node = Some(ByNode::new(&model, First::Kernels)?);
-        Ok(Box::new(Either { whole: None, model, by_node, remark: None }))
+        let by_node = Some(Arc::new(ByNode::new(&model, First::Kernels)?));
+        Ok(Box::new(Either { whole: None, model: Arc::new(model), by_node, remark: None }))
     }
 }
 
@@ -97,7 +98,7 @@ fn whole(model: &Model) -> Result<Loaded, Cannot> {
     let mut parsed = onnx.model_for_proto_model(&proto).map_err(|e| refusal(&e))?;
     attach(&mut parsed, weights)?;
     let inputs = parsed.inputs.iter().map(|o| parsed.node(o.node).name.clone()).collect();
-    Ok(Loaded { parsed, inputs, defaults, plans: FxHashMap::default() })
+    Ok(Loaded { parsed: Arc::new(parsed), inputs, defaults, plans: Arc::default() })
 }
 
 fn onnx() -> Onnx {
@@ -105,16 +106,17 @@ fn onnx() -> Onnx {
 }
 
 /// The model as a whole as long as that works, then node by node.
+#[derive(Clone)]
 struct Either {
     whole: Option<Loaded>,
-    model: Model,
-    by_node: Option<ByNode>,
+    model: Arc<Model>,
+    by_node: Option<Arc<ByNode>>,
     remark: Option<String>,
 }
 
 impl Session for Either {
     fn run(&mut self, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>, Cannot> {
-        let Some(whole) = &mut self.whole else {
+        let Some(whole) = &self.whole else {
             let by_node = self.by_node.as_ref().ok_or_else(|| Cannot::new(NAME, "nothing is loaded"))?;
             return contained(NAME, || by_node.run(inputs));
         };
@@ -126,8 +128,12 @@ impl Session for Either {
         // What tract cannot plan ahead, it may still run one step at a time.
         let Ok(by_node) = ByNode::new(&self.model, First::Engine) else { return Err(refused) };
         let outputs = contained(NAME, || by_node.run(inputs))?;
-        (self.whole, self.by_node, self.remark) = (None, Some(by_node), Some(remark(&refused)));
+        (self.whole, self.by_node, self.remark) = (None, Some(Arc::new(by_node)), Some(remark(&refused)));
         Ok(outputs)
+    }
+
+    fn fork(&self) -> Option<Box<dyn Session>> {
+        Some(Box::new(self.clone()))
     }
 
     fn remark(&self) -> Option<&str> {
@@ -199,32 +205,47 @@ fn attach(parsed: &mut InferenceModel, weights: Vec<(String, Tensor)>) -> Result
 /// Element types and sizes of all inputs.
 type Signature = Vec<(DType, Vec<usize>)>;
 
+/// Plans that are kept. Each may hold the weights once more, packed for its sizes.
+const MOST_PLANS: usize = 4;
+
+/// What was planned, the last used one last. Clones share it, and the weights.
+#[derive(Clone)]
 struct Loaded {
-    parsed: InferenceModel,
+    parsed: Arc<InferenceModel>,
     /// Names, in order.
     inputs: Vec<String>,
     defaults: Vec<(String, Tensor)>,
-    plans: FxHashMap<Signature, Arc<TypedSimplePlan>>,
+    plans: Arc<Mutex<Vec<(Signature, Arc<TypedSimplePlan>)>>>,
 }
 
 impl Loaded {
-    fn run(&mut self, given: &[Tensor]) -> Result<Vec<Tensor>, Cannot> {
-        let signature: Signature = given.iter().map(|t| (t.dtype(), t.dims().to_vec())).collect();
-        let plan = match self.plans.get(&signature) {
-            Some(plan) => Arc::clone(plan),
-            None => {
-                let plan = self.plan(&signature)?;
-                self.plans.insert(signature, Arc::clone(&plan));
-                plan
-            }
-        };
+    fn run(&self, given: &[Tensor]) -> Result<Vec<Tensor>, Cannot> {
+        let plan = self.planned(given.iter().map(|t| (t.dtype(), t.dims().to_vec())).collect())?;
         let values = given.iter().map(|t| Ok(TValue::from(to_tract(t)?))).collect::<Result<_, Cannot>>()?;
         let outputs = plan.run(values).map_err(|e| refusal(&e))?;
-        outputs.iter().map(|value| from_tract(value)).collect()
+        outputs.into_iter().map(held).collect()
+    }
+
+    /// The plan for these sizes. Who wants the same one meanwhile waits for it.
+    fn planned(&self, signature: Signature) -> Result<Arc<TypedSimplePlan>, Cannot> {
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        let planned = match plans.iter().position(|(s, _)| *s == signature) {
+            Some(place) => plans.remove(place),
+            None => {
+                if plans.len() == MOST_PLANS {
+                    plans.remove(0);
+                }
+                let plan = self.plan(&signature)?;
+                (signature, plan)
+            }
+        };
+        let plan = Arc::clone(&planned.1);
+        plans.push(planned);
+        Ok(plan)
     }
 
     fn plan(&self, signature: &Signature) -> Result<Arc<TypedSimplePlan>, Cannot> {
-        let mut model = self.parsed.clone();
+        let mut model = (*self.parsed).clone();
         for (index, (dtype, dims)) in signature.iter().enumerate() {
             let fact = InferenceFact::dt_shape(datum_type(*dtype)?, &dims[..]);
             model.set_input_fact(index, fact).map_err(|e| refusal(&e))?;

@@ -1,6 +1,7 @@
 //! Tensors to tract's and back.
 
-use tract_onnx::prelude::DatumType;
+use bytes::Bytes;
+use tract_onnx::prelude::{DatumType, TValue};
 use tract_onnx::tract_hir::prelude::tract_ndarray::ArrayD;
 use tract_onnx::tract_hir::prelude::{IntoTensor, Tensor as TractTensor};
 
@@ -61,6 +62,21 @@ pub(super) fn to_tract(t: &Tensor) -> Result<TractTensor, Cannot> {
         _ => target.copy_from_slice(&bytes),
     }
     Ok(made)
+}
+
+/// A result as it lies in tract's memory, where it can.
+pub(super) fn held(value: TValue) -> Result<Tensor, Cannot> {
+    struct Owner(TValue);
+    impl AsRef<[u8]> for Owner {
+        fn as_ref(&self) -> &[u8] {
+            self.0.as_bytes()
+        }
+    }
+    if value.datum_type() != DatumType::F32 {
+        return from_tract(&value);
+    }
+    let dims = value.shape().to_vec();
+    Tensor::raw(DType::F32, &dims, Bytes::from_owner(Owner(value))).map_err(|e| Cannot::new(NAME, e.to_string()))
 }
 
 pub(super) fn from_tract(value: &TractTensor) -> Result<Tensor, Cannot> {

@@ -4,31 +4,25 @@
 //! `(W − V) · E[x]`. That is known from the mean of each channel that the layer reads, so one run of the float model is
 //! enough. Elements that pad a convolution are taken for others.
 
-use crate::exec::Cannot;
+use std::collections::BTreeMap;
+
+use crate::calibrate::{Gathered, observed};
 use crate::ir::{Graph, Key, OpKind, ScopeId, Tensor, User, ValueId};
 use crate::model::Model;
 use crate::ops::{CallView, Channels, def};
-use crate::quantize::correct::Bench;
 use crate::quantize::correct::classes::Place;
-use crate::quantize::correct::factors::{Seen, channels, f32s};
-use crate::quantize::correct::observe::observe;
+use crate::quantize::correct::factors::{channels, f32s};
 use crate::quantize::{Plan, WeightSite, given_back, integers};
 
 /// Correct the biases of the plan's layers; of how many.
-pub(super) fn correct_biases(model: &mut Model, plan: &Plan, bench: &Bench<'_>) -> Result<usize, Cannot> {
-    let mut tensors: Vec<(ValueId, usize)> =
-        plan.weights.iter().filter_map(|site| Some(Layer::of(&model.graph, site)?.input)).collect();
-    tensors.sort_unstable();
-    tensors.dedup();
-    if tensors.is_empty() {
-        return Ok(0);
-    }
-    let seen = observe(model, &tensors, bench.few(), bench.engine)?;
+pub(super) fn correct_biases(model: &mut Model, plan: &Plan, gathered: &Gathered) -> usize {
+    let names: BTreeMap<ValueId, String> = observed(&model.graph).into_iter().collect();
     let mut changed = 0;
     for site in &plan.weights {
         let Some(layer) = Layer::of(&model.graph, site) else { continue };
-        let Some(seen) = seen.get(&layer.input.0) else { continue };
-        if let Some(shift) = shift(&model.graph, site, &layer, seen)
+        let statistics = names.get(&layer.input).and_then(|name| gathered.tensors.get(name));
+        let Some(known) = statistics.and_then(|statistics| statistics.channels.as_ref()) else { continue };
+        if let Some(shift) = shift(&model.graph, site, &layer, &known.mean)
             && shift.iter().any(|x| *x != 0.0)
             && shift.iter().all(|x| x.is_finite())
             && add(&mut model.graph, site, &shift).is_some()
@@ -36,12 +30,12 @@ pub(super) fn correct_biases(model: &mut Model, plan: &Plan, bench: &Bench<'_>) 
             changed += 1;
         }
     }
-    Ok(changed)
+    changed
 }
 
 /// A layer with a weight that gets integers.
 struct Layer {
-    input: (ValueId, usize),
+    input: ValueId,
     /// Where the channels that it reads are in the weight.
     place: Place,
     /// The weight's axis of outputs, and into how many groups they fall that it counts one of.
@@ -58,12 +52,12 @@ impl Layer {
         let is_known = matches!(call.node().op, OpKind::Conv | OpKind::Gemm | OpKind::MatMul);
         let value = call.operand(input.0).filter(|_| weight == site.slot && is_known)?;
         let place = Place::Grouped { axis: in_axis, other: out_axis, groups };
-        Some(Layer { input: (value, input.1), place, outputs: (out_axis, call.constant(weight)?.dims()[out_axis]) })
+        Some(Layer { input: value, place, outputs: (out_axis, call.constant(weight)?.dims()[out_axis]) })
     }
 }
 
 /// What each output has too little, on the average.
-fn shift(graph: &Graph, site: &WeightSite, layer: &Layer, seen: &[Seen]) -> Option<Vec<f64>> {
+fn shift(graph: &Graph, site: &WeightSite, layer: &Layer, means: &[f64]) -> Option<Vec<f64>> {
     let tensor = graph.constant(graph.operand(site.node, site.slot)?)?;
     let back = given_back(tensor, site.axis, &integers(tensor, site.axis, site.grid)?)?;
     let (axis, count) = layer.outputs;
@@ -71,7 +65,7 @@ fn shift(graph: &Graph, site: &WeightSite, layer: &Layer, seen: &[Seen]) -> Opti
     let channel = channels(tensor.dims(), layer.place);
     let mut shift = vec![0f64; count];
     for (i, (w, v)) in f32s(tensor)?.iter().zip(&back).enumerate() {
-        shift[i / inner % count] += f64::from(w - v) * seen.get(channel(i))?.mean;
+        shift[i / inner % count] += f64::from(w - v) * means.get(channel(i))?;
     }
     Some(shift)
 }

@@ -15,15 +15,15 @@
 
 use std::collections::BTreeMap;
 
+use crate::calibrate::{Gathered, observed};
 use crate::exec::Cannot;
 use crate::ir::{Graph, ValueId};
 use crate::model::Model;
-use crate::ops::{CallView, Channels, def};
 use crate::quantize::Plan;
-use crate::quantize::correct::Bench;
 use crate::quantize::correct::classes::{Class, class};
 use crate::quantize::correct::factors::{Reader, Seen, apply};
 use crate::quantize::correct::observe::observe;
+use crate::quantize::correct::{Bench, channels_of_layers};
 
 /// Which classes are equalized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(super) enum Kind {
 const EXPONENTS: [f64; 7] = [0.25, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0];
 
 /// Noise has to fall to this share.
-const WORTH: f64 = 0.85;
+const WORTH: f64 = 0.5;
 
 /// And to this one where a bound of a `Clip` may come to confine what it did not.
 const WORTH_BOUNDING: f64 = 0.3;
@@ -53,8 +53,8 @@ const UNSEEN: f64 = 4.0;
 const ROOM: f64 = 1.5;
 
 /// Equalize the classes of this kind in `model`; how many were.
-pub(super) fn equalize(model: &mut Model, plan: &Plan, kind: Kind, bench: &Bench<'_>) -> Result<usize, Cannot> {
-    let classes: Vec<Class> = classes(&model.graph, plan)
+pub(super) fn equalize(model: &mut Model, kind: Kind, gathered: &Gathered, bench: &Bench<'_>) -> Result<usize, Cannot> {
+    let classes: Vec<Class> = classes(&model.graph, bench.plan)
         .into_iter()
         .filter(|class| class.is_parametric == (kind == Kind::Activations))
         .collect();
@@ -69,7 +69,18 @@ pub(super) fn equalize(model: &mut Model, plan: &Plan, kind: Kind, bench: &Bench
     if tensors.is_empty() {
         return Ok(0);
     }
-    let seen = observe(model, &tensors, bench.probe, bench.engine)?;
+    let mut seen = observe(model, &tensors, &bench.probe.tried, bench.engine)?;
+    // Of ends, more samples know more.
+    for (value, name) in observed(&model.graph) {
+        let Some(seen) = seen.get_mut(&value) else { continue };
+        let known = gathered.tensors.get(&name).and_then(|statistics| statistics.channels.as_ref());
+        if let Some(known) = known.filter(|known| known.min.len() == seen.len()) {
+            for ((seen, low), high) in seen.iter_mut().zip(&known.min).zip(&known.max) {
+                (seen.low, seen.high) = (seen.low.min((*low).into()), seen.high.max((*high).into()));
+                seen.count = seen.count.max(known.count);
+            }
+        }
+    }
     let mut changed = 0;
     for class in &classes {
         let Some(factors) = factors(&model.graph, class, &seen) else { continue };
@@ -80,17 +91,13 @@ pub(super) fn equalize(model: &mut Model, plan: &Plan, kind: Kind, bench: &Bench
     Ok(changed)
 }
 
-/// The classes that the plan's layers read, in the order of the run.
+/// The classes that the plan's layers read.
 fn classes(graph: &Graph, plan: &Plan) -> Vec<Class> {
     let mut found: Vec<Class> = Vec::new();
-    for site in &plan.weights {
-        let call = CallView::new(graph, site.node);
-        let Channels::Mixed { weight, input, .. } = (def(call.node().op).channels)(&call) else { continue };
-        let Some(value) = call.operand(input.0).filter(|_| weight == site.slot) else { continue };
-        if found.iter().any(|class| class.members.contains(&(value, input.1))) {
-            continue;
+    for (value, axis) in channels_of_layers(graph, plan) {
+        if !found.iter().any(|class| class.members.contains(&(value, axis))) {
+            found.extend(class(graph, value, axis));
         }
-        found.extend(class(graph, value, input.1));
     }
     found
 }

@@ -58,7 +58,6 @@ pub(super) fn f32s(tensor: &Tensor) -> Option<Vec<f32>> {
 pub(super) struct Seen {
     pub(super) low: f64,
     pub(super) high: f64,
-    pub(super) mean: f64,
     /// The mean of squares.
     pub(super) power: f64,
     /// Elements.

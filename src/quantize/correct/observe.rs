@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::calibrate::Feed;
+use crate::calibrate::Sample;
 use crate::exec::{Cannot, Executor};
 use crate::ir::{ScopeId, Tensor, ValueId};
 use crate::model::Model;
@@ -12,7 +12,7 @@ use crate::quantize::correct::factors::{Seen, f32s};
 pub(super) fn observe(
     model: &Model,
     tensors: &[(ValueId, usize)],
-    feeds: &[Feed],
+    feeds: &[Sample],
     engine: &dyn Executor,
 ) -> Result<BTreeMap<ValueId, Vec<Seen>>, Cannot> {
     let mut shown = model.clone();
@@ -36,7 +36,6 @@ pub(super) fn observe(
     for (seen, count) in all.iter_mut().zip(counts) {
         for channel in seen {
             channel.power /= count.max(1) as f64;
-            channel.mean /= count.max(1) as f64;
             channel.count = count;
         }
     }
@@ -53,7 +52,6 @@ fn see(tensor: &Tensor, axis: usize, seen: &mut Vec<Seen>) -> u64 {
         for &x in elements.iter().filter(|x| x.is_finite()) {
             channel.low = channel.low.min(x.into());
             channel.high = channel.high.max(x.into());
-            channel.mean += f64::from(x);
             channel.power += f64::from(x) * f64::from(x);
         }
     }

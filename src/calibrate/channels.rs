@@ -1,0 +1,185 @@
+//! What each channel of a tensor held.
+
+use serde::{Deserialize, Serialize};
+
+use crate::calibrate::elements::Real;
+use crate::ops::normalize_axis;
+
+/// Channels that are told apart at the most.
+const MOST: usize = 1 << 16;
+
+/// The least, greatest and mean element of each slice along an axis, over all samples. A sample in which anything is
+/// NaN or infinite counts in none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Channels {
+    /// The axis; counted from the last one, which is -1, where it is negative.
+    pub axis: i64,
+    /// Elements seen of each channel.
+    pub count: u64,
+    /// The least element of each channel; empty before any was seen.
+    pub min: Vec<f32>,
+    /// The greatest element of each channel.
+    pub max: Vec<f32>,
+    /// The mean of each channel.
+    pub mean: Vec<f64>,
+    /// Samples differed in the number of channels, or had more than 65536: nothing is known of any.
+    pub mixed: bool,
+}
+
+impl Channels {
+    /// Along this axis; nothing was seen yet.
+    pub fn along(axis: i64) -> Channels {
+        Channels { axis, count: 0, min: Vec::new(), max: Vec::new(), mean: Vec::new(), mixed: false }
+    }
+
+    /// See one sample's elements, which are finite.
+    pub(super) fn add<T: Real>(&mut self, elements: &[T], dims: &[usize]) {
+        let Some(axis) = normalize_axis(self.axis, dims.len()).filter(|_| !elements.is_empty() && !self.mixed) else {
+            return;
+        };
+        let (size, inner) = (dims[axis], dims[axis + 1..].iter().product::<usize>());
+        if size > MOST || (self.count > 0 && self.min.len() != size) {
+            *self = Channels { mixed: true, ..Channels::along(self.axis) };
+            return;
+        }
+        if self.count == 0 {
+            self.min = vec![f32::INFINITY; size];
+            self.max = vec![f32::NEG_INFINITY; size];
+            self.mean = vec![0.0; size];
+        }
+        let mut sums = vec![0.0f64; size];
+        for block in elements.chunks_exact(size * inner) {
+            if inner == 1 {
+                for (i, x) in block.iter().enumerate() {
+                    let x = x.real();
+                    self.min[i] = if x < self.min[i] { x } else { self.min[i] };
+                    self.max[i] = if x > self.max[i] { x } else { self.max[i] };
+                    sums[i] += f64::from(x);
+                }
+                continue;
+            }
+            for (i, channel) in block.chunks_exact(inner).enumerate() {
+                let (low, high, sum) = look(channel);
+                self.min[i] = self.min[i].min(low);
+                self.max[i] = self.max[i].max(high);
+                sums[i] += sum;
+            }
+        }
+        let more = (elements.len() / size) as u64;
+        self.count += more;
+        for (mean, sum) in self.mean.iter_mut().zip(sums) {
+            *mean += (sum - *mean * more as f64) / self.count as f64;
+        }
+    }
+
+    /// With what was seen elsewhere; `None` where that is of other channels.
+    pub(super) fn merged(mut self, other: &Channels) -> Option<Channels> {
+        if self.axis != other.axis {
+            return None;
+        }
+        if self.count == 0 || other.count == 0 {
+            let some = if self.count == 0 { other.clone() } else { self.clone() };
+            let mixed = self.mixed || other.mixed;
+            return Some(if mixed { Channels { mixed, ..Channels::along(self.axis) } } else { some });
+        }
+        if self.min.len() != other.min.len() {
+            return Some(Channels { mixed: true, ..Channels::along(self.axis) });
+        }
+        self.count += other.count;
+        let share = other.count as f64 / self.count as f64;
+        self.min.iter_mut().zip(&other.min).for_each(|(mine, theirs)| *mine = mine.min(*theirs));
+        self.max.iter_mut().zip(&other.max).for_each(|(mine, theirs)| *mine = mine.max(*theirs));
+        self.mean.iter_mut().zip(&other.mean).for_each(|(mine, theirs)| *mine += (theirs - *mine) * share);
+        Some(self)
+    }
+
+    /// Whether the parts fit one another; what is read from a file need not.
+    pub(super) fn is_sound(&self) -> bool {
+        let finite = |list: &[f32]| list.iter().all(|x| x.is_finite());
+        self.min.len() == self.max.len()
+            && self.min.len() == self.mean.len()
+            && self.min.len() <= MOST
+            && self.min.is_empty() == (self.count == 0)
+            && self.count < 1 << 60
+            && finite(&self.min)
+            && finite(&self.max)
+            && self.mean.iter().all(|x| x.is_finite())
+            && self.min.iter().zip(&self.max).all(|(low, high)| low <= high)
+    }
+}
+
+/// The least, the greatest, and the sum.
+fn look<T: Real>(elements: &[T]) -> (f32, f32, f64) {
+    const LANES: usize = 8;
+    let (mut low, mut high, mut sum) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES], [0.0f64; LANES]);
+    let (blocks, rest) = elements.as_chunks::<LANES>();
+    for block in blocks {
+        for i in 0..LANES {
+            let x = block[i].real();
+            low[i] = if x < low[i] { x } else { low[i] };
+            high[i] = if x > high[i] { x } else { high[i] };
+            sum[i] += f64::from(x);
+        }
+    }
+    for (i, x) in rest.iter().enumerate() {
+        let x = x.real();
+        (low[i], high[i], sum[i]) = (low[i].min(x), high[i].max(x), sum[i] + f64::from(x));
+    }
+    (
+        low.into_iter().fold(f32::INFINITY, f32::min),
+        high.into_iter().fold(f32::NEG_INFINITY, f32::max),
+        sum.into_iter().sum(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(axis: i64, samples: &[(&[f32], &[usize])]) -> Channels {
+        let mut channels = Channels::along(axis);
+        for (elements, dims) in samples {
+            channels.add(elements, dims);
+        }
+        channels
+    }
+
+    #[test]
+    fn slices_along_the_axis_are_told_apart() {
+        // [2, 2, 2]: channel 0 holds 1 2 and 5 6, channel 1 the rest.
+        let elements: Vec<f32> = (1..=8).map(|i| i as f32).collect();
+        let c = of(1, &[(&elements, &[2, 2, 2])]);
+        assert_eq!(
+            (&c.min[..], &c.max[..], &c.mean[..], c.count),
+            (&[1.0, 3.0][..], &[6.0, 8.0][..], &[3.5, 5.5][..], 4)
+        );
+        let last = of(-1, &[(&elements, &[2, 2, 2])]);
+        assert_eq!((&last.min[..], &last.mean[..]), (&[1.0, 2.0][..], &[4.0, 5.0][..]));
+        assert_eq!(of(2, &[(&elements, &[8])]), Channels::along(2), "there is no such axis");
+        let long: Vec<f32> = (0..60).map(|i| (i as f32 - 20.0) * 0.5).collect();
+        let c = of(0, &[(&long, &[2, 30])]);
+        assert_eq!((&c.min[..], &c.max[..], &c.mean[..]), (&[-10.0, 5.0][..], &[4.5, 19.5][..], &[-2.75, 12.25][..]));
+    }
+
+    #[test]
+    fn parts_add_up() {
+        let (a, b): (&[f32], &[f32]) = (&[1.0, 2.0, 3.0, 4.0], &[-8.0, 0.5]);
+        let whole = of(1, &[(a, &[2, 2]), (b, &[1, 2])]);
+        let merged = of(1, &[(a, &[2, 2])]).merged(&of(1, &[(b, &[1, 2])])).unwrap();
+        assert_eq!((&merged.min, &merged.max, merged.count), (&whole.min, &whole.max, whole.count));
+        assert!(merged.mean.iter().zip(&whole.mean).all(|(a, b)| (a - b).abs() < 1e-12), "{merged:?}");
+        assert_eq!(Channels::along(1).merged(&whole), Some(whole.clone()));
+        assert_eq!(Channels::along(0).merged(&whole), None);
+        assert!(whole.is_sound());
+    }
+
+    #[test]
+    fn channels_that_come_and_go_are_none() {
+        let c = of(1, &[(&[1.0, 2.0], &[1, 2]), (&[1.0, 2.0, 3.0], &[1, 3])]);
+        assert!(c.mixed && c.min.is_empty() && c.is_sound());
+        assert!(of(1, &[(&[1.0], &[1, 1])]).merged(&c).unwrap().mixed);
+        let wide = vec![0.5; MOST + 1];
+        assert!(of(0, &[(&wide, &[MOST + 1])]).mixed);
+    }
+}
