@@ -417,7 +417,7 @@ mod tests {
             .map(|k| {
                 let x: Vec<f32> = (0..count).map(|i| ((i * 7 + k * 3) as f32 * 0.61).sin()).collect();
                 let feed = vec![("x".to_string(), Tensor::f32s(dims, &x).unwrap())];
-                Sample::new(feed, crate::exec::Origin::MadeUp { index: k }).unwrap()
+                Sample::new(feed, crate::exec::Origin::MadeUp { index: k as u64 }).unwrap()
             })
             .collect();
         compare(float, integer, &feeds, &Tract).unwrap()[0].sqnr
