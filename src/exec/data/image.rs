@@ -146,7 +146,10 @@ impl Frame {
 
     /// The image in `file` as one sample: its sizes and elements. The error says what is wrong with it.
     pub(super) fn read(&self, file: &Path) -> Result<(Vec<usize>, Bytes), String> {
-        let image = decoded(file).map_err(|e| format!("is no image that can be read: {e}"))?;
+        let image = decoded(file).map_err(|e| {
+            let said = e.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+            format!("is no image that can be read: {said}")
+        })?;
         let (width, height) = (image.width() as usize, image.height() as usize);
         let (height, width) = (self.height.unwrap_or(height), self.width.unwrap_or(width));
         let channels = self.values.len();
@@ -277,11 +280,14 @@ mod tests {
     #[test]
     fn what_is_no_image_is_named() {
         let (folder, data) = saved("a.png");
-        for (name, content) in [("b.jpg", &b"no image"[..]), ("c.png", b""), ("d.bmp", b"BM")] {
+        for (name, content) in
+            [("b.jpg", &b"no image"[..]), ("b.jpeg", b"\xff\xd8\xff00"), ("c.png", b""), ("d.bmp", b"BM")]
+        {
             let path = folder.path().join(name);
             fs::write(&path, content).unwrap();
             let refused = fed(&Data::open(folder.path()).unwrap(), "float[n,3,2,2]").unwrap_err().to_string();
             assert!(refused.contains(name) && refused.contains("no image that can be read"), "{refused}");
+            assert_eq!(refused.lines().count(), 1, "{refused}");
             fs::remove_file(&path).unwrap();
         }
         let whole = fs::read(folder.path().join("a.png")).unwrap();

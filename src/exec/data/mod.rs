@@ -49,7 +49,7 @@ pub enum DataError {
         known: Vec<String>,
     },
     /// An array is not what its input takes.
-    #[error("{}: array \"{input}\" {reason}", .file.display())]
+    #[error("{} for input \"{input}\" {reason}", .file.display())]
     Unfit {
         /// The file.
         file: PathBuf,
