@@ -22,6 +22,7 @@ modelopt in the environments that are given, those peers are left out, and that 
 """
 
 import argparse
+import dataclasses
 import json
 import math
 import os
@@ -37,6 +38,7 @@ import measure
 
 HERE = pathlib.Path(__file__).resolve().parent
 PEERS = ["ort-minmax-u8s8", "ort-minmax-s8s8", "ort-entropy-u8s8", "ort-percentile-u8s8", "nncf-mixed", "modelopt-max"]
+PEERS_OF_ALL = {*PEERS, "ort-dynamic", "nncf-performance", "modelopt-entropy"}
 RUNTIMES = {"ort-all": "ORT ×", "openvino": "OV ×"}
 
 
@@ -145,6 +147,24 @@ def tools_of(args):
     return tools, out
 
 
+def quantized(is_peer, command, out, args):
+    """What it took to write `out`. With --work, what a peer wrote before from as many samples is used again."""
+    kept = out.parent.parent / f"{out.parent.name}.json"
+    if is_peer and args.work and kept.exists():
+        found = json.loads(kept.read_text())
+        if found.pop("samples") == args.samples and (found["code"] or out.exists()):
+            return measure.Cost(**found)
+    costs = []
+    for _ in range(args.repeat):
+        out.unlink(missing_ok=True)
+        # Some leave files where they run.
+        with tempfile.TemporaryDirectory(prefix="quantizer-") as here:
+            costs.append(measure.run(command, timeout=args.timeout, cwd=here))
+    cost = min(costs, key=lambda c: c.cpu)
+    kept.write_text(json.dumps(dataclasses.asdict(cost) | {"samples": args.samples}))
+    return cost
+
+
 def one_model(name, model, calib, held_out, kind, tools, args, folder, ask):
     """{tool: what came of it}."""
     given = (model, held_out, kind, args.evaluate)
@@ -159,13 +179,7 @@ def one_model(name, model, calib, held_out, kind, tools, args, folder, ask):
     for tool, command in tools.items():
         out = folder / name / tool / "model.onnx"
         out.parent.mkdir(parents=True, exist_ok=True)
-        costs = []
-        for _ in range(args.repeat):
-            out.unlink(missing_ok=True)
-            # Some leave files where they run.
-            with tempfile.TemporaryDirectory(prefix="quantizer-") as here:
-                costs.append(measure.run(command(model, few, out), timeout=args.timeout, cwd=here))
-        cost = min(costs, key=lambda c: c.cpu)
+        cost = quantized(tool in PEERS_OF_ALL, command(model, few, out), out, args)
         row = rows[tool] = {"cpu": cost.cpu, "wall": cost.wall, "rss": cost.rss, "file": str(out)}
         if cost.code or not out.exists():
             row["error"] = cost.message[-300:] or f"exit code {cost.code}"
@@ -262,7 +276,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=4, help="per model and runtime")
     parser.add_argument("--repeat", type=int, default=1, help="the cheapest run counts")
     parser.add_argument("--timeout", type=float, default=1800)
-    parser.add_argument("--work", type=lambda p: pathlib.Path(p).resolve(), help="keeps what was written")
+    parser.add_argument("--work", type=lambda p: pathlib.Path(p).resolve(), help="keeps what was written; peers' results are used again")
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--markdown", type=pathlib.Path)
     parser.add_argument("--model", type=lambda p: pathlib.Path(p).resolve())

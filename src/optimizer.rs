@@ -30,7 +30,7 @@ use crate::ops::CallView;
 use crate::passes::pipeline::{self, Observer, Silent};
 use crate::passes::{Context, Engine, Fault, InferShapes, Pass, Pipeline, infer_declared};
 use crate::proof::{self, Proof, Reason, Referee};
-use crate::quantize::Quantizer;
+use crate::quantize::{Dynamic, Quantizer};
 use crate::report::{Report, Step};
 use crate::rewrite::{CONTRIB, Exactness, Fuel, Growth, Limits, Rule, apply};
 use crate::similar::similar;
@@ -48,6 +48,13 @@ pub struct Optimizer {
     check: Result<Check, Reason>,
     allows_unsupported: bool,
     quantizer: Option<Quantizer>,
+    dynamic: Option<Dynamic>,
+}
+
+/// Whether the call is a product with an activation in one, which a runtime makes of integers itself.
+fn is_fused_product(call: &CallView<'_>) -> bool {
+    let node = call.node();
+    node.domain() == CONTRIB && matches!(node.op_name(), "FusedConv" | "FusedGemm" | "FusedMatMul")
 }
 
 /// How results are compared with their originals.
@@ -79,6 +86,7 @@ impl Optimizer {
             check: default_check(),
             allows_unsupported: false,
             quantizer: None,
+            dynamic: None,
         }
     }
 
@@ -125,6 +133,13 @@ impl Optimizer {
     #[must_use]
     pub fn quantized(mut self, quantizer: Quantizer) -> Optimizer {
         self.quantizer = Some(quantizer);
+        self
+    }
+
+    /// Have the result compute in integers whose ranges it finds while it runs.
+    #[must_use]
+    pub fn quantized_dynamically(mut self, dynamic: Dynamic) -> Optimizer {
+        self.dynamic = Some(dynamic);
         self
     }
 
@@ -233,6 +248,11 @@ impl Optimizer {
             report.quantization = Some(quantizer.run(&mut model, given.as_ref(), &tell)?);
             self.refuse_unsupported(&model, from, &mut report)?;
         }
+        if let Some(dynamic) = &self.dynamic {
+            observer.started("quantize");
+            report.quantization = Some(dynamic.run(&mut model)?);
+            self.refuse_unsupported(&model, from, &mut report)?;
+        }
         report.after = census::take(&model);
         report.interface = Interface::of(&model.graph);
         report.notes = std::mem::take(&mut model.notes);
@@ -260,7 +280,7 @@ impl Optimizer {
     /// The opset in which a model of opset `from` is written.
     fn opset_for(&self, from: i64) -> Result<i64, Error> {
         // Scales per channel came with 13.
-        let from = if self.quantizer.is_some() { from.max(13) } else { from };
+        let from = if self.gives_integers() { from.max(13) } else { from };
         let newest = self.target.newest_opset;
         match self.opset {
             None => Ok(self.target.opset_for(from)),
@@ -270,6 +290,10 @@ impl Optimizer {
             Some(opset) if opset > newest => Err(Error::NewerOpset { opset, newest, target: self.target.name }),
             Some(opset) => Ok(opset),
         }
+    }
+
+    fn gives_integers(&self) -> bool {
+        self.quantizer.is_some() || self.dynamic.is_some()
     }
 
     /// What a newer opset that the target runs would have fused.
@@ -292,14 +316,18 @@ impl Optimizer {
     ) -> Result<Vec<Step>, Error> {
         let growth = Growth::of(growth(model));
         let opset = model.opset();
-        let lacks = |call: &CallView<'_>| self.target.lacks(call, opset) || lacks_words(call, opset, from).is_some();
+        let lacks = |call: &CallView<'_>| {
+            self.target.lacks(call, opset)
+                || lacks_words(call, opset, from).is_some()
+                || self.quantizer.is_some() && is_fused_product(call)
+        };
         let cx = Context {
             opset,
             avoids: self.target.avoids,
             limits: Limits::new(&lacks),
             narrows: self.target.narrows,
             // Integers are for operators of ONNX; a runtime fuses them itself.
-            contrib: if self.quantizer.is_some() { &[] } else { self.target.contrib },
+            contrib: if self.gives_integers() { &[] } else { self.target.contrib },
             fuel,
             enabled: &|name| enabled.contains(name),
             growth: &growth,

@@ -193,6 +193,8 @@ fn percent(text: &str) -> Result<f64, String> {
 pub(super) enum Precision {
     /// Integers of 8 bits, where the target is faster with them
     Int8,
+    /// The same without samples: weights become integers, and activations do while the model runs
+    Int8Dynamic,
 }
 
 /// Under this the help lists the edits.

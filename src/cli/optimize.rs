@@ -23,9 +23,9 @@ use crate::model::Model;
 use crate::onnx::{self, Defaults, Functions, IrVersion, ReadError, ReadOptions, Weights, WriteOptions};
 use crate::optimizer::Optimizer;
 use crate::passes::pipeline::Observer;
-use crate::quantize::{Bounds, Quantizer};
+use crate::quantize::{Bounds, Dynamic, QuantizeError, Quantizer};
 use crate::report::Report;
-use crate::target::Target;
+use crate::target::{Profile, Target};
 
 /// What was asked for, once for all models.
 struct Request<'a> {
@@ -89,7 +89,10 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     if only_edits {
         optimizer = optimizer.only_edits();
     }
-    if args.verb == args::OptimizeVerb::Quantize || args.quantizing.precision.is_some() {
+    let is_quantized = args.verb == args::OptimizeVerb::Quantize || args.quantizing.precision.is_some();
+    if args.quantizing.precision == Some(args::Precision::Int8Dynamic) {
+        optimizer = optimizer.quantized_dynamically(dynamic(args, target.profile)?);
+    } else if is_quantized {
         optimizer = optimizer.quantized(quantizer(args, target)?);
     }
     if let Some(opset) = args.opset {
@@ -120,7 +123,6 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     dump::prepare(&args.dump_after)?;
     let files = &args.files;
     let read = reading(files);
-    let is_quantized = args.verb == args::OptimizeVerb::Quantize || args.quantizing.precision.is_some();
     let is_asked = is_quantized || is_edited || args.opset.is_some() || files.freeze_defaults || files.external_data;
     let weights = if files.external_data { Weights::Beside } else { Weights::Inside };
     let ir_version = if only_edits { IrVersion::Kept } else { IrVersion::Lowest };
@@ -141,8 +143,25 @@ fn quantizer(args: &args::Optimize, target: Target) -> anyhow::Result<Quantizer>
         method: None,
         without: args.quantizing.without_correction.iter().cloned().collect(),
         engine: engine::executor(args.proof.engine)?,
-        bounds: Bounds { min_sqnr: args.quantizing.min_sqnr, max_drop: args.quantizing.max_drop },
+        bounds: bounds(args),
     })
+}
+
+/// How models get integers without samples.
+fn dynamic(args: &args::Optimize, target: &Profile) -> anyhow::Result<Dynamic> {
+    let engine = engine::executor(args.proof.engine)?;
+    let dynamic = Dynamic::for_target(target, engine).map_err(|error| usage(args.verb(), error))?;
+    let bounds = bounds(args);
+    let calibration = args.quantizing.calibration.calibration()?;
+    if calibration.source.is_none() && bounds != Bounds::default() {
+        return Err(usage(args.verb(), QuantizeError::NothingToCompare));
+    }
+    Ok(Dynamic { choice: args.quantizing.choosing.choice(), calibration, bounds, ..dynamic })
+}
+
+/// How good a quantized model has to be.
+fn bounds(args: &args::Optimize) -> Bounds {
+    Bounds { min_sqnr: args.quantizing.min_sqnr, max_drop: args.quantizing.max_drop }
 }
 
 /// How models are read.

@@ -6,7 +6,7 @@
 use crate::ir::{DType, Int, Key, Shape, Type};
 use crate::ops::elementwise::broadcast;
 use crate::ops::matmul::multiply;
-use crate::ops::{Channels, Infer, OpDef, Outcome, conv, matmul, quant, shape, slice};
+use crate::ops::{Channels, Infer, OpDef, Outcome, conv, matmul, quant, rnn, shape, slice};
 
 /// Deterministic, and nothing else is known. What it costs is not.
 static PURE: OpDef = OpDef { deterministic: |_| true, ..OpDef::UNKNOWN };
@@ -65,6 +65,7 @@ fn microsoft(name: &str) -> &'static OpDef {
         "FusedMatMul" | "FusedMatMulActivation" | "TransposeMatMul" => &FUSED_MATMUL,
         "MatMulNBits" | "MatMulBnb4" => &MATMUL_NBITS,
         "DynamicQuantizeMatMul" => &DYNAMIC_MATMUL,
+        "DynamicQuantizeLSTM" => &rnn::DYNAMIC_QUANTIZE_LSTM,
         "MatMulIntegerToFloat" => &INTEGER_MATMUL,
         "QLinearAdd" | "QLinearMul" => &QLINEAR_BINARY,
         "MultiHeadAttention" => &MULTI_HEAD_ATTENTION,
@@ -80,7 +81,6 @@ fn microsoft(name: &str) -> &'static OpDef {
         | "ComplexMulConj"
         | "ConvTransposeWithDynamicPads"
         | "CropAndResize"
-        | "DynamicQuantizeLSTM"
         | "DynamicTimeWarping"
         | "ExpandDims"
         | "GatedRelativePositionBias"

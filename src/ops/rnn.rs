@@ -1,6 +1,6 @@
 //! Recurrent layers: one cell run along a sequence, forwards, backwards or both.
 
-use crate::ir::{Int, Key};
+use crate::ir::{DType, Int, Key};
 use crate::ops::dims::{clearest, product};
 use crate::ops::{CallView, Infer, OpDef, Outcome};
 
@@ -10,7 +10,9 @@ const DIRECTION: Key<&'static str> = Key::new("direction", "forward");
 const LAYOUT: Key<bool> = Key::new("layout", false);
 
 /// `LSTM`, `GRU` and `RNN`: operands `[X, W, R, …]`, results `[Y, Y_h]` and, of an LSTM, `Y_c`.
-pub static RECURRENT: OpDef = OpDef { infer: Some(recur), macs, ..OpDef::PURE };
+pub static RECURRENT: OpDef = OpDef { infer: Some(|call| recur(call, 2)), macs, ..OpDef::PURE };
+/// com.microsoft's `DynamicQuantizeLSTM`: weights of integers, transposed.
+pub static DYNAMIC_QUANTIZE_LSTM: OpDef = OpDef { infer: Some(|call| recur(call, 1)), macs, ..OpDef::PURE };
 
 /// Sizes of a call.
 struct Sizes {
@@ -20,7 +22,8 @@ struct Sizes {
     hidden: Int,
 }
 
-fn sizes(call: &Infer<'_>) -> Option<Sizes> {
+/// `inner` is the axis of the recurrence weight that the state meets.
+fn sizes(call: &Infer<'_>, inner: usize) -> Option<Sizes> {
     let x = call.dims(0);
     if x.is_some_and(|x| x.len() != 3) {
         return None;
@@ -29,7 +32,7 @@ fn sizes(call: &Infer<'_>) -> Option<Sizes> {
     let of_x = |axis: usize| x.map(|x| x[axis].clone());
     let of = |slot: usize, axis: usize| call.dims(slot).and_then(|dims| dims.get(axis));
     let hidden = HIDDEN_SIZE.get(call.node()).filter(|&h| h > 0).map(Int::from);
-    let hidden = clearest(hidden.iter().chain(of(2, 2))).cloned();
+    let hidden = clearest(hidden.iter().chain(of(2, inner))).cloned();
     let directions = if DIRECTION.of(call.node()) == "bidirectional" { 2 } else { 1 };
     // Results tell what operands do not: each measures its own axes where a size is open.
     let (sequence_axis, batch_axis) = if batch_first { (1, 0) } else { (0, 2) };
@@ -41,10 +44,11 @@ fn sizes(call: &Infer<'_>) -> Option<Sizes> {
     })
 }
 
-fn recur(call: &mut Infer<'_>) -> Outcome {
-    let dtype = (0..3).find_map(|slot| call.dtype(slot));
+fn recur(call: &mut Infer<'_>, inner: usize) -> Outcome {
+    let real = |dtype: &DType| !matches!(dtype, DType::I8 | DType::U8);
+    let dtype = (0..3).find_map(|slot| call.dtype(slot).filter(real));
     (0..3).for_each(|slot| call.set_dtype(slot, dtype));
-    let Sizes { sequence, batch, directions, hidden } = sizes(call)?;
+    let Sizes { sequence, batch, directions, hidden } = sizes(call, inner)?;
     let (y, last) = if LAYOUT.of(call.node()) {
         let y = [batch.clone(), sequence, directions.clone(), hidden.clone()];
         (y, [batch, directions, hidden])

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::calibrate::Range;
 use crate::ir::{DType, Graph, NodeId, OpKind, ScopeId, Tensor, TensorError, User, ValueId};
@@ -16,7 +16,8 @@ use crate::target::policy::{BiasForm, WeightForm};
 /// # Errors
 /// For a tensor that cannot be made, which is a defect.
 pub fn emit(graph: &mut Graph, plan: &Plan, scales: &BTreeMap<Group, Scaling>) -> Result<(), TensorError> {
-    let mut emitter = Emitter { graph, written: FxHashMap::default(), of_operand: FxHashMap::default() };
+    let names = graph.nodes().map(|n| graph.node(n).name.to_string()).collect();
+    let mut emitter = Emitter { graph, names, written: FxHashMap::default(), of_operand: FxHashMap::default() };
     for site in &plan.sites {
         if let Some(&scaling) = scales.get(&site.group) {
             emitter.pair(site, site.fixed.unwrap_or(scaling))?;
@@ -26,13 +27,15 @@ pub fn emit(graph: &mut Graph, plan: &Plan, scales: &BTreeMap<Group, Scaling>) -
         emitter.constant(site)?;
     }
     for site in &plan.weights {
-        emitter.weight(site, plan.form, plan.bias)?;
+        emitter.weight(site, plan.form)?;
     }
     Ok(())
 }
 
 struct Emitter<'g> {
     graph: &'g mut Graph,
+    /// Names of nodes.
+    names: FxHashSet<String>,
     /// Integers, scale and zero points of a weight, by the weight, its axis and the scales that differ for a bias's sake.
     written: FxHashMap<(ValueId, Option<usize>, Vec<u32>), [ValueId; 3]>,
     /// What the integers of an operand are worth, by reader and slot.
@@ -54,8 +57,8 @@ impl Emitter<'_> {
         let label = self.graph.value_label(site.value);
         let scale = Tensor::f32s(&[], &[scaling.scale])?;
         let zero = whole(site.grid.dtype, &[], scaling.zero_point)?;
-        let scale = self.graph.add_constant(ScopeId::MAIN, &format!("{label}_scale"), scale);
-        let zero = self.graph.add_constant(ScopeId::MAIN, &format!("{label}_zero_point"), zero);
+        let scale = self.graph.add_constant(ScopeId::MAIN, &suffixed(&label, "scale"), scale);
+        let zero = self.graph.add_constant(ScopeId::MAIN, &suffixed(&label, "zero_point"), zero);
         let order = self.graph.producer(site.value).map_or(0, |(node, _)| self.graph.node(node).order());
         let quantize = self.call(OpKind::QuantizeLinear, &[source, scale, zero], order, &label);
         let dequantize = self.call(OpKind::DequantizeLinear, &[quantize, scale, zero], order, &label);
@@ -91,11 +94,11 @@ impl Emitter<'_> {
         let numbers: Vec<i64> = reals.iter().map(integer).collect();
         let label = self.graph.value_label(value);
         let tensor = packed(site.grid.dtype, &dims, &numbers)?;
-        let tensor = self.graph.add_constant(ScopeId::MAIN, &format!("{label}_quantized"), tensor);
+        let tensor = self.graph.add_constant(ScopeId::MAIN, &suffixed(&label, "quantized"), tensor);
         let scale = Tensor::f32s(&[], &[scaling.scale])?;
-        let scale = self.graph.add_constant(ScopeId::MAIN, &format!("{label}_scale"), scale);
+        let scale = self.graph.add_constant(ScopeId::MAIN, &suffixed(&label, "scale"), scale);
         let zero = whole(site.grid.dtype, &[], scaling.zero_point)?;
-        let zero = self.graph.add_constant(ScopeId::MAIN, &format!("{label}_zero_point"), zero);
+        let zero = self.graph.add_constant(ScopeId::MAIN, &suffixed(&label, "zero_point"), zero);
         let order = self.graph.node(site.node).order();
         let real = self.call(OpKind::DequantizeLinear, &[tensor, scale, zero], order, &label);
         self.graph.set_operand(site.node, site.slot, Some(real));
@@ -105,10 +108,10 @@ impl Emitter<'_> {
 
     /// Integers for a weight, and for the bias that is added to its products. Nodes that want the same of one weight
     /// read the same integers.
-    fn weight(&mut self, site: &WeightSite, form: WeightForm, bias: BiasForm) -> Result<(), TensorError> {
+    fn weight(&mut self, site: &WeightSite, form: WeightForm) -> Result<(), TensorError> {
         let Some(weight) = self.graph.operand(site.node, site.slot) else { return Ok(()) };
         let Some(tensor) = self.graph.constant(weight).cloned() else { return Ok(()) };
-        let widest = self.widest_bias(site, bias);
+        let widest = self.widest_bias(site);
         let least: Vec<u32> = widest.iter().map(|scale| scale.to_bits()).collect();
         let key = (weight, site.axis, least);
         let label = self.graph.value_label(weight);
@@ -123,12 +126,12 @@ impl Emitter<'_> {
                 let zeros = whole(site.grid.dtype, shape, 0)?;
                 let ints = match form {
                     WeightForm::Integers => {
-                        self.graph.add_constant(ScopeId::MAIN, &format!("{label}_quantized"), found.tensor)
+                        self.graph.add_constant(ScopeId::MAIN, &suffixed(&label, "quantized"), found.tensor)
                     }
                     WeightForm::Float => weight,
                 };
-                let scale = self.graph.add_constant(ScopeId::MAIN, &format!("{label}_scale"), scale);
-                let zeros = self.graph.add_constant(ScopeId::MAIN, &format!("{label}_zero_point"), zeros);
+                let scale = self.graph.add_constant(ScopeId::MAIN, &suffixed(&label, "scale"), scale);
+                let zeros = self.graph.add_constant(ScopeId::MAIN, &suffixed(&label, "zero_point"), zeros);
                 self.written.insert(key, [ints, scale, zeros]);
                 [ints, scale, zeros]
             }
@@ -140,7 +143,7 @@ impl Emitter<'_> {
         };
         let real = self.along(OpKind::DequantizeLinear, &[ints, scale, zeros], axis, order, &label);
         self.graph.set_operand(site.node, site.slot, Some(real));
-        if bias == BiasForm::Int32 {
+        if site.bias == BiasForm::Int32 {
             self.bias(site, scale)?;
         }
         if form == WeightForm::Integers {
@@ -150,8 +153,10 @@ impl Emitter<'_> {
     }
 
     /// Where the bias has to be int32, the least scale of each slice of the weight with which it is one (TFL-Q11).
-    fn widest_bias(&self, site: &WeightSite, bias: BiasForm) -> Vec<f32> {
-        let Some((input, reals)) = self.bias_of(site).filter(|_| bias == BiasForm::Int32) else { return Vec::new() };
+    fn widest_bias(&self, site: &WeightSite) -> Vec<f32> {
+        let Some((input, reals)) = self.bias_of(site).filter(|_| site.bias == BiasForm::Int32) else {
+            return Vec::new();
+        };
         let most = f64::from(i32::MAX) * f64::from(input);
         let least: Vec<f32> = reals.iter().map(|b| (b.abs() / most * (1.0 + 1e-6)) as f32).collect();
         match site.axis {
@@ -164,7 +169,9 @@ impl Emitter<'_> {
     fn bias_of(&self, site: &WeightSite) -> Option<(f32, Vec<f64>)> {
         let bias = self.graph.constant(self.graph.operand(site.node, 2)?)?;
         let input = self.of_operand.get(&(site.node, 1 - site.slot.min(1)))?;
-        (bias.rank() == 1 && bias.dtype() == DType::F32).then(|| bias.reals()).flatten().map(|b| (input.scale, b))
+        // One for each channel, whatever axes of size 1 stand before.
+        let is_row = bias.dims().last() == Some(&bias.len()) && bias.dtype() == DType::F32;
+        is_row.then(|| bias.reals()).flatten().map(|b| (input.scale, b))
     }
 
     /// The bias as int32, whose scale is the product of those of operand and weight.
@@ -186,10 +193,10 @@ impl Emitter<'_> {
         let Some(old) = self.graph.operand(site.node, 2) else { return Ok(()) };
         let label = self.graph.value_label(old);
         let tensor = packed(DType::I32, &[numbers.len()], &numbers)?;
-        let tensor = self.graph.add_constant(ScopeId::MAIN, &format!("{label}_quantized"), tensor);
+        let tensor = self.graph.add_constant(ScopeId::MAIN, &suffixed(&label, "quantized"), tensor);
         let shape: &[usize] = if products.len() == 1 { &[] } else { &[products.len()] };
         let scale = Tensor::f32s(shape, &products)?;
-        let scale = self.graph.add_constant(ScopeId::MAIN, &format!("{label}_scale"), scale);
+        let scale = self.graph.add_constant(ScopeId::MAIN, &suffixed(&label, "scale"), scale);
         let order = self.graph.node(site.node).order();
         let axis = (products.len() != 1).then_some(0);
         let real = self.along(OpKind::DequantizeLinear, &[tensor, scale], axis, order, &label);
@@ -206,13 +213,30 @@ impl Emitter<'_> {
         result
     }
 
+    /// A name for a node that no other has.
+    fn name(&mut self, label: &str, op: OpKind) -> String {
+        let name = suffixed(label, op.name());
+        let mut numbered = name.clone();
+        let mut number = 1;
+        while !name.is_empty() && !self.names.insert(numbered.clone()) {
+            number += 1;
+            numbered = format!("{name}_{number}");
+        }
+        numbered
+    }
+
     fn call(&mut self, op: OpKind, operands: &[ValueId], order: u32, label: &str) -> ValueId {
         let operands: Vec<Option<ValueId>> = operands.iter().copied().map(Some).collect();
         let node: NodeId = self.graph.add_node(ScopeId::MAIN, op, &operands, 1, order);
-        self.graph.node_mut(node).name = format!("{label}_{}", op.name()).into();
+        self.graph.node_mut(node).name = self.name(label, op).into();
         infer_node(self.graph, node);
         self.graph.result(node, 0).expect("a node that was made with a result has one")
     }
+}
+
+/// What belongs to a tensor is named after it; after one that nobody named, not at all.
+fn suffixed(label: &str, suffix: &str) -> String {
+    if label.is_empty() { String::new() } else { format!("{label}_{suffix}") }
 }
 
 /// Give those slices of a weight whose scale is less than `least` that scale.

@@ -11,9 +11,11 @@
 
 pub mod correct;
 mod coverage;
+mod dynamic;
 mod emit;
 mod grid;
 mod place;
+mod placement;
 mod plan;
 mod quality;
 mod quantizer;
@@ -22,11 +24,13 @@ mod weights;
 
 pub use correct::Step;
 pub use coverage::{Coverage, coverage};
+pub use dynamic::{Dynamic, NotDynamic};
 pub use emit::emit;
 pub use grid::{Grid, Scaling};
-pub use place::{Choice, ChoiceError, place};
+pub use place::{Choice, ChoiceError, place, place_fit, unfit};
+pub use placement::{Left, Placed, PlacedWeight, Placement, Source};
 pub use plan::{ConstantSite, Group, Kept, Plan, Readers, Site, WeightSite};
-pub use quality::{Layer, Quality, WORST, compare, in_decibels, layers};
+pub use quality::{Layer, Quality, WORST, compare, in_decibels, integer_nodes, layers};
 pub use quantizer::{Bounds, QuantizeError, Quantizer, Summary};
 pub use scales::{NoStatistics, Ranges, scales};
 pub use weights::{Integers, given_back, integers, least_scales, weight_scales, with_scales};

@@ -15,8 +15,6 @@ pub struct Plan {
     pub constants: Vec<ConstantSite>,
     /// As what weights are written.
     pub form: WeightForm,
-    /// As what the bias of a weighted operator is written.
-    pub bias: BiasForm,
     /// Operators that stay as they are, with the reason.
     pub kept: Vec<Kept>,
     /// Operators that compute in integers, and those that are taken into them.
@@ -32,7 +30,6 @@ impl Default for Plan {
             weights: Vec::new(),
             constants: Vec::new(),
             form: WeightForm::Integers,
-            bias: BiasForm::Float,
             kept: Vec::new(),
             integer: Vec::new(),
             already: 0,
@@ -87,6 +84,8 @@ pub struct WeightSite {
     pub axis: Option<usize>,
     /// The integers.
     pub grid: Grid,
+    /// As what the bias that is added to its products is written.
+    pub bias: BiasForm,
     /// The rule of the target that wants it.
     pub rule: String,
 }

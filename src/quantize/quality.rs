@@ -81,21 +81,34 @@ const MEMORY: u128 = 256 << 20;
 /// Bytes that count for a tensor of which only a run tells the size.
 const UNKNOWN: u128 = MEMORY / 16;
 
-/// The [`WORST`] layers of `integer` that compute in integers: those whose results are furthest from what they are in
-/// `float`, the worst first. Values of both graphs have the same ids, as far as both have them.
+/// The nodes of the main graph that compute in integers, in order.
+pub fn integer_nodes(model: &Model) -> Vec<NodeId> {
+    let mut nodes = model.graph.schedule(ScopeId::MAIN);
+    nodes.retain(|&node| is_integer(&model.graph, node));
+    nodes
+}
+
+/// The [`WORST`] of `nodes`: those whose results are furthest in `integer` from what they are in `float`, the worst
+/// first. Values of both graphs have the same ids, as far as both have them.
 ///
 /// # Errors
 /// When the engine cannot run one of them.
-pub fn layers(float: &Model, integer: &Model, feeds: &[Sample], engine: &dyn Executor) -> Result<Vec<Layer>, Cannot> {
+pub fn layers(
+    float: &Model,
+    integer: &Model,
+    nodes: &[NodeId],
+    feeds: &[Sample],
+    engine: &dyn Executor,
+) -> Result<Vec<Layer>, Cannot> {
     let Some(first) = feeds.first() else { return Ok(Vec::new()) };
     let shapes = run_of(float, first);
     let mut groups: Vec<Vec<(NodeId, ValueId)>> = Vec::new();
     let mut room = 0;
-    for node in integer.graph.schedule(ScopeId::MAIN) {
-        let Some(value) = integer.graph.result(node, 0).filter(|_| is_integer(&integer.graph, node)) else { continue };
+    for &node in nodes {
+        let Some(value) = integer.graph.result(node, 0) else { continue };
         // What came in with the integers, such as an accumulator, was nothing before.
         let is_same = float.graph.has_value(value)
-            && float.graph.producer(value).is_some()
+            && float.graph.producer(value) == Some((node, 0))
             && float.graph.value_label(value) == integer.graph.value_label(value)
             && float.graph.value(value).ty.dtype() == integer.graph.value(value).ty.dtype();
         if !is_same {
@@ -117,8 +130,8 @@ pub fn layers(float: &Model, integer: &Model, feeds: &[Sample], engine: &dyn Exe
         let values: Vec<ValueId> = group.iter().map(|&(_, value)| value).collect();
         let seen = compared(&showing(float, &values), &showing(integer, &values), feeds, engine)?;
         found.extend(group.iter().zip(seen).map(|(&(node, _), seen)| Layer {
-            node: integer.graph.label(node),
-            op: integer.graph.node(node).op_name().to_string(),
+            node: float.graph.label(node),
+            op: float.graph.node(node).op_name().to_string(),
             sqnr: seen.sqnr(),
         }));
     }
@@ -343,11 +356,11 @@ mod tests {
             Sample::new(feed, crate::exec::Origin::MadeUp { index: 0 }).unwrap()
         };
         let feeds = [[0.1f32, 0.05], [0.02, -0.1]].map(sample);
-        let found = layers(&float, &integer, &feeds, &Tract).unwrap();
+        let found = layers(&float, &integer, &integer_nodes(&integer), &feeds, &Tract).unwrap();
         assert_eq!(found.iter().map(|l| (&*l.node, &*l.op)).collect::<Vec<_>>(), [("y", "MatMul"), ("a", "MatMul")]);
         assert!(found[0].sqnr < 25.0 && found[1].sqnr > 60.0, "{found:?}");
         let outputs = compare(&float, &integer, &feeds, &Tract).unwrap();
         assert_eq!(outputs[0].sqnr, found[0].sqnr);
-        assert!(layers(&float, &integer, &[], &Tract).unwrap().is_empty());
+        assert!(layers(&float, &integer, &integer_nodes(&integer), &[], &Tract).unwrap().is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! From a model in real numbers and samples to a model in integers, and what that costs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -11,8 +11,8 @@ use crate::exec::{Cannot, Executor};
 use crate::model::Model;
 use crate::quantize::correct::{Bench, channels_of_layers};
 use crate::quantize::{
-    Choice, ChoiceError, Coverage, Layer, NoStatistics, Plan, Quality, Ranges, Step, compare, coverage, emit,
-    in_decibels, layers, place, scales,
+    Choice, ChoiceError, Coverage, Layer, NoStatistics, Placement, Plan, Quality, Ranges, Step, compare, coverage,
+    emit, in_decibels, integer_nodes, layers, place, place_fit, scales, unfit,
 };
 use crate::target::Policy;
 
@@ -46,7 +46,7 @@ pub struct Bounds {
 
 impl Bounds {
     /// Whether `outputs` are good enough.
-    fn check(&self, outputs: &[Quality]) -> Result<(), QuantizeError> {
+    pub(super) fn check(&self, outputs: &[Quality]) -> Result<(), QuantizeError> {
         if let Some(least) = self.min_sqnr {
             let worst = outputs.iter().filter(|q| q.cosine.is_some()).min_by(|a, b| a.sqnr.total_cmp(&b.sqnr));
             if let Some(worst) = worst.filter(|q| q.sqnr < least) {
@@ -102,6 +102,9 @@ pub enum QuantizeError {
         /// In how many it may, in percent.
         most: f64,
     },
+    /// Bounds were given, and no samples to keep them on.
+    #[error("--min-sqnr and --max-drop need samples to compare float model and result on: --calib PLACE")]
+    NothingToCompare,
     /// It was asked what scores say, and there are none.
     #[error(
         "no output looks like the scores of classes: a float tensor of two axes, the last of more than one element"
@@ -121,8 +124,12 @@ pub struct Summary {
     pub weights: usize,
     /// Samples that were run.
     pub samples: u64,
+    /// Samples were made up: ranges are not real, and neither is what was measured.
+    pub made_up: bool,
     /// What corrections brought.
     pub corrections: Vec<Step>,
+    /// What has integers and what not, and why.
+    pub placement: Placement,
     /// Samples that float model and result were both run on.
     pub held_out: usize,
     /// How much of the result is computed in integers, with the sizes of the first sample.
@@ -131,6 +138,9 @@ pub struct Summary {
     pub outputs: Vec<Quality>,
     /// The layers in integers whose results are furthest from what they were, the worst first.
     pub layers: Vec<Layer>,
+    /// What there is to say of the samples, and what was not done for want of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Samples that corrections are made from.
@@ -148,22 +158,45 @@ impl Quantizer {
         given: Option<&Fingerprint>,
         tell: &dyn Fn(u64, u64),
     ) -> Result<Summary, QuantizeError> {
-        let plan = place(&model.graph, &self.policy, model.opset(), &self.choice)?;
-        let probe = self.calibration.probe(model, &*self.engine, TRIED)?;
+        let mut plan = place(&model.graph, &self.policy, model.opset(), &self.choice)?;
+        if plan.is_empty() {
+            let is_done = plan.already > 0 && plan.kept.iter().all(|kept| kept.rule.is_empty());
+            let note = match is_done {
+                true => "the model has integers already, and is left as it is",
+                false => "nothing of the model gets integers; the report says why of each operator",
+            };
+            let placement = Placement::of(&model.graph, &self.policy, &plan, &BTreeMap::new());
+            return Ok(Summary { placement, notes: vec![note.into()], ..Summary::default() });
+        }
+        let mut probe = self.calibration.probe(model, &*self.engine, TRIED)?;
+        if probe.tried.is_empty() {
+            probe.tried.clone_from(&probe.held_out);
+        }
         let mut gathered = self.gathered(model, &plan, given, tell)?;
+        let unfit = unfit(&model.graph, &gathered);
+        if !unfit.is_empty() {
+            plan = place_fit(&model.graph, &self.policy, model.opset(), &self.choice, &unfit)?;
+        }
         let held = &probe.held_out;
         let float = model.clone();
         let mut corrections = Vec::new();
         let mut ranges = Ranges::Method(self.method.unwrap_or(Method::MinMax));
-        if !held.is_empty() {
+        let mut notes = probe.notes.clone();
+        // Computes the same as the float model, and its tensors are those of the result.
+        let mut equalized = float.clone();
+        if held.is_empty() {
+            notes.push("without samples nothing was corrected, and nothing is known of the result".into());
+        } else {
             let bench = Bench::new(&float, &*self.engine, &self.calibration, &probe, &plan, &self.without)?;
             bench.equalize(model, &mut gathered, ranges, &mut corrections)?;
+            equalized = model.clone();
             if self.method.is_none() {
                 ranges = bench.choose_ranges(model, &gathered, &mut corrections)?;
             }
             bench.correct_biases(model, &gathered, ranges, &mut corrections)?;
         }
         let scales = scales(&model.graph, &plan, &gathered, ranges)?;
+        let placement = Placement::of(&model.graph, &self.policy, &plan, &scales);
         emit(&mut model.graph, &plan, &scales)?;
         let outputs = compare(&float, model, held, &*self.engine)?;
         self.bounds.check(&outputs)?;
@@ -171,11 +204,14 @@ impl Quantizer {
             tensors: plan.sites.len(),
             weights: plan.weights.len(),
             samples: gathered.runs,
+            made_up: gathered.made_up,
             corrections,
+            placement,
             held_out: held.len(),
             coverage: coverage(&held.first().map_or_else(|| model.graph.clone(), |feed| run_of(model, feed))),
             outputs,
-            layers: layers(&float, model, held, &*self.engine)?,
+            layers: layers(&equalized, model, &integer_nodes(model), held, &*self.engine)?,
+            notes,
         })
     }
 

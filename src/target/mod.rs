@@ -6,6 +6,7 @@ mod onnxruntime;
 mod openvino;
 pub mod policy;
 mod tensorrt;
+mod tensorrt_integers;
 mod tflite;
 
 pub use limit::{Effect, Limit, Subject};
@@ -37,8 +38,24 @@ pub struct Profile {
     pub contrib: &'static [&'static str],
     /// How it wants its integers: a [`Policy`], as text.
     pub policy: &'static str,
+    /// How it quantizes activations while a model runs.
+    pub dynamics: Dynamics,
     /// What a user should know about models written for it.
     pub notes: &'static [&'static str],
+}
+
+/// How a runtime quantizes activations while a model runs, with the range that they have in that run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dynamics {
+    /// It does not.
+    None,
+    /// It has operators for it: `DynamicQuantizeLinear` and `MatMulInteger`.
+    Operators {
+        /// And com.microsoft's `DynamicQuantizeLSTM`.
+        lstm: bool,
+    },
+    /// By itself, where it finds weights of integers behind a `DequantizeLinear`.
+    Weights,
 }
 
 /// Every target.

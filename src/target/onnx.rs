@@ -1,7 +1,7 @@
 //! Any runtime that follows the ONNX specification: the model keeps its opset, and nothing is assumed.
 
 use crate::ops::schema::NEWEST_OPSET;
-use crate::target::Profile;
+use crate::target::{Dynamics, Profile};
 
 /// No runtime in particular.
 pub static ONNX: Profile = Profile {
@@ -13,5 +13,6 @@ pub static ONNX: Profile = Profile {
     limits: &[],
     narrows: &[],
     policy: include_str!("policies/onnxruntime.toml"),
+    dynamics: Dynamics::Operators { lstm: false },
     notes: &[],
 };

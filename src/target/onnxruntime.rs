@@ -7,7 +7,7 @@
 
 use crate::ir::{Attr, DType, Key, OpKind as O};
 use crate::ops::CallView;
-use crate::target::{Limit, Profile, Subject};
+use crate::target::{Dynamics, Limit, Profile, Subject};
 
 /// ONNX Runtime with its CPU provider.
 pub static ONNXRUNTIME: Profile = Profile {
@@ -19,6 +19,7 @@ pub static ONNXRUNTIME: Profile = Profile {
     limits: &[LIMITS],
     narrows: &[],
     policy: include_str!("policies/onnxruntime.toml"),
+    dynamics: Dynamics::Operators { lstm: true },
     notes: &[],
 };
 

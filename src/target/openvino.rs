@@ -5,7 +5,7 @@
 use crate::ir::{Attr, DType, Key, OpKind as O};
 use crate::ops::CallView;
 use crate::ops::schema::NEWEST_OPSET;
-use crate::target::{Limit, Profile, Subject};
+use crate::target::{Dynamics, Limit, Profile, Subject};
 
 /// OpenVINO on a CPU.
 pub static OPENVINO: Profile = Profile {
@@ -17,6 +17,7 @@ pub static OPENVINO: Profile = Profile {
     limits: &[LIMITS],
     narrows: &[],
     policy: include_str!("policies/openvino.toml"),
+    dynamics: Dynamics::Weights,
     notes: &[],
 };
 

@@ -4,7 +4,7 @@
 use crate::ir::{Attr, DType, Key, OpKind as O};
 use crate::ops::CallView;
 use crate::ops::schema::NEWEST_OPSET;
-use crate::target::{Limit, Profile, Subject};
+use crate::target::{Dynamics, Limit, Profile, Subject};
 
 /// TensorFlow Lite. The model is written as ONNX.
 pub static TFLITE: Profile = Profile {
@@ -16,6 +16,7 @@ pub static TFLITE: Profile = Profile {
     limits: &[LIMITS],
     narrows: &[(DType::F64, DType::F32)],
     policy: include_str!("policies/tflite.toml"),
+    dynamics: Dynamics::None,
     notes: &["the model is written as ONNX, for a converter to .tflite to read"],
 };
 

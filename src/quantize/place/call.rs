@@ -196,6 +196,9 @@ pub(super) fn placeable(graph: &Graph, quantized: &Quantized, value: ValueId) ->
     if v.ty.shape().dims().is_some_and(<[_]>::is_empty) {
         return Err("an operand is a scalar".into());
     }
+    if quantized.unfit.contains(&value) {
+        return Err("it reads or makes infinities, or numbers that hide all others".into());
+    }
     if quantized.touches(value) {
         return Err("an operand has integers already".into());
     }

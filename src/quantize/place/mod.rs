@@ -15,6 +15,9 @@ mod residual;
 
 pub use choose::{Choice, ChoiceError};
 
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::calibrate::{Gathered, observed};
 use crate::ir::{Graph, NodeId, OpKind, ScopeId, User, ValueId};
 use crate::quantize::place::call::{Call, Verdict};
 use crate::quantize::place::demand::Demand;
@@ -30,13 +33,40 @@ use crate::target::policy::Role;
 /// # Errors
 /// For a pattern of `choice` that nothing matches.
 pub fn place(graph: &Graph, policy: &Policy, opset: i64, choice: &Choice) -> Result<Plan, ChoiceError> {
+    place_fit(graph, policy, opset, choice, &FxHashSet::default())
+}
+
+/// As [`place`]; tensors that are `unfit` get no integers.
+///
+/// # Errors
+/// As [`place`].
+pub fn place_fit(
+    graph: &Graph,
+    policy: &Policy,
+    opset: i64,
+    choice: &Choice,
+    unfit: &FxHashSet<ValueId>,
+) -> Result<Plan, ChoiceError> {
     let excluded = choice.excluded(graph)?;
-    let mut placing = Placing::new(graph, policy, opset, &excluded);
+    let mut placing = Placing::new(graph, policy, opset, &excluded, unfit);
     placing.fuse();
     placing.follow();
     let demand = Demand::walk(&mut placing);
     Ok(placing.plan(demand))
 }
+
+/// Tensors that no integers stand for: those that held infinities, NaN, or numbers of a size that only masks have.
+pub fn unfit(graph: &Graph, gathered: &Gathered) -> FxHashSet<ValueId> {
+    let names = observed(graph).into_iter();
+    let is_unfit = |name: &str| match gathered.tensors.get(name) {
+        Some(seen) => seen.not_finite > 0 || seen.max.abs().max(seen.min.abs()) > LARGEST,
+        None => false,
+    };
+    names.filter(|(_, name)| is_unfit(name)).map(|(value, _)| value).collect()
+}
+
+/// Numbers beyond this are there to hide others.
+const LARGEST: f32 = 1e8;
 
 /// What is known of each node while a policy is applied.
 struct Placing<'a> {
@@ -59,10 +89,12 @@ impl<'a> Placing<'a> {
         graph: &'a Graph,
         policy: &'a Policy,
         opset: i64,
-        excluded: &rustc_hash::FxHashMap<NodeId, String>,
+        excluded: &FxHashMap<NodeId, String>,
+        unfit: &FxHashSet<ValueId>,
     ) -> Placing<'a> {
         let order = graph.schedule(ScopeId::MAIN);
-        let quantized = Quantized::find(graph, &order);
+        let mut quantized = Quantized::find(graph, &order);
+        quantized.unfit = unfit.clone();
         let patterns = patterns::find(graph, policy, &order);
         let bound = graph.node_bound();
         let mut placing = Placing {
@@ -147,7 +179,7 @@ impl<'a> Placing<'a> {
     /// The plan, when it is known who computes in integers.
     fn plan(mut self, demand: Demand) -> Plan {
         let weights = &self.policy.weights;
-        let mut plan = Plan { form: weights.form, bias: weights.bias, ..Plan::default() };
+        let mut plan = Plan { form: weights.form, ..Plan::default() };
         let grid = Grid { dtype: weights.dtype, symmetric: true };
         for &node in &self.order {
             if self.quantized.is_integer(node) {
@@ -163,6 +195,7 @@ impl<'a> Placing<'a> {
                     slot,
                     axis: per_channel.then_some(axis),
                     grid,
+                    bias: call.row.bias.unwrap_or(weights.bias),
                     rule: rule.clone(),
                 });
             }
@@ -174,7 +207,10 @@ impl<'a> Placing<'a> {
         for node in self.order.clone() {
             if let Some(head) = self.absorbed[node.index()] {
                 match self.integer(head).is_some() {
-                    true => plan.integer.push(node),
+                    true => {
+                        plan.integer.push(node);
+                        continue;
+                    }
                     false => self.floats[node.index()] = Some((String::new(), "what it stands behind does".into())),
                 }
             }

@@ -31,6 +31,7 @@ fn parts(graph: &Graph, pattern: Pattern, node: NodeId) -> Vec<NodeId> {
         (Pattern::LayerNorm, OpKind::Sqrt) => seen.layer_norm(node),
         (Pattern::ChannelGate, OpKind::Mul) => seen.channel_gate(node),
         (Pattern::SoftmaxProduct, OpKind::MatMul) => seen.weighing(node).map(|_| vec![node]),
+        (Pattern::MaskedSoftmax, OpKind::Softmax) => seen.masked(node),
         (Pattern::Attention, OpKind::MatMul) => {
             seen.weighing(node).map(|softmax| seen.scores(softmax).into_iter().chain([node]).collect())
         }
@@ -206,6 +207,12 @@ impl Seen<'_> {
             }
         }
         None
+    }
+
+    /// A `Softmax`, and what masks what it is taken of.
+    fn masked(self, softmax: NodeId) -> Option<Vec<NodeId>> {
+        let mask = self.maker(softmax, 0)?;
+        matches!(self.op(mask), OpKind::Add | OpKind::Where | OpKind::Sub | OpKind::Min).then(|| vec![softmax, mask])
     }
 
     /// What computes the numbers that `softmax` is taken of, back to the product of queries and keys.

@@ -1,6 +1,7 @@
 //! What has integers already.
 
 use fixedbitset::FixedBitSet;
+use rustc_hash::FxHashSet;
 
 use crate::ir::{Graph, NodeId, OpKind, User, ValueId};
 
@@ -12,13 +13,15 @@ pub(super) struct Quantized {
     near: FixedBitSet,
     /// Tensors that come from integers or become them.
     values: FixedBitSet,
+    /// Tensors that no integers stand for.
+    pub(super) unfit: FxHashSet<ValueId>,
 }
 
 impl Quantized {
     pub(super) fn find(graph: &Graph, order: &[NodeId]) -> Quantized {
         let nodes = || FixedBitSet::with_capacity(graph.node_bound());
         let values = FixedBitSet::with_capacity(graph.value_bound());
-        let mut found = Quantized { integer: nodes(), near: nodes(), values };
+        let mut found = Quantized { integer: nodes(), near: nodes(), values, unfit: FxHashSet::default() };
         for &node in order {
             if is_integer(graph, node) {
                 found.integer.insert(node.index());

@@ -134,6 +134,7 @@ struct OpTable {
     scale: Option<f32>,
     zero_point: Option<i64>,
     per_channel: Option<bool>,
+    bias: Option<BiasForm>,
     why: Option<String>,
 }
 
@@ -340,6 +341,7 @@ impl Source<'_> {
             shares: table.shares.unwrap_or(table.role == Role::Passes),
             fixed,
             per_channel: table.per_channel,
+            bias: table.bias,
             why: table.why.unwrap_or_else(|| "the target computes it in real numbers".into()),
         })
     }

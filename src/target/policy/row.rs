@@ -78,6 +78,8 @@ pub struct Row {
     pub fixed: Option<(f32, i64)>,
     /// Whether each output channel of the weight has a scale, where that is not as for other operators.
     pub per_channel: Option<bool>,
+    /// As what the bias is written, where that is not as for other operators.
+    pub bias: Option<BiasForm>,
     /// Why calls stay in real numbers, for [`Role::Float`].
     pub why: String,
 }
@@ -188,6 +190,8 @@ pub enum Pattern {
     ChannelGate,
     /// The product of a Softmax and what it weighs.
     SoftmaxProduct,
+    /// A Softmax of what a mask was added to, or put into.
+    MaskedSoftmax,
     /// The product that a Softmax is taken of, and the product with the result.
     Attention,
 }
