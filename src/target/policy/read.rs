@@ -379,3 +379,93 @@ fn said(message: &str) -> String {
     }
     message.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(text: &str) -> String {
+        match Policy::parse("npu.toml", text) {
+            Ok(_) => panic!("this is taken for a policy: {text}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    const HEAD: &str = "name = \"n\"\nextends = \"openvino\"\n";
+
+    #[test]
+    fn every_policy_of_the_tool_is_read() {
+        for profile in target::ALL {
+            let policy = Policy::of(profile);
+            assert!(!policy.rows.is_empty() && !policy.types.is_empty(), "{}", profile.name);
+            for row in &policy.rows {
+                assert!(row.rule.contains('-') && row.types.iter().all(|&t| t < policy.types.len()), "{}", row.rule);
+            }
+        }
+    }
+
+    #[test]
+    fn errors_name_file_line_and_what_may_be_meant() {
+        let op = |rest: &str| wrong(&format!("{HEAD}[[op]]\nrule = \"A\"\n{rest}\n"));
+        assert_eq!(wrong("name = \"n\"\n"), "npu.toml: extends is missing: which target of the tool it is most like");
+        assert_eq!(
+            wrong("name = \"n\"\nextends = \"opnvino\"\n"),
+            "npu.toml:2: there is no target \"opnvino\", but openvino"
+        );
+        assert_eq!(wrong(&format!("{HEAD}[weigths]\n")), "npu.toml:3: \"weigths\" is not known here, but weights");
+        assert_eq!(wrong(&format!("{HEAD}[[cost]]\nop = 1\n")), "npu.toml:3: \"cost\" is not known here: name, extends, types, weights, op, fuse, never are");
+        assert_eq!(
+            op("ops = [\"Conf\"]\nrole = \"leads\""),
+            "npu.toml:5: there is no operator \"Conf\", but Conv"
+        );
+        assert_eq!(op("ops = [\"Conv\"]\nrole = \"lead\""), "npu.toml:6: \"lead\" is not known here, but leads");
+        assert_eq!(op("ops = [\"Conv\"]\nrole = \"leads\""), "npu.toml:3: types is missing");
+        assert_eq!(
+            op("ops = [\"Conv\"]\nrole = \"leads\"\ntypes = [\"activatoin\"]"),
+            "npu.toml:7: there is no type \"activatoin\", but activation"
+        );
+        assert_eq!(
+            op("ops = [\"Conv\"]\nrole = \"leads\"\nwhen = { goup = \"one\" }"),
+            "npu.toml:7: \"goup\" is not known here, but group"
+        );
+        assert_eq!(
+            op("ops = [\"Resize\"]\nrole = \"passes\"\nwhen = { attributes = { mod = \"nearest\" } }"),
+            "npu.toml:7: there is no attribute \"mod\", but coordinate_transformation_mode, mode, nearest_mode"
+        );
+    }
+
+    #[test]
+    fn hostile_files_are_errors() {
+        let op = |rest: &str| wrong(&format!("{HEAD}[[op]]\nrule = \"A\"\nops = [\"Softmax\"]\n{rest}\n"));
+        assert!(op("role = \"follows\"\ntypes = [\"activation\"]\nscale = 0.0\nzero_point = 0").contains("positive"));
+        assert!(op("role = \"follows\"\ntypes = [\"activation\"]\nscale = nan\nzero_point = 0").contains("positive"));
+        assert!(op("role = \"follows\"\ntypes = [\"activation\"]\nscale = 1.0\nzero_point = 256").contains("zero_point"));
+        assert!(op("role = \"follows\"\ntypes = [\"activation\"]\nscale = 1.0").contains("together"));
+        assert!(op("role = \"follows\"\ntypes = [\"activation\", \"symmetric\"]\nscale = 1.0\nzero_point = 0").contains("one type"));
+        assert!(op("role = \"follows\"\ntypes = [\"activation\"]\noperands = [99999999]").contains("operands"));
+        assert!(op("role = \"follows\"\noperands = [-1]").starts_with("npu.toml:7"));
+        assert!(wrong(&format!("{HEAD}[types.x]\ndtype = \"float\"\nsymmetric = true\n")).contains("int16"));
+        assert!(wrong(&format!("{HEAD}[weights]\ndtype = \"uint8\"\n")).contains("int8"));
+        assert!(wrong(&format!("{HEAD}[[never]]\nrule = \"A\"\nwhy = \"b\"\n")).contains("pattern"));
+        for text in ["", "\0", "[", "name", "name = [[[[[[[[", "= 1", "\u{feff}x"] {
+            assert!(wrong(text).starts_with("npu.toml"), "{text}");
+        }
+        let deep = format!("name = {}1{}", "[".repeat(20_000), "]".repeat(20_000));
+        assert!(wrong(&deep).starts_with("npu.toml"));
+    }
+
+    #[test]
+    fn own_rows_come_first_and_bring_operators_back_in() {
+        let text = format!(
+            "{HEAD}[types.mine]\ndtype = \"int8\"\nsymmetric = false\n[[op]]\nrule = \"A\"\nops = [\"Softmax\"]\nrole = \"leads\"\n\
+             types = [\"mine\"]\n"
+        );
+        let Target { profile, policy } = Policy::parse("npu.toml", &text).unwrap();
+        assert_eq!((profile.name, policy.name.as_str()), ("openvino", "n"));
+        assert_eq!(policy.rows[0].rule, "A");
+        let ty = &policy.types[policy.rows[0].types[0]];
+        assert_eq!((ty.name.as_str(), ty.dtype, ty.symmetric), ("mine", DType::I8, false));
+        assert!(policy.nevers.iter().all(|never| !never.ops.contains(&OpKind::Softmax)));
+        assert!(policy.nevers.iter().any(|never| never.ops.contains(&OpKind::Sigmoid)));
+    }
+}
