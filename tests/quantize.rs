@@ -169,7 +169,10 @@ fn grown(number: u64) -> Model {
             15 => writeln!(body, "{t} = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> ({a})"),
             16 => writeln!(body, "s{i} = Sigmoid({a})\n{t} = Mul({a}, s{i})"),
             17 => writeln!(body, "{t} = Transpose <perm = [0, 1, 3, 2]> ({a})"),
-            18 => writeln!(body, "p{i}, q{i} = Split <axis = 1, num_outputs = 2> ({a})\n{t} = Concat <axis = 1> (q{i}, p{i})"),
+            18 => writeln!(
+                body,
+                "p{i}, q{i} = Split <axis = 1, num_outputs = 2> ({a})\n{t} = Concat <axis = 1> (q{i}, p{i})"
+            ),
             19 => writeln!(body, "{t} = MatMul({a}, square)"),
             20 => writeln!(body, "{t} = MatMul({a}, {b})"),
             _ => writeln!(body, "{t} = Softmax({a})"),

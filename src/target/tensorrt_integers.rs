@@ -374,7 +374,8 @@ mod tests {
     fn said(body: &str) -> BTreeSet<(&'static str, String)> {
         let declared = "float s = {0.5}, float t = {0.25}, int8 z = {0}, uint8 u = {0}, float[4] ss = {0.1, 0.2, 0.3, 0.4}, int8[4] zz = {0, 0, 0, 0}, \
              int8[4,4,1,1] q, int8[4,4] m, float[4] b, float[4,4,1,1] w";
-        let text = format!("g (float[1,4,4,4] x, float[1,4,1,1] v, float o, float[4,4] f) => (y) <{declared}> {{ {body} }}");
+        let text =
+            format!("g (float[1,4,4,4] x, float[1,4,1,1] v, float o, float[4,4] f) => (y) <{declared}> {{ {body} }}");
         let mut model = text::parse(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
         infer_declared(&mut model.graph);
         let effect = |effect| if effect == Effect::Unsupported { "refused" } else { "slow" };
@@ -408,13 +409,19 @@ mod tests {
     #[test]
     fn what_is_refused_is_told() {
         let refused = |body: &str, rule: &str| assert_said(body, &[("refused", rule)]);
-        refused("n = QuantizeLinear(x, s, three) h = DequantizeLinear(n, s, three) y = Relu(h) three = Constant <value = int8 {3}> ()", "TRT-T2");
+        refused(
+            "n = QuantizeLinear(x, s, three) h = DequantizeLinear(n, s, three) y = Relu(h) three = Constant <value = int8 {3}> ()",
+            "TRT-T2",
+        );
         refused("n = QuantizeLinear(x, s, zz) h = DequantizeLinear(n, s, z) y = Relu(h)", "TRT-T2");
         refused("n = QuantizeLinear(x, s, u) h = DequantizeLinear(n, s, u) y = Relu(h)", "TRT-T3");
         refused("n = QuantizeLinear(x, s) h = DequantizeLinear(n, s) y = Relu(h)", "TRT-T3");
         for scale in ["0.0", "-1.0", "1e-42"] {
             let constant = format!("c = Constant <value = float {{{scale}}}> ()");
-            refused(&format!("{constant} n = QuantizeLinear(x, c, z) h = DequantizeLinear(n, c, z) y = Relu(h)"), "TRT-T4");
+            refused(
+                &format!("{constant} n = QuantizeLinear(x, c, z) h = DequantizeLinear(n, c, z) y = Relu(h)"),
+                "TRT-T4",
+            );
         }
         refused("n = QuantizeLinear(x, o, z) h = DequantizeLinear(n, s, z) y = Relu(h)", "TRT-T4");
         refused("h = DequantizeLinear <axis = 2> (q, ss, zz) y = Relu(h)", "TRT-T4");

@@ -9,10 +9,37 @@ use image::imageops::FilterType;
 use image::{DynamicImage, ImageReader, Limits};
 
 use super::array::LARGEST_SAMPLE;
-use crate::edit::Layout;
 use crate::exec::exact::rounded;
 use crate::exec::sample::Input;
 use crate::ir::DType;
+
+/// Where an image has its channels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// `[N, C, H, W]`.
+    #[default]
+    Nchw,
+    /// `[N, H, W, C]`.
+    Nhwc,
+}
+
+impl Layout {
+    /// The axis of the channels.
+    pub fn channels(self) -> usize {
+        match self {
+            Layout::Nchw => 1,
+            Layout::Nhwc => 3,
+        }
+    }
+
+    /// The axis of the rows; that of the columns is next.
+    pub fn height(self) -> usize {
+        match self {
+            Layout::Nchw => 2,
+            Layout::Nhwc => 1,
+        }
+    }
+}
 
 /// What is done with images before they are an input.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,10 +122,8 @@ impl Frame {
                 ));
             }
         };
-        let (channels, height, width) = match layout {
-            Layout::Nchw => (image[0], image[1], image[2]),
-            Layout::Nhwc => (image[2], image[0], image[1]),
-        };
+        // There is no axis for the batch here.
+        let [channels, height, width] = [layout.channels(), layout.height(), layout.height() + 1].map(|a| image[a - 1]);
         let channels = channels.unwrap_or(3);
         if channels != 1 && channels != 3 {
             return Err(format!("is an image of 1 or 3 channels, the input [{}] has {channels}", said()));

@@ -23,7 +23,7 @@ use npyz::npz::NpzArchive;
 
 pub use self::batch::Origin;
 use self::column::{Column, Sent};
-pub use self::image::Imaging;
+pub use self::image::{Imaging, Layout};
 use crate::exec::sample::Input;
 use crate::ir::Tensor;
 

@@ -413,11 +413,11 @@ mod tests {
             "npu.toml:2: there is no target \"opnvino\", but openvino"
         );
         assert_eq!(wrong(&format!("{HEAD}[weigths]\n")), "npu.toml:3: \"weigths\" is not known here, but weights");
-        assert_eq!(wrong(&format!("{HEAD}[[cost]]\nop = 1\n")), "npu.toml:3: \"cost\" is not known here: name, extends, types, weights, op, fuse, never are");
         assert_eq!(
-            op("ops = [\"Conf\"]\nrole = \"leads\""),
-            "npu.toml:5: there is no operator \"Conf\", but Conv"
+            wrong(&format!("{HEAD}[[cost]]\nop = 1\n")),
+            "npu.toml:3: \"cost\" is not known here: name, extends, types, weights, op, fuse, never are"
         );
+        assert_eq!(op("ops = [\"Conf\"]\nrole = \"leads\""), "npu.toml:5: there is no operator \"Conf\", but Conv");
         assert_eq!(op("ops = [\"Conv\"]\nrole = \"lead\""), "npu.toml:6: \"lead\" is not known here, but leads");
         assert_eq!(op("ops = [\"Conv\"]\nrole = \"leads\""), "npu.toml:3: types is missing");
         assert_eq!(
@@ -439,9 +439,14 @@ mod tests {
         let op = |rest: &str| wrong(&format!("{HEAD}[[op]]\nrule = \"A\"\nops = [\"Softmax\"]\n{rest}\n"));
         assert!(op("role = \"follows\"\ntypes = [\"activation\"]\nscale = 0.0\nzero_point = 0").contains("positive"));
         assert!(op("role = \"follows\"\ntypes = [\"activation\"]\nscale = nan\nzero_point = 0").contains("positive"));
-        assert!(op("role = \"follows\"\ntypes = [\"activation\"]\nscale = 1.0\nzero_point = 256").contains("zero_point"));
+        assert!(
+            op("role = \"follows\"\ntypes = [\"activation\"]\nscale = 1.0\nzero_point = 256").contains("zero_point")
+        );
         assert!(op("role = \"follows\"\ntypes = [\"activation\"]\nscale = 1.0").contains("together"));
-        assert!(op("role = \"follows\"\ntypes = [\"activation\", \"symmetric\"]\nscale = 1.0\nzero_point = 0").contains("one type"));
+        assert!(
+            op("role = \"follows\"\ntypes = [\"activation\", \"symmetric\"]\nscale = 1.0\nzero_point = 0")
+                .contains("one type")
+        );
         assert!(op("role = \"follows\"\ntypes = [\"activation\"]\noperands = [99999999]").contains("operands"));
         assert!(op("role = \"follows\"\noperands = [-1]").starts_with("npu.toml:7"));
         assert!(wrong(&format!("{HEAD}[types.x]\ndtype = \"float\"\nsymmetric = true\n")).contains("int16"));
