@@ -285,7 +285,14 @@ mod tests {
             }
             let axis = usize::from(model.graph.node(node).op != OpKind::Conv);
             let (group, grid) = (plan.sites.len(), Grid::U8);
-            plan.weights.push(WeightSite { node, slot: 1, axis: Some(axis), grid: Grid::I8, rule: String::new() });
+            plan.weights.push(WeightSite {
+                node,
+                slot: 1,
+                axis: Some(axis),
+                grid: Grid::I8,
+                rule: String::new(),
+                bias: crate::target::BiasForm::Float,
+            });
             let value = model.graph.operand(node, 0).unwrap();
             let readers = Readers::Some(vec![(node, 0)]);
             plan.sites.push(Site { value, readers, grid, group, rule: String::new(), fixed: None });
