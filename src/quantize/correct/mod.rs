@@ -291,7 +291,7 @@ mod tests {
                 axis: Some(axis),
                 grid: Grid::I8,
                 rule: String::new(),
-                bias: crate::target::BiasForm::Float,
+                bias: crate::target::policy::BiasForm::Float,
             });
             let value = model.graph.operand(node, 0).unwrap();
             let readers = Readers::Some(vec![(node, 0)]);
