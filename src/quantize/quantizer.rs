@@ -166,7 +166,8 @@ impl Quantizer {
                 false => "nothing of the model gets integers; the report says why of each operator",
             };
             let placement = Placement::of(&model.graph, &self.policy, &plan, &BTreeMap::new());
-            return Ok(Summary { placement, notes: vec![note.into()], ..Summary::default() });
+            let coverage = coverage(&model.graph);
+            return Ok(Summary { placement, coverage, notes: vec![note.into()], ..Summary::default() });
         }
         let mut probe = self.calibration.probe(model, &*self.engine, TRIED)?;
         if probe.tried.is_empty() {
