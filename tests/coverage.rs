@@ -170,7 +170,11 @@ const MAY_IMPORT: &[(&str, &[&str], &str)] = &[
     ("target", &["ir", "ops"], "a target is data: what it accepts"),
     ("onnx", &["ir", "ops", "model"], "reading and writing decide nothing about the computation"),
     ("text", &["ir", "ops", "model", "onnx", "random"], "the text shows what the file would hold"),
-    ("exec", &["ir", "ops", "model", "onnx", "random", "rewrite", "rules"], "running a model changes nothing in it"),
+    (
+        "exec",
+        &["ir", "ops", "model", "onnx", "random", "rewrite", "rules", "similar"],
+        "running a model changes nothing in it",
+    ),
     ("passes", &["ir", "ops", "exec", "report", "rewrite", "rules"], "passes know no file format and no target"),
     ("interface", &["ir"], "what a model takes and gives is told by its graph"),
 ];

@@ -42,6 +42,10 @@ fn backbone(graph: &Graph, value: ValueId) -> Option<NodeId> {
             OpKind::Conv | OpKind::ConvTranspose => return Some(node),
             OpKind::Relu | OpKind::Clip | OpKind::LeakyRelu | OpKind::BatchNormalization => {}
             OpKind::Add | OpKind::Mul if graph.operand(node, 1).is_some_and(|v| graph.constant(v).is_some()) => {}
+            OpKind::Mul => {
+                value = swished(graph, node)?;
+                continue;
+            }
             _ => return None,
         }
         // What someone else reads too is not fused away.
@@ -51,6 +55,16 @@ fn backbone(graph: &Graph, value: ValueId) -> Option<NodeId> {
         value = graph.operand(node, 0)?;
     }
     None
+}
+
+/// `x`, where the product is `x · sigmoid(x)` and nobody else reads it.
+fn swished(graph: &Graph, product: NodeId) -> Option<ValueId> {
+    (0..2).find_map(|slot| {
+        let (gate, _) = graph.producer(graph.operand(product, slot)?)?;
+        let x = graph.operand(product, 1 - slot)?;
+        let is_it = graph.node(gate).op == OpKind::Sigmoid && graph.operand(gate, 0) == Some(x);
+        (is_it && graph.value(x).users().len() == 2).then_some(x)
+    })
 }
 
 /// The nodes that `value` depends on, nearest first, with the number of steps to them.
