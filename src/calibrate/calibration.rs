@@ -30,6 +30,9 @@ pub struct Probe {
     pub notes: Vec<String>,
 }
 
+/// Bytes of samples to try things on that are in memory at a time, the last one aside.
+const MOST_BYTES: usize = 64 << 20;
+
 /// Why nothing is known of a model's tensors.
 #[derive(Debug, thiserror::Error)]
 pub enum CalibrationError {
@@ -53,16 +56,32 @@ impl Calibration {
         !self.stats.is_empty() || self.save.is_some()
     }
 
-    /// A few samples for `model`: at most `tried` to try things on, and those that are held out. None of either where
+    /// A few samples for `model`: to try things on as many as `tried` says of the first, and those that are held out. None of either where
     /// there are statistics only.
     ///
     /// # Errors
     /// For samples that cannot be read.
-    pub fn probe(&self, model: &Model, engine: &dyn Executor, tried: usize) -> Result<Probe, CalibrationError> {
+    pub fn probe(
+        &self,
+        model: &Model,
+        engine: &dyn Executor,
+        tried: &dyn Fn(&Sample) -> usize,
+    ) -> Result<Probe, CalibrationError> {
         let Some(mut split) = self.split(model, engine)? else { return Ok(Probe::default()) };
-        let tried = split.by_ref().take(tried).collect::<Result<_, DataError>>()?;
+        let (mut first, mut bytes) = (Vec::new(), 0usize);
+        // One is read to see what they are like.
+        let mut most = 1;
+        while first.len() < most && bytes < MOST_BYTES {
+            let Some(sample) = split.next() else { break };
+            let sample = sample?;
+            if first.is_empty() {
+                most = tried(&sample);
+            }
+            bytes = bytes.saturating_add(sample.bytes());
+            first.push(sample);
+        }
         let held = split.finish()?;
-        Ok(Probe { tried, held_out: held.samples, notes: held.notes })
+        Ok(Probe { tried: first, held_out: held.samples, notes: held.notes })
     }
 
     /// What the statistics in files say together; nothing where there are none. They are of the model with this
@@ -135,7 +154,7 @@ mod tests {
     #[test]
     fn samples_are_tried_measured_on_or_gathered_from() {
         let (calibration, model) = (random(9), model());
-        let probe = calibration.probe(&model, &Tract, 3).unwrap();
+        let probe = calibration.probe(&model, &Tract, &|_| 3).unwrap();
         assert_eq!((probe.tried.len(), probe.held_out.len()), (3, 1));
         let gathered = calibration.gathered(&model, &Wanted::all(), &Tract, &|_, total| assert_eq!(total, 8)).unwrap();
         assert!(gathered.runs == 8 && gathered.made_up && gathered.of("y").unwrap().max > 1.0);
@@ -162,6 +181,6 @@ mod tests {
         assert_eq!(reading(&[]).saved(&given).unwrap(), None);
         let nothing = reading(&[]).gathered(&model, &Wanted::all(), &Tract, &|_, _| {});
         assert!(matches!(nothing, Err(CalibrationError::Nothing)));
-        assert!(reading(&[]).probe(&model, &Tract, 3).unwrap().held_out.is_empty());
+        assert!(reading(&[]).probe(&model, &Tract, &|_| 3).unwrap().held_out.is_empty());
     }
 }

@@ -91,7 +91,7 @@ impl Dynamic {
         model.import_domains();
         let mut summary = Summary { tensors, weights, coverage: coverage(&model.graph), ..Summary::default() };
         if self.calibration.source.is_some() {
-            let probe = self.calibration.probe(&float, &*self.engine, 0)?;
+            let probe = self.calibration.probe(&float, &*self.engine, &|_| 0)?;
             summary.made_up = !self.calibration.source.as_ref().is_some_and(Source::is_real);
             self.prove(&float, model, &probe.held_out, &done, &mut summary)?;
             summary.notes = probe.notes;

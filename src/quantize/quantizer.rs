@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::calibrate::{Calibration, CalibrationError, Fingerprint, Gathered, Method, Wanted};
+use crate::calibrate::{Calibration, CalibrationError, Fingerprint, Gathered, Method, Sample, Wanted};
+use crate::census;
 use crate::exec::demand::run_of;
 use crate::exec::{Cannot, Executor};
 use crate::model::Model;
@@ -143,8 +144,22 @@ pub struct Summary {
     pub notes: Vec<String>,
 }
 
-/// Samples that corrections are made from.
-const TRIED: usize = 16;
+/// Samples that corrections are tried on, for models of few multiplications; for larger ones as many as make
+/// [`TRIED_MACS`], but no fewer than [`FEW`]. Where channels get scales of their own behind a bound, the largest of few
+/// samples is exceeded by others.
+const TRIED: u64 = 64;
+
+/// Multiplications of all samples that corrections are tried on.
+const TRIED_MACS: u64 = 40_000_000_000;
+
+/// Samples that corrections are tried on at the least.
+const FEW: u64 = 8;
+
+/// How many samples like this one corrections are tried on.
+fn tried(model: &Model, sample: &Sample) -> usize {
+    let macs = census::macs(&run_of(model, sample)).unwrap_or(TRIED_MACS / (2 * FEW));
+    usize::try_from((TRIED_MACS / macs.max(1)).clamp(FEW, TRIED)).unwrap_or(usize::MAX)
+}
 
 impl Quantizer {
     /// Give `model` integers. Statistics in files are of the model with the fingerprint `given`; `tell` hears how many
@@ -169,7 +184,7 @@ impl Quantizer {
             let coverage = coverage(&model.graph);
             return Ok(Summary { placement, coverage, notes: vec![note.into()], ..Summary::default() });
         }
-        let mut probe = self.calibration.probe(model, &*self.engine, TRIED)?;
+        let mut probe = self.calibration.probe(model, &*self.engine, &|sample| tried(model, sample))?;
         if probe.tried.is_empty() {
             probe.tried.clone_from(&probe.held_out);
         }

@@ -337,7 +337,7 @@ mod tests {
 
     fn given(model: &Model) -> Probe {
         let calibration = Calibration { source: Some(Source::Random(1)), samples: Some(32), ..Calibration::default() };
-        calibration.probe(model, &Tract, 8).unwrap()
+        calibration.probe(model, &Tract, &|_| 8).unwrap()
     }
 
     const UNEVEN: &str = "g (float[1,2,6,6] x) => (float[1,2,6,6] y)
