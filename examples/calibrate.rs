@@ -2,6 +2,8 @@
 //!
 //! Prints the range that eight bits would stand for of every tensor, and what the samples held out are.
 
+#![expect(clippy::print_stdout, reason = "an example says what it did")]
+
 use std::path::PathBuf;
 
 use anyhow::Context as _;

@@ -51,6 +51,12 @@ pub struct Optimizer {
     dynamic: Option<Dynamic>,
 }
 
+/// Whether the call is a product with an activation in one, which a runtime makes of integers itself.
+fn is_fused_product(call: &CallView<'_>) -> bool {
+    let node = call.node();
+    node.domain() == CONTRIB && matches!(node.op_name(), "FusedConv" | "FusedGemm" | "FusedMatMul")
+}
+
 /// How results are compared with their originals.
 #[derive(Clone)]
 struct Check {
@@ -310,7 +316,11 @@ impl Optimizer {
     ) -> Result<Vec<Step>, Error> {
         let growth = Growth::of(growth(model));
         let opset = model.opset();
-        let lacks = |call: &CallView<'_>| self.target.lacks(call, opset) || lacks_words(call, opset, from).is_some();
+        let lacks = |call: &CallView<'_>| {
+            self.target.lacks(call, opset)
+                || lacks_words(call, opset, from).is_some()
+                || self.quantizer.is_some() && is_fused_product(call)
+        };
         let cx = Context {
             opset,
             avoids: self.target.avoids,

@@ -169,7 +169,9 @@ impl Emitter<'_> {
     fn bias_of(&self, site: &WeightSite) -> Option<(f32, Vec<f64>)> {
         let bias = self.graph.constant(self.graph.operand(site.node, 2)?)?;
         let input = self.of_operand.get(&(site.node, 1 - site.slot.min(1)))?;
-        (bias.rank() == 1 && bias.dtype() == DType::F32).then(|| bias.reals()).flatten().map(|b| (input.scale, b))
+        // One for each channel, whatever axes of size 1 stand before.
+        let is_row = bias.dims().last() == Some(&bias.len()) && bias.dtype() == DType::F32;
+        is_row.then(|| bias.reals()).flatten().map(|b| (input.scale, b))
     }
 
     /// The bias as int32, whose scale is the product of those of operand and weight.

@@ -6,6 +6,7 @@ mod onnxruntime;
 mod openvino;
 pub mod policy;
 mod tensorrt;
+mod tensorrt_integers;
 mod tflite;
 
 pub use limit::{Effect, Limit, Subject};

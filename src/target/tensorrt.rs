@@ -3,6 +3,7 @@
 
 use crate::ir::{Attr, DType, Key, OpKind as O};
 use crate::ops::CallView;
+use crate::target::tensorrt_integers::INTEGERS;
 use crate::target::{Dynamics, Limit, Profile, Subject};
 
 /// TensorRT, release 11.
@@ -12,7 +13,7 @@ pub static TENSORRT: Profile = Profile {
     newest_opset: 25,
     avoids: &[],
     contrib: &[],
-    limits: &[EVERY],
+    limits: &[EVERY, INTEGERS],
     narrows: &[(DType::F64, DType::F32)],
     policy: include_str!("policies/tensorrt.toml"),
     dynamics: Dynamics::None,
@@ -23,17 +24,17 @@ pub static TENSORRT: Profile = Profile {
 
 /// TensorRT, release 10.15.
 pub static TENSORRT_10_15: Profile =
-    Profile { name: "tensorrt:10.15", newest_opset: 24, limits: &[EVERY, BEFORE_11], ..TENSORRT };
+    Profile { name: "tensorrt:10.15", newest_opset: 24, limits: &[EVERY, INTEGERS, BEFORE_11], ..TENSORRT };
 
 /// TensorRT, release 10.1.
 pub static TENSORRT_10_1: Profile =
-    Profile { name: "tensorrt:10.1", newest_opset: 20, limits: &[EVERY, BEFORE_11, BEFORE_10_15], ..TENSORRT };
+    Profile { name: "tensorrt:10.1", newest_opset: 20, limits: &[EVERY, INTEGERS, BEFORE_11, BEFORE_10_15], ..TENSORRT };
 
 /// TensorRT, release 8.6.
 pub static TENSORRT_8_6: Profile = Profile {
     name: "tensorrt:8.6",
     newest_opset: 17,
-    limits: &[EVERY, BEFORE_11, BEFORE_10_15, BEFORE_10],
+    limits: &[EVERY, INTEGERS, BEFORE_11, BEFORE_10_15, BEFORE_10],
     ..TENSORRT
 };
 

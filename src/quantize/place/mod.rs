@@ -207,7 +207,10 @@ impl<'a> Placing<'a> {
         for node in self.order.clone() {
             if let Some(head) = self.absorbed[node.index()] {
                 match self.integer(head).is_some() {
-                    true => plan.integer.push(node),
+                    true => {
+                        plan.integer.push(node);
+                        continue;
+                    }
                     false => self.floats[node.index()] = Some((String::new(), "what it stands behind does".into())),
                 }
             }
