@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
 use serde::Serialize;
 
 use crate::calibrate::{Calibration, CalibrationError, Fingerprint, Gathered, Method, Wanted};
@@ -11,8 +12,8 @@ use crate::exec::{Cannot, Executor};
 use crate::model::Model;
 use crate::quantize::correct::{Bench, channels_of_layers};
 use crate::quantize::{
-    Choice, ChoiceError, Coverage, Layer, NoStatistics, Placement, Plan, Quality, Ranges, Step, compare, coverage,
-    emit, in_decibels, integer_nodes, layers, place, place_fit, scales, unfit,
+    Choice, ChoiceError, Coverage, Estimate, Layer, NoStatistics, Paying, Placement, Plan, Quality, Ranges, Step,
+    compare, coverage, emit, in_decibels, integer_nodes, layers, place, scales, unfit,
 };
 use crate::target::Policy;
 
@@ -27,6 +28,8 @@ pub struct Quantizer {
     pub calibration: Calibration,
     /// How ranges are chosen; `None` measures what is best.
     pub method: Option<Method>,
+    /// Whether they are given where they do not pay, too.
+    pub everywhere: bool,
     /// Corrections that are left out, by name.
     pub without: BTreeSet<String>,
     /// What runs the model.
@@ -130,6 +133,9 @@ pub struct Summary {
     pub corrections: Vec<Step>,
     /// What has integers and what not, and why.
     pub placement: Placement,
+    /// What a run takes, with the sizes of the first sample; `None` where nothing is known of the target's costs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Estimate>,
     /// Samples that float model and result were both run on.
     pub held_out: usize,
     /// How much of the result is computed in integers, with the sizes of the first sample.
@@ -141,6 +147,21 @@ pub struct Summary {
     /// What there is to say of the samples, and what was not done for want of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+/// What was not given integers for the sake of time, in words.
+fn told(estimate: &Estimate) -> Option<String> {
+    let &Estimate { float_ns, integer_ns, everywhere_ns, taken_out } = estimate;
+    (taken_out > 0).then(|| {
+        let operators = if taken_out == 1 { "1 operator stays".into() } else { format!("{taken_out} operators stay") };
+        format!(
+            "{operators} in real numbers as integers do not pay there: a run takes about {:.0} µs, without integers \
+             {:.0} µs, with all of them {:.0} µs",
+            integer_ns / 1000.0,
+            float_ns / 1000.0,
+            everywhere_ns / 1000.0
+        )
+    })
 }
 
 /// Samples that corrections are made from.
@@ -158,30 +179,42 @@ impl Quantizer {
         given: Option<&Fingerprint>,
         tell: &dyn Fn(u64, u64),
     ) -> Result<Summary, QuantizeError> {
-        let mut plan = place(&model.graph, &self.policy, model.opset(), &self.choice)?;
+        let plan = place(&model.graph, &self.policy, model.opset(), &self.choice)?;
         if plan.is_empty() {
-            let is_done = plan.already > 0 && plan.kept.iter().all(|kept| kept.rule.is_empty());
-            let note = match is_done {
-                true => "the model has integers already, and is left as it is",
-                false => "nothing of the model gets integers; the report says why of each operator",
-            };
-            let placement = Placement::of(&model.graph, &self.policy, &plan, &BTreeMap::new());
-            return Ok(Summary { placement, notes: vec![note.into()], ..Summary::default() });
+            return Ok(self.nothing(model, &plan, None));
         }
         let mut probe = self.calibration.probe(model, &*self.engine, TRIED)?;
         if probe.tried.is_empty() {
             probe.tried.clone_from(&probe.held_out);
         }
+        let graph = model.graph.clone();
+        let sized = probe.tried.first().map(|feed| run_of(model, feed));
+        let paying = Paying {
+            graph: &graph,
+            run: sized.as_ref(),
+            policy: &self.policy,
+            opset: model.opset(),
+            choice: &self.choice,
+            everywhere: self.everywhere,
+        };
+        let (mut plan, mut estimate) = paying.place(&FxHashSet::default())?;
+        if plan.is_empty() {
+            return Ok(self.nothing(model, &plan, estimate));
+        }
         let mut gathered = self.gathered(model, &plan, given, tell)?;
         let unfit = unfit(&model.graph, &gathered);
         if !unfit.is_empty() {
-            plan = place_fit(&model.graph, &self.policy, model.opset(), &self.choice, &unfit)?;
+            (plan, estimate) = paying.place(&unfit)?;
+            if plan.is_empty() {
+                return Ok(self.nothing(model, &plan, estimate));
+            }
         }
         let held = &probe.held_out;
         let float = model.clone();
         let mut corrections = Vec::new();
         let mut ranges = Ranges::Method(self.method.unwrap_or(Method::MinMax));
         let mut notes = probe.notes.clone();
+        notes.extend(estimate.as_ref().and_then(told));
         // Computes the same as the float model, and its tensors are those of the result.
         let mut equalized = float.clone();
         if held.is_empty() {
@@ -207,12 +240,31 @@ impl Quantizer {
             made_up: gathered.made_up,
             corrections,
             placement,
+            estimate,
             held_out: held.len(),
             coverage: coverage(&held.first().map_or_else(|| model.graph.clone(), |feed| run_of(model, feed))),
             outputs,
             layers: layers(&equalized, model, &integer_nodes(model), held, &*self.engine)?,
             notes,
         })
+    }
+
+    /// What there is to say where nothing gets integers.
+    fn nothing(&self, model: &Model, plan: &Plan, estimate: Option<Estimate>) -> Summary {
+        let is_done = plan.already > 0 && plan.kept.iter().all(|kept| kept.rule.is_empty());
+        let lost = estimate.as_ref().filter(|estimate| estimate.taken_out > 0);
+        let note = match lost {
+            _ if is_done => "the model has integers already, and is left as it is".to_string(),
+            Some(Estimate { float_ns, everywhere_ns, .. }) => format!(
+                "INTEGERS DO NOT PAY HERE: a run would take about {:.0} µs with them and {:.0} µs without, so the \
+                 result computes in real numbers; --quantize-all gives it integers all the same",
+                everywhere_ns / 1000.0,
+                float_ns / 1000.0
+            ),
+            None => "nothing of the model gets integers; the report says why of each operator".to_string(),
+        };
+        let placement = Placement::of(&model.graph, &self.policy, plan, &BTreeMap::new());
+        Summary { placement, estimate, notes: vec![note], ..Summary::default() }
     }
 
     /// What the tensors of `plan` hold.
