@@ -27,8 +27,12 @@ pub static TENSORRT_10_15: Profile =
     Profile { name: "tensorrt:10.15", newest_opset: 24, limits: &[EVERY, INTEGERS, BEFORE_11], ..TENSORRT };
 
 /// TensorRT, release 10.1.
-pub static TENSORRT_10_1: Profile =
-    Profile { name: "tensorrt:10.1", newest_opset: 20, limits: &[EVERY, INTEGERS, BEFORE_11, BEFORE_10_15], ..TENSORRT };
+pub static TENSORRT_10_1: Profile = Profile {
+    name: "tensorrt:10.1",
+    newest_opset: 20,
+    limits: &[EVERY, INTEGERS, BEFORE_11, BEFORE_10_15],
+    ..TENSORRT
+};
 
 /// TensorRT, release 8.6.
 pub static TENSORRT_8_6: Profile = Profile {

@@ -161,7 +161,7 @@ impl<'a> Field<'a> {
         let is_fused = |node: NodeId| self.borders.fused_behind.contains(&self.graph.node(node).op);
         let quantize = match producer {
             Some(node) if is_fused(node) => 0.0,
-            _ => self.borders.quantize.of(&size) + layout,
+            _ => self.borders.quantize.of(&size) + layout * (1 + 2 * self.sums(value)) as f64,
         };
         let dequantize = match maker {
             Some(part) => match real_outs[part] {
@@ -176,6 +176,38 @@ impl<'a> Field<'a> {
             self.parts[part].tensors.push(index);
         }
         self.tensors.push(Shared { maker, readers, is_read_real, quantize, dequantize });
+    }
+
+    /// Residual sums that go on from `value`, one after another: where integers begin at the first, each has one operand
+    /// in one layout and one in the other.
+    fn sums(&self, value: ValueId) -> usize {
+        let mut at = value;
+        for sums in 0..SUMS {
+            let users = self.graph.value(at).users();
+            let sum = users.iter().filter_map(|user| match *user {
+                User::Node(node, _) if users.len() > 1 && self.graph.node(node).op == OpKind::Add => Some(node),
+                _ => None,
+            });
+            let Some(sum) = sum.into_iter().find(|sum| self.part_of.contains_key(sum)) else { return sums };
+            let Some(tail) = self.tail(sum) else { return sums };
+            at = tail;
+        }
+        SUMS
+    }
+
+    /// What `node` makes, behind what fuses with it.
+    fn tail(&self, node: NodeId) -> Option<ValueId> {
+        let op = self.graph.node(node).op;
+        let mut value = self.graph.result(node, 0)?;
+        for _ in 0..FUSED {
+            match *self.graph.value(value).users() {
+                [User::Node(next, 0)] if self.policy.fuse(self.graph.node(next).op, op).is_some() => {
+                    value = self.graph.result(next, 0)?;
+                }
+                _ => break,
+            }
+        }
+        Some(value)
     }
 
     /// Nanoseconds that a tensor costs beside those who make and read it.
@@ -236,12 +268,12 @@ impl<'a> Field<'a> {
         Some((0..self.parts.len()).map(|part| sides[node(part)]).collect())
     }
 
-    /// Regions of parts that have integers in `from` and none in `to`, each connected by tensors.
-    pub(super) fn regions(&self, from: &[bool], to: &[bool]) -> Vec<Vec<usize>> {
+    /// Regions of parts that are among `members`, each connected by tensors.
+    pub(super) fn regions(&self, members: &[bool]) -> Vec<Vec<usize>> {
         let mut seen = vec![false; self.parts.len()];
-        let leaves = |part: usize| from[part] && !to[part];
+        let is_in = |part: usize| members[part];
         let mut found = Vec::new();
-        for first in (0..self.parts.len()).filter(|&part| leaves(part)) {
+        for first in (0..self.parts.len()).filter(|&part| is_in(part)) {
             if std::mem::replace(&mut seen[first], true) {
                 continue;
             }
@@ -251,7 +283,7 @@ impl<'a> Field<'a> {
                 for &tensor in &self.parts[region[next]].tensors {
                     let tensor = &self.tensors[tensor];
                     for &part in tensor.readers.iter().chain(&tensor.maker) {
-                        if leaves(part) && !std::mem::replace(&mut seen[part], true) {
+                        if is_in(part) && !std::mem::replace(&mut seen[part], true) {
                             region.push(part);
                         }
                     }
@@ -266,7 +298,8 @@ impl<'a> Field<'a> {
     /// Nanoseconds of a region in real numbers and in integers, with the borders that it has where the rest is as
     /// `is_integer` says.
     pub(super) fn both(&self, region: &[usize], is_integer: &mut [bool]) -> (f64, f64) {
-        let mut tensors: Vec<usize> = region.iter().flat_map(|&part| self.parts[part].tensors.iter().copied()).collect();
+        let mut tensors: Vec<usize> =
+            region.iter().flat_map(|&part| self.parts[part].tensors.iter().copied()).collect();
         tensors.sort_unstable();
         tensors.dedup();
         let mut time = |int: bool| -> f64 {
@@ -308,17 +341,8 @@ impl<'a> Field<'a> {
 
     /// The parts that read what `node` makes, behind what fuses with it.
     fn readers_behind(&self, node: NodeId) -> Vec<usize> {
-        let op = self.graph.node(node).op;
         let own = self.part_of.get(&node);
-        let mut at = node;
-        for _ in 0..FUSED {
-            let Some(value) = self.graph.result(at, 0) else { break };
-            match *self.graph.value(value).users() {
-                [User::Node(next, 0)] if self.policy.fuse(self.graph.node(next).op, op).is_some() => at = next,
-                _ => break,
-            }
-        }
-        let users = self.graph.result(at, 0).map(|v| self.graph.value(v).users()).unwrap_or_default();
+        let users = self.tail(node).map(|v| self.graph.value(v).users()).unwrap_or_default();
         let part = |user: &User| match *user {
             User::Node(node, _) => self.part_of.get(&node).filter(|&part| Some(part) != own).copied(),
             User::Output(..) => None,
@@ -332,6 +356,9 @@ const FINE: f64 = 16.0;
 
 /// Nobody fuses more with one operator.
 const FUSED: usize = 8;
+
+/// Longer rows of sums cost no more.
+const SUMS: usize = 16;
 
 /// Elements of a tensor with these sizes; 0 where one is open.
 fn elements(dims: Option<&[Int]>) -> f64 {
@@ -347,7 +374,9 @@ fn size(call: &CallView<'_>) -> Size {
     for slot in 0..call.operand_count() {
         let Some(value) = call.operand(slot) else { continue };
         match (graph.constant(value), graph.value(value).ty.dtype()) {
-            (Some(tensor), _) if tensor.dtype().is_float() && tensor.dims().len() >= 2 => weights += tensor.len() as f64,
+            (Some(tensor), _) if tensor.dtype().is_float() && tensor.dims().len() >= 2 => {
+                weights += tensor.len() as f64
+            }
             (None, Some(dtype)) if dtype.is_float() => read += elements(call.dims(slot)),
             _ => {}
         }
@@ -357,8 +386,10 @@ fn size(call: &CallView<'_>) -> Size {
     let positions = match (call.node().op, call.result_dims(0)) {
         (OpKind::Conv | OpKind::ConvTranspose, Some([batch, _, space @ ..])) => {
             let places = elements(Some(std::slice::from_ref(batch))) * elements(Some(space));
-            let in_group = call.dims(1).and_then(|w| w.get(1)?.known()).unwrap_or(0);
-            if in_group == 1 { places } else { places * GROUP.of(call.node()).max(1) as f64 }
+            let groups = GROUP.of(call.node()).max(1);
+            let weight = |axis: usize| call.dims(1).and_then(|w| w.get(axis)?.known());
+            let is_single = weight(1) == Some(1) && weight(0) == Some(groups);
+            if is_single { places } else { places * groups as f64 }
         }
         _ => 0.0,
     };

@@ -23,7 +23,8 @@ pub struct Cost {
     pub int8: Option<Time>,
     /// With integers for operands and a real result, where that is not [`Cost::int8`] and a `DequantizeLinear`.
     pub real_out: Option<Time>,
-    /// What it takes more in real numbers when what it stands behind has integers, as it is not fused to that any more.
+    /// What it takes more in real numbers when what it stands behind has integers, as the runtime does not take the
+    /// two together any more.
     pub unfused: Option<Time>,
 }
 

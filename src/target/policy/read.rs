@@ -400,14 +400,7 @@ impl Source<'_> {
         let span = table.span();
         let BordersTable { rule, quantize, dequantize, layout, fused_behind, converts } = table.into_inner();
         self.times(&span, [quantize, dequantize, layout])?;
-        Ok(Borders {
-            rule,
-            quantize,
-            dequantize,
-            layout,
-            fused_behind: kinds(fused_behind),
-            converts: kinds(converts),
-        })
+        Ok(Borders { rule, quantize, dequantize, layout, fused_behind: kinds(fused_behind), converts: kinds(converts) })
     }
 
     fn times(&self, span: &Range<usize>, times: impl IntoIterator<Item = Time>) -> Result<(), PolicyError> {
