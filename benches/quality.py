@@ -1,6 +1,8 @@
 """How good a quantized model is: its outputs in onnxruntime beside the float model's, and how much of it is integers."""
 
 import math
+import pathlib
+import sys
 import tempfile
 
 import numpy
@@ -8,6 +10,9 @@ import onnx
 import onnx.numpy_helper
 import onnxruntime
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests/conformance"))
+
+import kernels
 import samples
 
 # Between a DequantizeLinear and who reads it these change no number.
@@ -15,12 +20,8 @@ MOVES = {
     "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split", "Expand", "Identity", "MaxPool",
     "Gather", "Concat", "Tile", "DepthToSpace", "SpaceToDepth",
 }  # fmt: skip
-FLOAT = {"Conv", "ConvTranspose", "MatMul", "Gemm", "FusedConv", "FusedMatMul", "FusedGemm", "LSTM", "GRU", "RNN"}
-# The operand that is the weight, or that the data meet.
-INTEGER = {
-    "ConvInteger": 1, "MatMulInteger": 1, "QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3, "MatMulIntegerToFloat": 1,
-    "DynamicQuantizeMatMul": 1, "DynamicQuantizeLSTM": 1,
-}  # fmt: skip
+# The operand that is the weight, where that is not the second.
+WEIGHT = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
 EXACT = 100.0  # dB, where outputs are equal
 
 
@@ -57,7 +58,7 @@ class Judge:
         result["sqnr"] = float(numpy.mean(ratios)) if ratios else math.nan
         result["cosine"] = min((o["cosine"] for o in result["outputs"].values()), default=math.nan)
         result["coverage"] = coverage(path, self.feeds[0])
-        result["kernels"] = kernels(path)
+        result["kernels"] = [len(k) for k in kernels.in_onnxruntime(path)]
         return result
 
     def metric(self, outputs):
@@ -122,16 +123,16 @@ def coverage(path, feed):
     for node in graph.node:
         count = macs(node, shapes)
         total += count
-        if node.op_type in INTEGER or (node.op_type in FLOAT and all(map(quantized, node.input[:2]))):
+        if node.op_type in kernels.INTEGER or (node.op_type in kernels.FLOAT and all(map(quantized, node.input[:2]))):
             integers += count
     return integers / total if total else 0.0
 
 
 def macs(node, shapes):
     op = node.op_type
-    if op not in FLOAT and op not in INTEGER:
+    if op not in kernels.FLOAT and op not in kernels.INTEGER:
         return 0
-    weight = shapes.get(node.input[INTEGER.get(op, 1)])
+    weight = shapes.get(node.input[WEIGHT.get(op, 1)])
     first, result = shapes.get(node.input[0]), shapes.get(next((o for o in node.output if o), None))
     if weight is None or first is None or result is None:
         return 0
@@ -151,7 +152,8 @@ def shapes_of(model, feed):
     for node in model.graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             shapes[node.output[0]] = tuple(node.attribute[0].t.dims)
-    wanted = [t for n in model.graph.node if n.op_type in FLOAT or n.op_type in INTEGER for t in (*n.input, *n.output)]
+    weighted = [n for n in model.graph.node if n.op_type in kernels.FLOAT | kernels.INTEGER]
+    wanted = [t for n in weighted for t in (*n.input, *n.output)]
     wanted = [t for t in dict.fromkeys(wanted) if t and t not in shapes and t not in feed]
     shown = {o.name for o in model.graph.output}
     model.graph.output.extend(onnx.ValueInfoProto(name=t) for t in wanted if t not in shown)
@@ -162,10 +164,3 @@ def shapes_of(model, feed):
     shapes.update((n, v.shape) for n, v in feed.items())
     return shapes
 
-
-def kernels(path):
-    """Weighted operators that onnxruntime runs in integers and in floats, after all its optimizations."""
-    with tempfile.TemporaryDirectory(prefix="kernels-") as folder:
-        session(path, written=f"{folder}/optimized.onnx")
-        ops = [n.op_type for n in onnx.load(f"{folder}/optimized.onnx", load_external_data=False).graph.node]
-    return [sum(op in INTEGER for op in ops), sum(op in FLOAT for op in ops)]

@@ -61,6 +61,10 @@ class Helper:
             line = ""
         return json.loads(line) if line else {"error": "the judge died"}
 
+    def close(self):
+        if self.p is not None:
+            self.p.communicate()
+
 
 def help_out():
     sys.path.insert(0, str(HERE))
@@ -188,7 +192,9 @@ def one_model(name, model, calib, held_out, kind, tools, args, folder, ask):
     if args.latency:
         variants = {"float": str(model)} | {t: r["file"] for t, r in rows.items() if t != "float" and "error" not in r}
         for runtime in RUNTIMES:
-            result = Helper()("speed", runtime, variants, held_out, args.seconds)
+            racer = Helper()
+            result = racer("speed", runtime, variants, held_out, args.seconds)
+            racer.close()
             for tool, ratio in result.get("times", {}).items():
                 rows[tool][runtime] = ratio
             rows["float"][f"{runtime} ms"] = result.get("ms")

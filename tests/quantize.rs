@@ -1,20 +1,26 @@
 //! Each fixture in `fixtures/quantize/<target>` shows where that target's policy puts integers, with scales that are
 //! given, and why the rest has none.
 
+#[allow(dead_code, reason = "each test uses some of it")]
 mod support;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use onnx_slim::ir::DType;
+use onnx_slim::ir::{DType, OpKind, ScopeId};
 use onnx_slim::model::Model;
 use onnx_slim::passes::infer_shapes;
 use onnx_slim::quantize::{Choice, Group, Plan, Scaling, emit, place};
-use onnx_slim::target::Target;
+use onnx_slim::survey::survey;
+use onnx_slim::target::{self, Effect, Target};
 use onnx_slim::text;
 
 use support::{assert_sound, each};
+
+#[path = "../src/random.rs"]
+#[allow(dead_code, reason = "each test uses some of it")]
+mod random;
 
 fn target(name: &str) -> Target {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(format!("{name}.toml"));
@@ -70,4 +76,114 @@ fn fixtures() {
         assert!(again.weights.is_empty(), "{nodes:?} would get integers twice");
         case.snapshot("quantize", &format!("{}---\n{words}", text::print(&case.model)));
     });
+}
+
+/// Whether TensorRT's own rules have something to say of what was made for it.
+fn assert_suits_tensorrt(model: &Model) {
+    let findings = survey(model, &target::TENSORRT, model.opset(), model.opset());
+    let refused: Vec<_> = findings.iter().filter(|f| f.effect == Effect::Unsupported).collect();
+    assert!(refused.is_empty(), "{refused:?}\n{}", text::print(model));
+    let slow: Vec<_> = findings.iter().filter(|f| f.rule.starts_with("TRT-P") || f.rule.starts_with("TRT-X")).collect();
+    assert!(slow.is_empty(), "{slow:?}\n{}", text::print(model));
+}
+
+#[test]
+fn what_is_placed_for_tensorrt_keeps_its_rules() {
+    let mut seen = 0;
+    each("quantize", |mut case| {
+        if case.subject == "tensorrt" {
+            infer_shapes(&mut case.model.graph);
+            quantized(&mut case.model, &target("tensorrt"));
+            assert_suits_tensorrt(&case.model);
+        }
+    });
+    for number in 0..GRAPHS {
+        let mut model = grown(number);
+        let plan = place(&model.graph, &target("tensorrt").policy, model.opset(), &Choice::default()).unwrap();
+        seen += plan.sites.len();
+        emit(&mut model.graph, &plan, &given(&plan)).unwrap();
+        assert_suits_tensorrt(&model);
+    }
+    assert!(seen > 500, "little has been tried: {seen}");
+}
+
+#[test]
+fn whatever_graph_gets_integers_is_sound() {
+    let names: Vec<&str> = target::ALL.iter().map(|t| t.name).chain(["generic-npu"]).collect();
+    let mut seen = BTreeMap::new();
+    for name in names {
+        let target = target(name);
+        for number in 0..GRAPHS {
+            let mut model = grown(number);
+            let before = model.graph.clone();
+            let plan = place(&model.graph, &target.policy, model.opset(), &Choice::default()).unwrap();
+            for kept in &plan.kept {
+                assert!(!kept.why.is_empty() && !plan.integer.contains(&kept.node));
+            }
+            *seen.entry(name).or_insert(0) += plan.sites.len();
+            emit(&mut model.graph, &plan, &given(&plan)).unwrap();
+            assert_sound(&model);
+            let outputs = |graph: &onnx_slim::ir::Graph| {
+                let shown = graph.scope(ScopeId::MAIN).outputs();
+                shown.iter().map(|o| format!("{:?}", graph.value(o.value()).ty)).collect::<Vec<_>>()
+            };
+            assert_eq!(outputs(&before), outputs(&model.graph), "{name} {number}");
+            let again = place(&model.graph, &target.policy, model.opset(), &Choice::default()).unwrap();
+            assert!(again.weights.is_empty(), "{name} {number}: weights would get integers twice");
+            // Each tensor that a run computes is quantized once, or a second time behind that.
+            let graph = &model.graph;
+            for value in graph.values() {
+                let quantized = graph.value(value).users().iter().filter(|user| match user {
+                    onnx_slim::ir::User::Node(n, 0) => graph.node(*n).op == OpKind::QuantizeLinear,
+                    _ => false,
+                });
+                assert!(quantized.count() <= 1 + usize::from(name == "tflite"), "{name} {number}");
+            }
+        }
+    }
+    assert!(seen.values().all(|&sites| sites > 500), "little has been tried: {seen:?}");
+}
+
+/// Graphs that are tried with each policy.
+const GRAPHS: u64 = 60;
+
+/// A graph of operators that keep `[1, 16, 8, 8]`, each on tensors that are there.
+fn grown(number: u64) -> Model {
+    let mut random = random::Random::new(number, "graph");
+    let mut body = String::new();
+    let mut tensors = vec!["x".to_string()];
+    for i in 0..24 {
+        let one = tensors[random.below(tensors.len() as u64) as usize].clone();
+        let last = tensors[tensors.len() - 1].clone();
+        let (a, b) = if random.below(3) == 0 { (one.clone(), last) } else { (last, one) };
+        let t = format!("t{i}");
+        let _ = match random.below(22) {
+            0..=3 => writeln!(body, "{t} = Conv <pads = [1, 1, 1, 1]> ({a}, w, bias)"),
+            4 => writeln!(body, "{t} = Conv <pads = [1, 1, 1, 1], group = 16> ({a}, depth)"),
+            5..=7 => writeln!(body, "{t} = Relu({a})"),
+            8 => writeln!(body, "{t} = Clip({a}, zero, six)"),
+            9..=11 => writeln!(body, "{t} = Add({a}, {b})"),
+            12 => writeln!(body, "{t} = Mul({a}, {b})"),
+            13 => writeln!(body, "c{i} = Concat <axis = 1> ({a}, {b})\n{t} = Conv(c{i}, wide)"),
+            14 => writeln!(body, "{t} = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> ({a})"),
+            15 => writeln!(body, "{t} = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> ({a})"),
+            16 => writeln!(body, "s{i} = Sigmoid({a})\n{t} = Mul({a}, s{i})"),
+            17 => writeln!(body, "{t} = Transpose <perm = [0, 1, 3, 2]> ({a})"),
+            18 => writeln!(
+                body,
+                "p{i}, q{i} = Split <axis = 1, num_outputs = 2> ({a})\n{t} = Concat <axis = 1> (q{i}, p{i})"
+            ),
+            19 => writeln!(body, "{t} = MatMul({a}, square)"),
+            20 => writeln!(body, "{t} = MatMul({a}, {b})"),
+            _ => writeln!(body, "{t} = Softmax({a})"),
+        };
+        tensors.push(t);
+    }
+    let weights = "float[16,16,3,3] w, float[16] bias, float[16,1,3,3] depth, float[16,32,1,1] wide, float[8,8] square, \
+         float zero = {0}, float six = {6}";
+    let last = &tensors[tensors.len() - 1];
+    let text = format!("g (float[1,16,8,8] x) => (y) <{weights}> {{ {body} y = Identity({last}) }}");
+    let mut model = text::parse(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
+    infer_shapes(&mut model.graph);
+    model
 }

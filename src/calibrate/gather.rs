@@ -71,6 +71,15 @@ impl Wanted {
         Wanted { only: Some(values.into_iter().collect()), ..Wanted::default() }
     }
 
+    /// Of this one too.
+    #[must_use]
+    pub fn with(mut self, value: ValueId) -> Wanted {
+        if let Some(only) = &mut self.only {
+            only.insert(value);
+        }
+        self
+    }
+
     /// Of this one too, and of each of its slices along `axis`, which counts from the last where it is negative.
     #[must_use]
     pub fn with_channels(mut self, value: ValueId, axis: i64) -> Wanted {

@@ -178,8 +178,8 @@ fn integers(text: &mut String, done: &Summary, in_full: bool) {
     let share = macs.map_or_else(|| "no".into(), |share| format!("{:.0} % of the", 100.0 * share));
     let _ = writeln!(
         text,
-        "  integers in {share} multiply-accumulates: {integer} of {weighted} layers, ranges from {}",
-        samples(done.samples)
+        "  integers in {share} multiply-accumulates: {integer} of {weighted} layers{}",
+        if done.samples > 0 { format!(", ranges from {}", samples(done.samples)) } else { String::new() }
     );
     for q in &done.outputs {
         let mut said = vec![match q.equal {

@@ -9,8 +9,9 @@ use serde::Serialize;
 use crate::calibrate::{Calibration, CalibrationError, Fingerprint, Gathered, Method, Wanted};
 use crate::exec::demand::run_of;
 use crate::exec::{Cannot, Executor};
+use crate::ir::ValueId;
 use crate::model::Model;
-use crate::quantize::correct::{Bench, channels_of_layers};
+use crate::quantize::correct::{Bench, seen, wanted};
 use crate::quantize::{
     Choice, ChoiceError, Coverage, Estimate, Layer, NoStatistics, Paying, Placement, Plan, Quality, Ranges, Step,
     compare, coverage, emit, in_decibels, integer_nodes, layers, place, scales, unfit,
@@ -187,42 +188,68 @@ impl Quantizer {
         if probe.tried.is_empty() {
             probe.tried.clone_from(&probe.held_out);
         }
-        let graph = model.graph.clone();
-        let sized = probe.tried.first().map(|feed| run_of(model, feed));
-        let paying = Paying {
-            graph: &graph,
-            run: sized.as_ref(),
-            policy: &self.policy,
-            opset: model.opset(),
-            choice: &self.choice,
-            everywhere: self.everywhere,
+        let paying = |model: &Model, unfit: &FxHashSet<ValueId>| {
+            let run = probe.tried.first().map(|feed| run_of(model, feed));
+            let paying = Paying {
+                graph: &model.graph,
+                run: run.as_ref(),
+                policy: &self.policy,
+                opset: model.opset(),
+                choice: &self.choice,
+                everywhere: self.everywhere,
+            };
+            paying.place(unfit)
         };
-        let (mut plan, mut estimate) = paying.place(&FxHashSet::default())?;
+        let (plan, mut estimate) = paying(model, &FxHashSet::default())?;
         if plan.is_empty() {
             return Ok(self.nothing(model, &plan, estimate));
         }
-        let mut gathered = self.gathered(model, &plan, given, tell)?;
-        let unfit = unfit(&model.graph, &gathered);
-        if !unfit.is_empty() {
-            (plan, estimate) = paying.place(&unfit)?;
-            if plan.is_empty() {
-                return Ok(self.nothing(model, &plan, estimate));
-            }
-        }
+        let mut known = self.known(model, &plan, given, tell)?;
         let held = &probe.held_out;
+        let mut first = match (&known, held.is_empty()) {
+            (Some(known), _) => known.clone(),
+            (None, false) => seen(model, &plan, &probe, &*self.engine)?,
+            (None, true) => return Err(CalibrationError::Nothing.into()),
+        };
+        let mut replaced = |model: &Model, plan: Plan, gathered: &Gathered| match unfit(&model.graph, gathered) {
+            unfit if unfit.is_empty() => Ok(plan),
+            unfit => paying(model, &unfit).map(|(plan, new)| {
+                estimate = new;
+                plan
+            }),
+        };
+        let plan = replaced(model, plan, &first)?;
         let float = model.clone();
         let mut corrections = Vec::new();
-        let mut ranges = Ranges::Method(self.method.unwrap_or(Method::MinMax));
         let mut notes = probe.notes.clone();
+        let bench = match held.is_empty() {
+            true => None,
+            false => Some(Bench::new(&float, &*self.engine, &probe, &plan, &self.without)?),
+        };
+        let mut ranges = Ranges::Method(self.method.unwrap_or(Method::MinMax));
+        match &bench {
+            None => notes.push("without samples nothing was corrected, and nothing is known of the result".into()),
+            // Statistics from files are of the model as it was.
+            Some(_) if !self.calibration.stats.is_empty() => {}
+            Some(bench) => {
+                bench.equalize(model, &mut first, ranges, &mut corrections)?;
+                if corrections.iter().any(|step| step.kept) {
+                    known = None;
+                }
+            }
+        }
+        let gathered = match known {
+            Some(known) => known,
+            None => {
+                let wanted = wanted(&model.graph, &plan, Wanted::only([]));
+                self.calibration.gathered(model, &wanted, &*self.engine, tell)?
+            }
+        };
+        let plan = replaced(model, plan.clone(), &gathered)?;
         notes.extend(estimate.as_ref().and_then(told));
         // Computes the same as the float model, and its tensors are those of the result.
-        let mut equalized = float.clone();
-        if held.is_empty() {
-            notes.push("without samples nothing was corrected, and nothing is known of the result".into());
-        } else {
-            let bench = Bench::new(&float, &*self.engine, &self.calibration, &probe, &plan, &self.without)?;
-            bench.equalize(model, &mut gathered, ranges, &mut corrections)?;
-            equalized = model.clone();
+        let equalized = model.clone();
+        if let Some(bench) = bench.as_ref().map(|bench| bench.planned(&plan)) {
             if self.method.is_none() {
                 ranges = bench.choose_ranges(model, &gathered, &mut corrections)?;
             }
@@ -267,31 +294,24 @@ impl Quantizer {
         Summary { placement, estimate, notes: vec![note], ..Summary::default() }
     }
 
-    /// What the tensors of `plan` hold.
-    fn gathered(
+    /// What is known of `model`'s tensors beforehand: from files, or because it is to be written to one.
+    fn known(
         &self,
         model: &Model,
         plan: &Plan,
         given: Option<&Fingerprint>,
         tell: &dyn Fn(u64, u64),
-    ) -> Result<Gathered, CalibrationError> {
-        if let Some(given) = given
-            && let Some(saved) = self.calibration.saved(given)?
-        {
-            return Ok(saved);
-        }
-        let wanted = match &self.calibration.save {
-            // Another target may want others.
-            Some(_) => Wanted::all(),
-            None => Wanted::only(plan.sites.iter().map(|site| site.value)),
+    ) -> Result<Option<Gathered>, CalibrationError> {
+        let Some(given) = given else { return Ok(None) };
+        let gathered = match self.calibration.saved(given)? {
+            Some(saved) => saved,
+            // Another target may want other tensors.
+            None => {
+                let wanted = wanted(&model.graph, plan, Wanted::all());
+                self.calibration.gathered(model, &wanted, &*self.engine, tell)?
+            }
         };
-        let wanted = channels_of_layers(&model.graph, plan)
-            .into_iter()
-            .fold(wanted, |wanted, (value, axis)| wanted.with_channels(value, i64::try_from(axis).unwrap_or_default()));
-        let gathered = self.calibration.gathered(model, &wanted, &*self.engine, tell)?;
-        if let Some(given) = given {
-            self.calibration.save(given, &gathered)?;
-        }
-        Ok(gathered)
+        self.calibration.save(given, &gathered)?;
+        Ok(Some(gathered))
     }
 }

@@ -249,9 +249,9 @@ mod tests {
 
     #[test]
     fn the_search_is_no_worse_than_the_largest_element() {
-        let mut elements = normal(4096, 3);
+        let mut elements = normal(1 << 16, 3);
         elements[7] = 40.0;
-        let weight = Tensor::f32s(&[4096], &elements).unwrap();
+        let weight = Tensor::f32s(&[1 << 16], &elements).unwrap();
         let whole_range = with_scales(&weight, None, Grid::I8, vec![40.0 / 127.0]).unwrap();
         let searched = integers(&weight, None, Grid::I8).unwrap();
         assert!(error(&weight, None, &searched) < error(&weight, None, &whole_range) * 0.9);

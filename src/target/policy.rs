@@ -78,6 +78,7 @@
 //! int8 = { call = 1200, mac = 0.0044 }
 //! real_out = { call = 1300, mac = 0.0044 }       # with a real result, where that is not int8 and a DequantizeLinear
 //! unfused = { element = 0.1 }      # what real numbers take more when the operator before them has integers
+//! entered = { element = 0.1 }      # what integers take more when the operator before them has none
 //! ```
 //!
 //! `extends` names a target of the tool; also what it can run of ONNX is taken from there. A row with `ops` that is

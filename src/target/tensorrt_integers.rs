@@ -360,3 +360,101 @@ fn has_scales_elsewhere(call: &CallView<'_>) -> bool {
         && len(&dequantize, 1).is_some_and(|n| n > 1)
         && axis(&dequantize).is_some_and(|axis| axis != wanted)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::passes::infer_declared;
+    use crate::survey::survey;
+    use crate::target::{Effect, TENSORRT};
+    use crate::text;
+
+    /// What is said of a model, but for open sizes.
+    fn said(body: &str) -> BTreeSet<(&'static str, String)> {
+        let declared = "float s = {0.5}, float t = {0.25}, int8 z = {0}, uint8 u = {0}, float[4] ss = {0.1, 0.2, 0.3, 0.4}, int8[4] zz = {0, 0, 0, 0}, \
+             int8[4,4,1,1] q, int8[4,4] m, float[4] b, float[4,4,1,1] w";
+        let text =
+            format!("g (float[1,4,4,4] x, float[1,4,1,1] v, float o, float[4,4] f) => (y) <{declared}> {{ {body} }}");
+        let mut model = text::parse(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        infer_declared(&mut model.graph);
+        let effect = |effect| if effect == Effect::Unsupported { "refused" } else { "slow" };
+        survey(&model, &TENSORRT, 21, 21).into_iter().map(|f| (effect(f.effect), f.rule)).collect()
+    }
+
+    /// A tensor through a pair.
+    fn pair(to: &str, from: &str) -> String {
+        format!("{to}q = QuantizeLinear({from}, s, z) {to} = DequantizeLinear({to}q, s, z)")
+    }
+
+    const WEIGHT: &str = "k = DequantizeLinear <axis = 0> (q, ss, zz)";
+
+    #[track_caller]
+    fn assert_said(body: &str, expected: &[(&'static str, &str)]) {
+        let expected: BTreeSet<_> = expected.iter().map(|&(effect, rule)| (effect, rule.to_string())).collect();
+        assert_eq!(said(body), expected, "{body}");
+    }
+
+    #[test]
+    fn a_model_that_keeps_every_rule_is_not_spoken_of() {
+        let block = format!(
+            "{} {WEIGHT} a = Conv(d, k, b) r = Relu(a) {} c = Conv(e, k) {} t2 = Add(c, g2) y = Relu(t2)",
+            pair("d", "x"),
+            pair("e", "r"),
+            pair("g2", "r2") + " r2 = Relu(x)",
+        );
+        assert_said(&block, &[]);
+    }
+
+    #[test]
+    fn what_is_refused_is_told() {
+        let refused = |body: &str, rule: &str| assert_said(body, &[("refused", rule)]);
+        refused(
+            "n = QuantizeLinear(x, s, three) h = DequantizeLinear(n, s, three) y = Relu(h) three = Constant <value = int8 {3}> ()",
+            "TRT-T2",
+        );
+        refused("n = QuantizeLinear(x, s, zz) h = DequantizeLinear(n, s, z) y = Relu(h)", "TRT-T2");
+        refused("n = QuantizeLinear(x, s, u) h = DequantizeLinear(n, s, u) y = Relu(h)", "TRT-T3");
+        refused("n = QuantizeLinear(x, s) h = DequantizeLinear(n, s) y = Relu(h)", "TRT-T3");
+        for scale in ["0.0", "-1.0", "1e-42"] {
+            let constant = format!("c = Constant <value = float {{{scale}}}> ()");
+            refused(
+                &format!("{constant} n = QuantizeLinear(x, c, z) h = DequantizeLinear(n, c, z) y = Relu(h)"),
+                "TRT-T4",
+            );
+        }
+        refused("n = QuantizeLinear(x, o, z) h = DequantizeLinear(n, s, z) y = Relu(h)", "TRT-T4");
+        refused("h = DequantizeLinear <axis = 2> (q, ss, zz) y = Relu(h)", "TRT-T4");
+        refused("n = QuantizeLinear <axis = 1> (x, ss, zz) h = DequantizeLinear(n, s, z) y = Relu(h)", "TRT-T5");
+        refused("n = QuantizeLinear(o, s, z) h = DequantizeLinear(n, s, z) y = Relu(h)", "TRT-T6");
+        refused(
+            "n = QuantizeLinear(x, s, z) h = DequantizeLinear(n, s, z) e = QuantizeLinear <output_dtype = 17> (h, s) \
+             i = DequantizeLinear(e, s) y = Relu(i)",
+            "TRT-T8",
+        );
+        let body = format!("{} k = DequantizeLinear <axis = 1> (q, ss, zz) y = Conv(d, k)", pair("d", "x"));
+        refused(&body, "TRT-P7");
+    }
+
+    #[test]
+    fn what_is_slow_is_told() {
+        let slow = |body: &str, rule: &str| assert_said(body, &[("slow", rule)]);
+        slow(&format!("{} y = GlobalAveragePool(d)", pair("d", "x")), "TRT-P0");
+        slow(&format!("{} y = Conv(d, w)", pair("d", "x")), "TRT-P1");
+        slow(&format!("{WEIGHT} y = Conv(x, k)"), "TRT-P1");
+        let conv = format!("{} {WEIGHT} a = Conv(d, k)", pair("d", "x"));
+        slow(&format!("{conv} {} y = Neg(e)", pair("e", "a")), "TRT-P2");
+        slow(&format!("{conv} {} y = Relu(e)", pair("e", "a")), "TRT-P3");
+        slow(&format!("{conv} {} {} y = Add(e, p)", pair("e", "a"), pair("p", "v")), "TRT-P4");
+        let twice = "n = QuantizeLinear(x, s, z) h = DequantizeLinear(n, s, z) j = QuantizeLinear(x, t, z) i = DequantizeLinear(j, t, z)";
+        slow(&format!("{twice} {WEIGHT} a = Conv(h, k) c = Conv(i, k) y = Add(a, c)"), "TRT-P5");
+        let other = "j = QuantizeLinear(v, t, z) i = DequantizeLinear(j, t, z)";
+        slow(&format!("{} {other} y = Concat <axis = 2> (d, i)", pair("d", "x")), "TRT-P6");
+        slow(&format!("{} y = Shape(d)", pair("d", "x")), "TRT-P8");
+        let bias = "l = DequantizeLinear(long, s) long = Constant <value = int32[4] {1, 2, 3, 4}> ()";
+        let body = format!("{} {WEIGHT} {bias} y = Conv(d, k, l)", pair("d", "x"));
+        assert_said(&body, &[("slow", "TRT-P9"), ("refused", "TRT-T3")]);
+        slow(&format!("r = Relu(x) {}", pair("y", "r")), "TRT-P10");
+        slow(&format!("{} y = Softmax(d)", pair("d", "x")), "TRT-X4");
+    }
+}

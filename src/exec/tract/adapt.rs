@@ -5,7 +5,7 @@ mod parts;
 mod rotary;
 
 use crate::exec::expand::expand;
-use crate::ir::{Attr, Graph, Key, NodeId, OpKind, ScopeId, Tensor, ValueId};
+use crate::ir::{Attr, Graph, Key, NodeId, OpKind, ScopeId, Tensor, User, ValueId};
 use crate::ops::CallView;
 use crate::ops::matmul::{Equation, Label};
 
@@ -23,6 +23,7 @@ pub(super) fn adapt(graph: &mut Graph) {
             OpKind::Swish => part_swish(graph, node),
             OpKind::Celu => part_celu(graph, node),
             OpKind::GlobalLpPool => spell_norm(graph, node),
+            OpKind::Softmax | OpKind::LogSoftmax => stand_apart(graph, node),
             _ => {}
         }
     }
@@ -146,5 +147,27 @@ fn spell_norm(graph: &mut Graph, node: NodeId) {
     if let Some(new) = graph.result(reduced, 0) {
         graph.replace(result, new);
         graph.remove_node(node);
+    }
+}
+
+/// tract makes a table of 256 results of what stands between a `DequantizeLinear` and a `QuantizeLinear`, as if each
+/// element were computed by itself. The largest of a result and itself, which has two ways to it, ends the table.
+fn stand_apart(graph: &mut Graph, node: NodeId) {
+    let Some(result) = graph.result(node, 0) else { return };
+    let (scope, order) = (graph.node(node).scope(), graph.node(node).order());
+    let is_quantized = |user: &&User| match user {
+        User::Node(reader, 0) => graph.node(*reader).op == OpKind::QuantizeLinear,
+        _ => false,
+    };
+    let users: Vec<User> = graph.value(result).users().iter().filter(is_quantized).copied().collect();
+    if users.is_empty() {
+        return;
+    }
+    let same = graph.add_node(scope, OpKind::Max, &[Some(result), Some(result)], 1, order);
+    if let Some(same) = graph.result(same, 0) {
+        graph.value_mut(same).ty = graph.value(result).ty.clone();
+        for user in users {
+            graph.replace_use(user, same);
+        }
     }
 }

@@ -291,6 +291,25 @@ mod tests {
     }
 
     #[test]
+    fn a_softmax_of_integers_sees_all_of_them() {
+        let mut session = load(
+            r#"<ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,2] x) => (float[1,2] y)
+            <float s = {1}, uint8 z = {0}, float t = {0.5}>
+            { q = QuantizeLinear(x, s, z)
+              d = DequantizeLinear(q, s, z)
+              p = Softmax(d)
+              r = QuantizeLinear(p, t, z)
+              y = DequantizeLinear(r, t, z) }"#,
+        )
+        .unwrap();
+        let y = session.run(&x(f32s(&[1, 2], &[3.0, 3.0]))).unwrap();
+        assert_eq!(y[0].reals().unwrap(), [0.5, 0.5]);
+        let y = session.run(&x(f32s(&[1, 2], &[9.0, 0.0]))).unwrap();
+        assert_eq!(y[0].reals().unwrap(), [1.0, 0.0]);
+    }
+
+    #[test]
     fn large_weights_are_handed_over() {
         let mut session = load(
             r#"<ir_version: 8, opset_import: ["" : 17]>

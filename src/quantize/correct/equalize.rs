@@ -38,7 +38,7 @@ pub(super) enum Kind {
 const EXPONENTS: [f64; 7] = [0.25, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0];
 
 /// Noise has to fall to this share.
-const WORTH: f64 = 0.85;
+const WORTH: f64 = 0.5;
 
 /// And to this one where a bound of a `Clip` may come to confine what it did not.
 const WORTH_BOUNDING: f64 = 0.3;

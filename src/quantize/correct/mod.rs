@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::calibrate::{Calibration, CalibrationError, Gathered, Probe, Wanted};
+use crate::calibrate::{CalibrationError, Gathered, Probe, Wanted, gather};
 use crate::exec::{Cannot, Executor};
 use crate::ir::{Graph, Tensor, ValueId};
 use crate::model::Model;
@@ -37,7 +37,7 @@ use crate::quantize::{Plan, QuantizeError, Ranges, WeightSite, emit, scales};
 pub struct Step {
     /// The correction.
     pub name: &'static str,
-    /// The outputs' signal to quantization noise ratio before it in dB, their mean.
+    /// How close outputs were before it: their signal to quantization noise ratio in dB, the mean of samples and outputs.
     pub before: f64,
     /// And with it.
     pub after: f64,
@@ -52,7 +52,6 @@ pub struct Bench<'a> {
     /// What runs models.
     pub engine: &'a dyn Executor,
     /// Where more is known from of what tensors hold.
-    pub calibration: &'a Calibration,
     /// Samples that corrections are made from, and others that they are measured on.
     pub probe: &'a Probe,
     /// What gets integers.
@@ -63,8 +62,8 @@ pub struct Bench<'a> {
     reference: Vec<Vec<Tensor>>,
 }
 
-/// Outputs that are all but equal count as this good, in dB.
-const BEST: f64 = 100.0;
+/// Outputs nearer than this count as this near, in dB: scores that a model is certain of would outweigh all others.
+const BEST: f64 = 60.0;
 
 impl<'a> Bench<'a> {
     /// A bench for `float`.
@@ -74,41 +73,33 @@ impl<'a> Bench<'a> {
     pub fn new(
         float: &Model,
         engine: &'a dyn Executor,
-        calibration: &'a Calibration,
         probe: &'a Probe,
         plan: &'a Plan,
         without: &'a BTreeSet<String>,
     ) -> Result<Bench<'a>, Cannot> {
         let mut session = engine.load(float)?;
         let reference = probe.held_out.iter().map(|feed| session.run(feed)).collect::<Result<_, _>>()?;
-        Ok(Bench { engine, calibration, probe, plan, without, reference })
+        Ok(Bench { engine, probe, plan, without, reference })
     }
 
-    /// How close the outputs of `integer` are to those of the model in real numbers: the mean over outputs of signal
-    /// over noise, in dB.
+    /// How close the outputs of `integer` are to those of the model in real numbers, in dB: the mean over samples and
+    /// outputs of each one's signal over noise. So a sample at which the model is undecided, whose error is many times
+    /// that of others, does not say alone which of two models is better.
     ///
     /// # Errors
     /// When the engine cannot run it.
     pub fn sqnr(&self, integer: &Model) -> Result<f64, Cannot> {
         let mut session = self.engine.load(integer)?;
-        let mut powers: Vec<(f64, f64)> = Vec::new();
+        let (mut sum, mut count) = (0.0, 0u32);
         for (feed, reference) in self.probe.held_out.iter().zip(&self.reference) {
-            let outputs = session.run(feed)?;
-            powers.resize(outputs.len(), (0.0, 0.0));
-            for ((x, y), (signal, noise)) in reference.iter().zip(&outputs).zip(&mut powers) {
-                let (Some(x), Some(y)) = (x.reals(), y.reals()) else { continue };
-                for (x, y) in x.iter().zip(&y).filter(|(x, _)| x.is_finite()) {
-                    *signal += x * x;
-                    *noise += (x - y) * (x - y);
+            for (x, y) in reference.iter().zip(session.run(feed)?) {
+                if let Some(ratio) = decibels(x, &y) {
+                    sum += ratio;
+                    count += 1;
                 }
             }
         }
-        let decibels = |(signal, noise): &(f64, f64)| match signal / noise {
-            ratio if ratio.is_nan() && *signal == 0.0 && *noise == 0.0 => BEST,
-            ratio if ratio.is_nan() => -BEST,
-            ratio => (10.0 * ratio.log10()).clamp(-BEST, BEST),
-        };
-        Ok(powers.iter().map(decibels).sum::<f64>() / powers.len().max(1) as f64)
+        Ok(if count == 0 { BEST } else { sum / f64::from(count) })
     }
 
     /// How good `float` is with the plan's integers and these ranges.
@@ -119,13 +110,10 @@ impl<'a> Bench<'a> {
         Ok(self.sqnr(&integer)?)
     }
 
-    /// What the plan's tensors hold in `float`.
-    fn seen(&self, float: &Model) -> Result<Gathered, CalibrationError> {
-        let wanted = Wanted::only(self.plan.sites.iter().map(|site| site.value));
-        let wanted = channels_of_layers(&float.graph, self.plan)
-            .into_iter()
-            .fold(wanted, |wanted, (value, axis)| wanted.with_channels(value, i64::try_from(axis).unwrap_or_default()));
-        self.calibration.gathered(float, &wanted, self.engine, &|_, _| {})
+    /// The same bench for another plan.
+    #[must_use]
+    pub fn planned<'b>(&'b self, plan: &'b Plan) -> Bench<'b> {
+        Bench { plan, reference: self.reference.clone(), ..*self }
     }
 
     /// Correct the weights of `float`, whose tensors hold what was `gathered`.
@@ -141,9 +129,6 @@ impl<'a> Bench<'a> {
         ranges: Ranges,
         steps: &mut Vec<Step>,
     ) -> Result<(), QuantizeError> {
-        if !self.calibration.stats.is_empty() {
-            return Ok(());
-        }
         let mut before = None;
         for (name, kind) in [("equalize-channels", Kind::Channels), ("smooth-activations", Kind::Activations)] {
             if self.without.contains(name) {
@@ -158,7 +143,7 @@ impl<'a> Bench<'a> {
                 Some(before) => before,
                 None => self.quantized(float, gathered, ranges)?,
             };
-            let seen = self.seen(&changed)?;
+            let seen = seen(&changed, self.plan, self.probe, self.engine)?;
             let after = self.quantized(&changed, &seen, ranges)?;
             let kept = after > was;
             if kept {
@@ -232,8 +217,48 @@ impl<'a> Bench<'a> {
     }
 }
 
+/// The signal of a float tensor over the noise in another, in dB, no more than [`BEST`] on either side. `None` of
+/// tensors that are no floats or hold nothing.
+fn decibels(original: &Tensor, result: &Tensor) -> Option<f64> {
+    if !original.dtype().is_float() || original.len() == 0 {
+        return None;
+    }
+    let (x, y) = (original.reals()?, result.reals()?);
+    if x.len() != y.len() {
+        return Some(-BEST);
+    }
+    let (mut signal, mut noise) = (0f64, 0f64);
+    for (x, y) in x.iter().zip(&y).filter(|(x, _)| x.is_finite()) {
+        signal += x * x;
+        noise += (x - y) * (x - y);
+    }
+    if noise == 0.0 {
+        return Some(BEST);
+    }
+    let ratio = 10.0 * (signal / noise).log10();
+    // What is no number any more is lost.
+    Some(if ratio.is_nan() { -BEST } else { ratio.clamp(-BEST, BEST) })
+}
+
+/// What the tensors of `plan` hold in `float`, on the few samples that corrections are tried on.
+///
+/// # Errors
+/// When the engine cannot run it.
+pub fn seen(float: &Model, plan: &Plan, probe: &Probe, engine: &dyn Executor) -> Result<Gathered, CalibrationError> {
+    let wanted = wanted(&float.graph, plan, Wanted::only([]));
+    Ok(gather(float, &wanted, &mut probe.tried.iter().cloned().map(Ok), engine, &|_| {})?)
+}
+
+/// `wanted` and what corrections and scales of `plan` need.
+pub fn wanted(graph: &Graph, plan: &Plan, wanted: Wanted) -> Wanted {
+    let wanted = plan.sites.iter().fold(wanted, |wanted, site| wanted.with(site.value));
+    channels_of_layers(graph, plan)
+        .into_iter()
+        .fold(wanted, |wanted, (value, axis)| wanted.with_channels(value, i64::try_from(axis).unwrap_or_default()))
+}
+
 /// What the plan's layers read, with the axis of its channels.
-pub fn channels_of_layers(graph: &Graph, plan: &Plan) -> Vec<(ValueId, usize)> {
+fn channels_of_layers(graph: &Graph, plan: &Plan) -> Vec<(ValueId, usize)> {
     let layer = |site: &WeightSite| {
         let call = CallView::new(graph, site.node);
         let Channels::Mixed { weight, input, .. } = (def(call.node().op).channels)(&call) else { return None };
@@ -247,3 +272,146 @@ pub fn channels_of_layers(graph: &Graph, plan: &Plan) -> Vec<(ValueId, usize)> {
 
 /// The ladder is left where outputs are this much worse than on a rung before, in dB.
 const SLACK: f64 = 0.5;
+
+#[cfg(all(test, feature = "tract"))]
+mod tests {
+    use super::*;
+    use crate::calibrate::{Calibration, Method, Source};
+    use crate::exec::tract::Tract;
+    use crate::ir::{OpKind, ScopeId};
+    use crate::passes::infer_declared;
+    use crate::quantize::{Grid, Readers, Site};
+    use crate::text::parse;
+
+    /// A model in text, and a plan that gives integers to every layer and to what it reads.
+    fn planned(text: &str) -> (Model, Plan) {
+        let mut model = parse(&format!(r#"<ir_version: 8, opset_import: ["" : 17]> {text}"#)).unwrap();
+        infer_declared(&mut model.graph);
+        let mut plan = Plan::default();
+        for node in model.graph.schedule(ScopeId::MAIN) {
+            if !matches!(model.graph.node(node).op, OpKind::Conv | OpKind::Gemm | OpKind::MatMul) {
+                continue;
+            }
+            let axis = usize::from(model.graph.node(node).op != OpKind::Conv);
+            let (group, grid) = (plan.sites.len(), Grid::U8);
+            plan.weights.push(WeightSite {
+                node,
+                slot: 1,
+                axis: Some(axis),
+                grid: Grid::I8,
+                rule: String::new(),
+                bias: crate::target::policy::BiasForm::Float,
+            });
+            let value = model.graph.operand(node, 0).unwrap();
+            let readers = Readers::Some(vec![(node, 0)]);
+            plan.sites.push(Site { value, readers, grid, group, rule: String::new(), fixed: None });
+        }
+        (model, plan)
+    }
+
+    fn given(model: &Model) -> Probe {
+        let calibration = Calibration { source: Some(Source::Random(1)), samples: Some(32), ..Calibration::default() };
+        calibration.probe(model, &Tract, 8).unwrap()
+    }
+
+    const UNEVEN: &str = "g (float[1,2,6,6] x) => (float[1,2,6,6] y)
+        <float[3,2,1,1] w = {1, 0.7, 0.005, -0.01, -0.02, 0.004}, float[3] b = {0.1, 0.001, 0.002},
+         float[2,3,1,1] v = {0.8, 90, -40, -0.5, 100, 60}, float[2] c = {0.3, -0.2}>
+        { a = Conv(x, w, b)
+          r = Relu(a)
+          y = Conv(r, v, c) }";
+
+    #[test]
+    fn uneven_channels_are_equalized_and_the_function_stays() {
+        let (float, plan) = planned(UNEVEN);
+        let probe = given(&float);
+        let none = BTreeSet::new();
+        let bench = Bench::new(&float, &Tract, &probe, &plan, &none).unwrap();
+        let (mut model, mut steps) = (float.clone(), Vec::new());
+        let mut gathered = seen(&model, &plan, &probe, &Tract).unwrap();
+        let ranges = Ranges::Method(Method::MinMax);
+        bench.equalize(&mut model, &mut gathered, ranges, &mut steps).unwrap();
+        assert_eq!((steps.len(), steps[0].name, steps[0].changes), (1, "equalize-channels", 1));
+        assert!(steps[0].kept && steps[0].after > steps[0].before + 5.0, "{steps:?}");
+        assert!(bench.sqnr(&model).unwrap() > BEST - 1e-9, "the function is the same");
+        assert!(model.graph.values().count() == float.graph.values().count(), "old weights are gone");
+    }
+
+    #[test]
+    fn what_is_left_out_by_name_is_not_done() {
+        let (mut float, plan) = planned(UNEVEN);
+        let probe = given(&float);
+        let without = ["equalize-channels", "smooth-activations", "choose-ranges", "correct-biases"];
+        let without: BTreeSet<String> = without.into_iter().map(str::to_string).collect();
+        let model = float.clone();
+        let bench = Bench::new(&model, &Tract, &probe, &plan, &without).unwrap();
+        let mut gathered = seen(&float, &plan, &probe, &Tract).unwrap();
+        let mut steps = Vec::new();
+        let first = Ranges::Method(Method::MinMax);
+        bench.equalize(&mut float, &mut gathered, first, &mut steps).unwrap();
+        assert_eq!(bench.choose_ranges(&float, &gathered, &mut steps).unwrap(), first);
+        bench.correct_biases(&mut float, &gathered, first, &mut steps).unwrap();
+        assert_eq!(steps, []);
+    }
+
+    #[test]
+    fn a_bias_takes_back_what_rounding_takes_away() {
+        // Behind a Relu means are positive, and 0.0038 is just below half a step of 1/127.
+        let (float, plan) = planned(
+            "g (float[4,4] x) => (float[4,2] y)
+            <float[4,2] w = {1, 0.0038, 0.0038, 1, 0.0038, 0.0038, 0.0038, 0.0038}, float[2] b = {0, 0}>
+            { r = Relu(x)
+              y = Gemm(r, w, b) }",
+        );
+        let probe = given(&float);
+        let none = BTreeSet::new();
+        let bench = Bench::new(&float, &Tract, &probe, &plan, &none).unwrap();
+        let (mut model, mut steps) = (float.clone(), Vec::new());
+        let gathered = seen(&model, &plan, &probe, &Tract).unwrap();
+        let ranges = Ranges::Method(Method::MinMax);
+        bench.correct_biases(&mut model, &gathered, ranges, &mut steps).unwrap();
+        assert!(steps[0].kept && steps[0].changes == 1, "{steps:?}");
+        let call = model.graph.schedule(ScopeId::MAIN)[1];
+        let bias = model.graph.operand(call, 2).and_then(|b| model.graph.constant(b)?.reals()).unwrap();
+        // Three weights of 0.0038 each, times the mean of a normal distribution's positive part.
+        assert!(bias.iter().all(|b| (0.003..0.006).contains(b)), "{bias:?}");
+    }
+
+    #[test]
+    fn ranges_are_no_worse_than_the_first_rung() {
+        let (float, plan) = planned(UNEVEN);
+        let probe = given(&float);
+        let none = BTreeSet::new();
+        let bench = Bench::new(&float, &Tract, &probe, &plan, &none).unwrap();
+        let gathered = seen(&float, &plan, &probe, &Tract).unwrap();
+        let mut steps = Vec::new();
+        let chosen = bench.choose_ranges(&float, &gathered, &mut steps).unwrap();
+        assert!(steps[0].after >= steps[0].before && steps[0].kept == (chosen != LADDER[0]), "{steps:?}");
+    }
+
+    #[test]
+    fn weights_that_are_no_numbers_are_left_alone() {
+        for bad in ["nan", "inf", "0"] {
+            let text = UNEVEN.replace("0.8, 90, -40, -0.5, 100, 60", &[bad; 6].join(", "));
+            let (float, plan) = planned(&text);
+            let probe = given(&float);
+            let none = BTreeSet::new();
+            let bench = Bench::new(&float, &Tract, &probe, &plan, &none).unwrap();
+            let (mut model, mut steps) = (float.clone(), Vec::new());
+            let mut gathered = seen(&model, &plan, &probe, &Tract).unwrap();
+            bench.equalize(&mut model, &mut gathered, LADDER[0], &mut steps).unwrap();
+            assert_eq!(steps, [], "{bad}");
+        }
+    }
+
+    #[test]
+    fn noise_is_measured_by_sample() {
+        let t = |x: &[f32]| Tensor::f32s(&[x.len()], x).unwrap();
+        assert_eq!(decibels(&t(&[1.0, 2.0]), &t(&[1.0, 2.0])), Some(BEST));
+        assert!((decibels(&t(&[10.0]), &t(&[11.0])).unwrap() - 20.0).abs() < 1e-9);
+        assert_eq!(decibels(&t(&[1.0]), &t(&[f32::NAN])), Some(-BEST));
+        assert_eq!(decibels(&t(&[0.0]), &t(&[1.0])), Some(-BEST));
+        assert_eq!(decibels(&t(&[]), &t(&[])), None);
+        assert_eq!(decibels(&Tensor::vector(&[1]), &Tensor::vector(&[2])), None);
+    }
+}

@@ -21,6 +21,8 @@ pub(super) struct Part {
     pub int8: f64,
     /// The rule that says so.
     pub rule: String,
+    /// Nanoseconds that it takes more in integers when its operand is made in real numbers.
+    entered: f64,
     /// The tensors that it reads as integers, and those that it makes.
     tensors: SmallVec<[usize; 4]>,
 }
@@ -37,6 +39,8 @@ struct Shared {
     quantize: f64,
     /// Nanoseconds of a `DequantizeLinear`.
     dequantize: f64,
+    /// Nanoseconds that readers in integers take more when it is made in real numbers.
+    entered: SmallVec<[(usize, f64); 2]>,
 }
 
 /// What is to stay as it is, whatever it costs.
@@ -66,7 +70,14 @@ impl<'a> Field<'a> {
         let mut parts: Vec<Part> = Vec::new();
         for &head in plan.integer.iter().filter(|node| !heads.contains_key(node)) {
             part_of.insert(head, parts.len());
-            parts.push(Part { head, float: 0.0, int8: 0.0, rule: String::new(), tensors: SmallVec::new() });
+            parts.push(Part {
+                head,
+                float: 0.0,
+                int8: 0.0,
+                rule: String::new(),
+                entered: 0.0,
+                tensors: SmallVec::new(),
+            });
         }
         for (node, head) in &heads {
             if let Some(&part) = part_of.get(head) {
@@ -97,6 +108,7 @@ impl<'a> Field<'a> {
                 if p.head == call.id() {
                     p.int8 += int8;
                     p.rule.clone_from(&cost.rule);
+                    p.entered = cost.entered.map_or(0.0, |time| time.of(&size));
                     real_outs[part] = cost.real_out.map(|time| (time.of(&size) - int8).max(0.0));
                 }
             }
@@ -175,7 +187,9 @@ impl<'a> Field<'a> {
         for &part in readers.iter().chain(&maker) {
             self.parts[part].tensors.push(index);
         }
-        self.tensors.push(Shared { maker, readers, is_read_real, quantize, dequantize });
+        let entered = readers.iter().map(|&part| (part, self.parts[part].entered)).filter(|(_, time)| *time > 0.0);
+        let entered = entered.collect();
+        self.tensors.push(Shared { maker, readers, is_read_real, quantize, dequantize, entered });
     }
 
     /// Residual sums that go on from `value`, one after another: where integers begin at the first, each has one operand
@@ -217,7 +231,10 @@ impl<'a> Field<'a> {
         let is_read_real = tensor.is_read_real || tensor.readers.iter().any(|&part| !is_integer[part]);
         match is_made_integer {
             true if is_read_real => tensor.dequantize,
-            false if is_read_integer => tensor.quantize,
+            false if is_read_integer => {
+                let entered = tensor.entered.iter().filter(|(part, _)| is_integer[*part]);
+                tensor.quantize + entered.map(|(_, time)| time).sum::<f64>()
+            }
             _ => 0.0,
         }
     }
@@ -259,7 +276,11 @@ impl<'a> Field<'a> {
                 }
             }
             let between = network.node();
-            network.arc(between, tensor.maker.map_or(REALS, node), dear(tensor.quantize));
+            let maker = tensor.maker.map_or(REALS, node);
+            network.arc(between, maker, dear(tensor.quantize));
+            for &(reader, time) in &tensor.entered {
+                network.arc(node(reader), maker, dear(time));
+            }
             for &reader in &tensor.readers {
                 network.arc(node(reader), between, NEVER);
             }

@@ -281,6 +281,23 @@ mod tests {
     }
 
     #[test]
+    fn an_operator_that_is_slow_to_enter_stays_real() {
+        let costs = |entered: u32| {
+            let row = format!(
+                "[[cost]]\nrule = \"C-3\"\nops = [\"MaxPool\"]\nfloat = {{}}\nentered = {{ call = {entered} }}"
+            );
+            policy(&row)
+        };
+        let pool = "MaxPool <kernel_shape = [1, 1]>";
+        let before = format!("r = Sigmoid(x) p = {pool}(r) y = Conv(p, wide)");
+        let behind = format!("a = Conv(x, wide) p = {pool}(a) y = Conv(p, wide)");
+        let of = |entered, body: &str| of(&costs(entered), &Choice::default(), false, body).0;
+        assert_eq!(of(0, &before), ["p", "y"]);
+        assert_eq!(of(200, &before), ["y"]);
+        assert_eq!(of(200, &behind), ["a", "p", "y"]);
+    }
+
+    #[test]
     fn everywhere_is_everywhere() {
         let (integer, kept, estimate) = of(&policy(""), &Choice::default(), true, "y = Conv(x, thin)");
         assert_eq!((integer, kept), (vec!["y".to_string()], vec![]));

@@ -11,7 +11,7 @@ const FAR: usize = 256;
 /// The operand of the sum that went around a block, and the convolution at the end of the block (TRT-P4).
 ///
 /// Where both operands come from convolutions, the block is the longer way to what both come from. `None` for a sum
-/// with a constant, with an input of the model, and for one whose block begins with the convolution that it goes around.
+/// with a constant or an input of the model, and where the block ends in something else than a convolution.
 pub(super) fn skip(call: &CallView<'_>) -> Option<(usize, NodeId)> {
     let graph = call.graph();
     let (a, b) = (call.operand(0)?, call.operand(1)?);
@@ -21,15 +21,13 @@ pub(super) fn skip(call: &CallView<'_>) -> Option<(usize, NodeId)> {
     }
     match (backbone(graph, a), backbone(graph, b)) {
         (None, None) => None,
-        (Some(conv), None) => Some((1, conv)),
-        (None, Some(conv)) => Some((0, conv)),
+        // A block that ends in something else goes around nothing: it begins with the convolution.
+        (Some(conv), None) => (!ancestors(graph, b).contains_key(&conv)).then_some((1, conv)),
+        (None, Some(conv)) => (!ancestors(graph, a).contains_key(&conv)).then_some((0, conv)),
         (Some(first), Some(second)) => {
             let (up_a, up_b) = (ancestors(graph, a), ancestors(graph, b));
             let common = up_a.iter().filter_map(|(node, far)| Some((far + up_b.get(node)?, *node, *far, up_b[node])));
-            let (_, meeting, from_a, from_b) = common.min_by_key(|&(sum, node, ..)| (sum, node))?;
-            if meeting == first || meeting == second {
-                return None;
-            }
+            let (_, _, from_a, from_b) = common.min_by_key(|&(sum, node, ..)| (sum, node))?;
             Some(if from_a > from_b { (1, first) } else { (0, second) })
         }
     }
@@ -44,6 +42,10 @@ fn backbone(graph: &Graph, value: ValueId) -> Option<NodeId> {
             OpKind::Conv | OpKind::ConvTranspose => return Some(node),
             OpKind::Relu | OpKind::Clip | OpKind::LeakyRelu | OpKind::BatchNormalization => {}
             OpKind::Add | OpKind::Mul if graph.operand(node, 1).is_some_and(|v| graph.constant(v).is_some()) => {}
+            OpKind::Mul => {
+                value = swished(graph, node)?;
+                continue;
+            }
             _ => return None,
         }
         // What someone else reads too is not fused away.
@@ -53,6 +55,16 @@ fn backbone(graph: &Graph, value: ValueId) -> Option<NodeId> {
         value = graph.operand(node, 0)?;
     }
     None
+}
+
+/// `x`, where the product is `x · sigmoid(x)` and nobody else reads it.
+fn swished(graph: &Graph, product: NodeId) -> Option<ValueId> {
+    (0..2).find_map(|slot| {
+        let (gate, _) = graph.producer(graph.operand(product, slot)?)?;
+        let x = graph.operand(product, 1 - slot)?;
+        let is_it = graph.node(gate).op == OpKind::Sigmoid && graph.operand(gate, 0) == Some(x);
+        (is_it && graph.value(x).users().len() == 2).then_some(x)
+    })
 }
 
 /// The nodes that `value` depends on, nearest first, with the number of steps to them.

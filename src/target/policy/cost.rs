@@ -26,6 +26,8 @@ pub struct Cost {
     /// What it takes more in real numbers when what it stands behind has integers, as the runtime does not take the
     /// two together any more.
     pub unfused: Option<Time>,
+    /// What it takes more in integers when its operand is made in real numbers.
+    pub entered: Option<Time>,
 }
 
 /// What integers take where they begin and end.

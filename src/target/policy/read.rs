@@ -188,6 +188,7 @@ struct CostTable {
     int8: Option<Time>,
     real_out: Option<Time>,
     unfused: Option<Time>,
+    entered: Option<Time>,
 }
 
 /// An operator by ONNX's name.
@@ -387,13 +388,23 @@ impl Source<'_> {
 
     fn cost(&self, table: Spanned<CostTable>) -> Result<Cost, PolicyError> {
         let span = table.span();
-        let CostTable { rule, ops, when, behind, float, int8, real_out, unfused } = table.into_inner();
+        let CostTable { rule, ops, when, behind, float, int8, real_out, unfused, entered } = table.into_inner();
         let ops = kinds(ops);
         if ops.is_empty() {
             return Err(self.fault(span, "ops names no operator"));
         }
-        self.times(&span, [Some(float), int8, real_out, unfused].into_iter().flatten())?;
-        Ok(Cost { when: self.condition(when, &ops)?, rule, ops, behind: kinds(behind), float, int8, real_out, unfused })
+        self.times(&span, [Some(float), int8, real_out, unfused, entered].into_iter().flatten())?;
+        Ok(Cost {
+            when: self.condition(when, &ops)?,
+            rule,
+            ops,
+            behind: kinds(behind),
+            float,
+            int8,
+            real_out,
+            unfused,
+            entered,
+        })
     }
 
     fn borders(&self, table: Spanned<BordersTable>) -> Result<Borders, PolicyError> {
@@ -442,4 +453,112 @@ fn said(message: &str) -> String {
         };
     }
     message.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(text: &str) -> String {
+        match Policy::parse("npu.toml", text) {
+            Ok(_) => panic!("this is taken for a policy: {text}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    const HEAD: &str = "name = \"n\"\nextends = \"openvino\"\n";
+
+    #[test]
+    fn every_policy_of_the_tool_is_read() {
+        for profile in target::ALL {
+            let policy = Policy::of(profile);
+            assert!(!policy.rows.is_empty() && !policy.types.is_empty(), "{}", profile.name);
+            for row in &policy.rows {
+                assert!(row.rule.contains('-') && row.types.iter().all(|&t| t < policy.types.len()), "{}", row.rule);
+            }
+        }
+    }
+
+    #[test]
+    fn errors_name_file_line_and_what_may_be_meant() {
+        let op = |rest: &str| wrong(&format!("{HEAD}[[op]]\nrule = \"A\"\n{rest}\n"));
+        assert_eq!(wrong("name = \"n\"\n"), "npu.toml: extends is missing: which target of the tool it is most like");
+        assert_eq!(
+            wrong("name = \"n\"\nextends = \"opnvino\"\n"),
+            "npu.toml:2: there is no target \"opnvino\", but openvino"
+        );
+        assert_eq!(wrong(&format!("{HEAD}[weigths]\n")), "npu.toml:3: \"weigths\" is not known here, but weights");
+        assert_eq!(
+            wrong(&format!("{HEAD}[[price]]\nop = 1\n")),
+            "npu.toml:3: \"price\" is not known here: name, extends, types, weights, op, fuse, never, borders, cost are"
+        );
+        assert_eq!(op("ops = [\"Conf\"]\nrole = \"leads\""), "npu.toml:5: there is no operator \"Conf\", but Conv");
+        assert_eq!(op("ops = [\"Conv\"]\nrole = \"lead\""), "npu.toml:6: \"lead\" is not known here, but leads");
+        assert_eq!(op("ops = [\"Conv\"]\nrole = \"leads\""), "npu.toml:3: types is missing");
+        assert_eq!(
+            op("ops = [\"Conv\"]\nrole = \"leads\"\ntypes = [\"activatoin\"]"),
+            "npu.toml:7: there is no type \"activatoin\", but activation"
+        );
+        assert_eq!(
+            op("ops = [\"Conv\"]\nrole = \"leads\"\nwhen = { goup = \"one\" }"),
+            "npu.toml:7: \"goup\" is not known here, but group"
+        );
+        assert_eq!(
+            op("ops = [\"Resize\"]\nrole = \"passes\"\nwhen = { attributes = { mod = \"nearest\" } }"),
+            "npu.toml:7: there is no attribute \"mod\", but coordinate_transformation_mode, mode, nearest_mode"
+        );
+    }
+
+    #[test]
+    fn costs_are_times() {
+        let cost = |rest: &str| wrong(&format!("{HEAD}[[cost]]\nrule = \"A\"\n{rest}\n"));
+        assert_eq!(cost("ops = []\nfloat = {}"), "npu.toml:3: ops names no operator");
+        assert_eq!(cost("ops = [\"Conv\"]\nfloat = { macs = 1 }"), "npu.toml:6: \"macs\" is not known here, but mac");
+        for time in ["-1", "nan", "inf", "2e9"] {
+            let fault = cost(&format!("ops = [\"Conv\"]\nfloat = {{}}\nint8 = {{ call = {time} }}"));
+            assert_eq!(fault, "npu.toml:3: a time is a number of nanoseconds, from 0 to 1e9");
+        }
+        let borders = wrong(&format!("{HEAD}[borders]\nrule = \"A\"\nquantize = {{ call = -1 }}\ndequantize = {{}}\n"));
+        assert_eq!(borders, "npu.toml:3: a time is a number of nanoseconds, from 0 to 1e9");
+    }
+
+    #[test]
+    fn hostile_files_are_errors() {
+        let op = |rest: &str| wrong(&format!("{HEAD}[[op]]\nrule = \"A\"\nops = [\"Softmax\"]\n{rest}\n"));
+        assert!(op("role = \"follows\"\ntypes = [\"activation\"]\nscale = 0.0\nzero_point = 0").contains("positive"));
+        assert!(op("role = \"follows\"\ntypes = [\"activation\"]\nscale = nan\nzero_point = 0").contains("positive"));
+        assert!(
+            op("role = \"follows\"\ntypes = [\"activation\"]\nscale = 1.0\nzero_point = 256").contains("zero_point")
+        );
+        assert!(op("role = \"follows\"\ntypes = [\"activation\"]\nscale = 1.0").contains("together"));
+        assert!(
+            op("role = \"follows\"\ntypes = [\"activation\", \"symmetric\"]\nscale = 1.0\nzero_point = 0")
+                .contains("one type")
+        );
+        assert!(op("role = \"follows\"\ntypes = [\"activation\"]\noperands = [99999999]").contains("operands"));
+        assert!(op("role = \"follows\"\noperands = [-1]").starts_with("npu.toml:7"));
+        assert!(wrong(&format!("{HEAD}[types.x]\ndtype = \"float\"\nsymmetric = true\n")).contains("int16"));
+        assert!(wrong(&format!("{HEAD}[weights]\ndtype = \"uint8\"\n")).contains("int8"));
+        assert!(wrong(&format!("{HEAD}[[never]]\nrule = \"A\"\nwhy = \"b\"\n")).contains("pattern"));
+        for text in ["", "\0", "[", "name", "name = [[[[[[[[", "= 1", "\u{feff}x"] {
+            assert!(wrong(text).starts_with("npu.toml"), "{text}");
+        }
+        let deep = format!("name = {}1{}", "[".repeat(20_000), "]".repeat(20_000));
+        assert!(wrong(&deep).starts_with("npu.toml"));
+    }
+
+    #[test]
+    fn own_rows_come_first_and_bring_operators_back_in() {
+        let text = format!(
+            "{HEAD}[types.mine]\ndtype = \"int8\"\nsymmetric = false\n[[op]]\nrule = \"A\"\nops = [\"Softmax\"]\nrole = \"leads\"\n\
+             types = [\"mine\"]\n"
+        );
+        let Target { profile, policy } = Policy::parse("npu.toml", &text).unwrap();
+        assert_eq!((profile.name, policy.name.as_str()), ("openvino", "n"));
+        assert_eq!(policy.rows[0].rule, "A");
+        let ty = &policy.types[policy.rows[0].types[0]];
+        assert_eq!((ty.name.as_str(), ty.dtype, ty.symmetric), ("mine", DType::I8, false));
+        assert!(policy.nevers.iter().all(|never| !never.ops.contains(&OpKind::Softmax)));
+        assert!(policy.nevers.iter().any(|never| never.ops.contains(&OpKind::Sigmoid)));
+    }
 }

@@ -1,0 +1,232 @@
+#!/usr/bin/env python3
+"""Asks the runtimes whether they compute in integers what `quantize --target` gave integers.
+
+    integers.py --bin PATH [--targets onnxruntime,openvino] [--filter TEXT] [--keep FOLDER]
+
+Each small network below is quantized for each target on samples made here, and loaded in the runtime of that name with
+its own optimizer on. Every convolution and product that has an integer weight has to run in integers: in onnxruntime's
+optimized graph as QLinearConv, QGemm, MatMulIntegerToFloat or QLinearMatMul, in OpenVINO's runtime model with a precision
+of 8 bits. The result is run beside the float model, too: outputs have to be near.
+"""
+
+import argparse
+import collections
+import json
+import pathlib
+import sys
+import tempfile
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+import engines
+import tool
+
+SAMPLES = 16
+# Signal over noise in dB that 8 bits give a network of a few layers.
+NEAR = 18.0
+
+
+class Net:
+    """Nodes in the making. Every call of an operator's name adds a node and gives its result's name."""
+
+    def __init__(self, seed):
+        self.rng = np.random.default_rng(seed)
+        self.nodes, self.weights = [], []
+
+    def __getattr__(self, op):
+        def call(*operands, **attributes):
+            results = attributes.pop("results", 1)
+            names = [f"t{len(self.nodes)}_{k}" for k in range(results)]
+            self.nodes.append(helper.make_node(op, operands, names, name=f"n{len(self.nodes)}", **attributes))
+            return names[0] if results == 1 else names
+
+        return call
+
+    def weight(self, *shape, scale=None):
+        fan_in = int(np.prod(shape[1:])) if len(shape) > 2 else shape[0]
+        data = self.rng.standard_normal(shape) * (scale or (2 / fan_in) ** 0.5)
+        return self.constant(data.astype(np.float32))
+
+    def constant(self, array):
+        name = f"w{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
+
+    def conv(self, x, inputs, outputs, kernel=3, group=1, **attributes):
+        pad = kernel // 2
+        w, b = self.weight(outputs, inputs // group, kernel, kernel), self.weight(outputs, scale=0.1)
+        return self.Conv(x, w, b, pads=[pad] * 4, group=group, **attributes)
+
+    def linear(self, x, inputs, outputs):
+        return self.Add(self.MatMul(x, self.weight(inputs, outputs)), self.weight(outputs, scale=0.1))
+
+
+def residual(net, x):
+    x = net.Relu(net.conv(x, 3, 16))
+    for _ in range(2):
+        y = net.Relu(net.conv(x, 16, 16))
+        x = net.Relu(net.Add(net.conv(y, 16, 16), x))
+    x = net.Relu(net.Add(net.conv(x, 16, 32), net.conv(x, 16, 32, 1)))
+    x = net.Flatten(net.GlobalAveragePool(x))
+    return net.Gemm(x, net.weight(10, 32), net.weight(10, scale=0.1), transB=1)
+
+
+def bottleneck(net, x):
+    six = [net.constant(np.float32(v)) for v in (0, 6)]
+    x = net.Clip(net.conv(x, 3, 16), *six)
+    for _ in range(2):
+        y = net.Clip(net.conv(x, 16, 48, 1), *six)
+        y = net.Clip(net.conv(y, 48, 48, group=48), *six)
+        x = net.Add(x, net.conv(y, 48, 16, 1))
+    return net.conv(x, 16, 8, 1)
+
+
+def joined(net, x):
+    x = net.Relu(net.conv(x, 3, 16))
+    a = net.MaxPool(x, kernel_shape=[3, 3], pads=[1] * 4)
+    b = net.Relu(net.conv(x, 16, 16, 1))
+    c = net.AveragePool(x, kernel_shape=[3, 3], pads=[1] * 4)
+    x = net.Concat(a, b, c, axis=1)
+    a, b = net.Split(net.conv(x, 48, 32, 1), axis=1, num_outputs=2, results=2)
+    return net.conv(net.Concat(b, a, axis=1), 32, 16, 1)
+
+
+def resized(net, x):
+    x = net.Relu(net.conv(x, 3, 16, strides=[2, 2]))
+    y = net.Relu(net.conv(x, 16, 16))
+    scales = net.constant(np.array([1, 1, 2, 2], np.float32))
+    y = net.Resize(y, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    return net.conv(y, 16, 8)
+
+
+def transposed(net, x):
+    x = net.Relu(net.conv(x, 3, 16, strides=[2, 2]))
+    x = net.Relu(net.ConvTranspose(x, net.weight(16, 16, 2, 2), strides=[2, 2]))
+    return net.conv(x, 16, 8)
+
+
+def gated(net, x):
+    x = net.Relu(net.conv(x, 3, 16))
+    g = net.Relu(net.conv(net.GlobalAveragePool(x), 16, 8, 1))
+    x = net.Mul(x, net.Sigmoid(net.conv(g, 8, 16, 1)))
+    return net.conv(net.HardSwish(net.conv(x, 16, 16)), 16, 8)
+
+
+def smooth(net, x):
+    x = net.conv(x, 3, 16)
+    x = net.Mul(x, net.Sigmoid(x))
+    x = net.LeakyRelu(net.conv(x, 16, 16), alpha=0.1)
+    return net.conv(x, 16, 8)
+
+
+def attention(net, x):
+    x = net.Transpose(net.Reshape(net.conv(x, 3, 32, strides=[2, 2]), net.constant(np.array([0, 32, -1]))), perm=[0, 2, 1])
+    y = net.LayerNormalization(x, net.weight(32), net.weight(32), axis=-1)
+    heads = net.constant(np.array([0, 0, 4, 8]))
+    q, k, v = (net.Reshape(net.linear(y, 32, 32), heads) for _ in range(3))
+    q, v = (net.Transpose(t, perm=[0, 2, 1, 3]) for t in (q, v))
+    k = net.Transpose(k, perm=[0, 2, 3, 1])
+    scores = net.Softmax(net.Mul(net.MatMul(q, k), net.constant(np.float32(8**-0.5))), axis=-1)
+    y = net.Transpose(net.MatMul(scores, v), perm=[0, 2, 1, 3])
+    x = net.Add(x, net.linear(net.Reshape(y, net.constant(np.array([0, 0, 32]))), 32, 32))
+    y = net.LayerNormalization(x, net.weight(32), net.weight(32), axis=-1)
+    return net.Add(x, net.linear(net.Gelu(net.linear(y, 32, 64)), 64, 32))
+
+
+NETS = [residual, bottleneck, joined, resized, transposed, gated, smooth, attention]
+
+
+def model(make, path):
+    net = Net(7)
+    y = make(net, "x")
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 16, 16])
+    y = helper.make_tensor_value_info(y, TensorProto.FLOAT, None)
+    graph = helper.make_graph(net.nodes, make.__name__, [x], [y], net.weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+
+
+INTEGER_KERNELS = {"QLinearConv", "QGemm", "MatMulIntegerToFloat", "QLinearMatMul"}
+
+
+def in_onnxruntime(path, folder):
+    """Integer kernels of products in the optimized graph, and real ones."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(folder / "optimized.onnx")
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    nodes = onnx.load(options.optimized_model_filepath).graph.node
+    return collections.Counter(n.op_type for n in nodes), sum(n.op_type in INTEGER_KERNELS for n in nodes)
+
+
+def in_openvino(path, _folder):
+    """Products in the runtime model that run in 8 bits, and all."""
+    import openvino
+
+    compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    kinds = collections.Counter()
+    for node in compiled.get_runtime_model().get_ordered_ops():
+        info = node.get_rt_info()
+        kinds[f"{info['layerType'].astype(str)}:{info['runtimePrecision'].astype(str)}"] += 1
+    products = ("Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul")
+    integer = sum(n for kind, n in kinds.items() if kind.split(":")[0] in products and kind.endswith((":u8", ":i8")))
+    return kinds, integer
+
+
+RUNTIMES = {"onnxruntime": in_onnxruntime, "openvino": in_openvino}
+
+
+def examine(binary, make, target, folder):
+    """None, or what is wrong; and a line about what was found."""
+    path, result, samples = folder / "float.onnx", folder / f"{target}.onnx", folder / "samples.npz"
+    model(make, path)
+    x = np.random.default_rng(3).standard_normal((SAMPLES, 3, 16, 16)).astype(np.float32)
+    np.savez(samples, x=x)
+    ran = tool.run(
+        binary, "quantize", path, "--target", target, "--calib", samples, "-o", result, "--no-check", "--report", "json"
+    )
+    if ran.failure:
+        return ran.failure[1], ""
+    report = json.loads(ran.stdout)
+    report = report[0] if isinstance(report, list) else report
+    placed = len([w for w in report["quantization"]["placement"]["weights"] if w["slot"] in (0, 1)])
+    kinds, integer = RUNTIMES[target](result, folder)
+    line = f"{placed} weights, {integer} integer kernels"
+    if placed == 0:
+        return "nothing has integers", line
+    if integer < placed:
+        return f"{placed} weights have integers, {integer} kernels compute with them: {dict(kinds)}", line
+    a = engines.session(path).run(None, {"x": x})[0]
+    b = engines.session(result).run(None, {"x": x})[0]
+    noise = 10 * np.log10(float((a**2).sum()) / max(float(((a - b) ** 2).sum()), 1e-30))
+    return None if noise >= NEAR else f"the output is {noise:.1f} dB beside its noise", f"{line}, {noise:.1f} dB"
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--bin", required=True, type=pathlib.Path)
+    p.add_argument("--targets", default="onnxruntime,openvino")
+    p.add_argument("--filter", default="")
+    p.add_argument("--keep", type=pathlib.Path, help="leave the models here")
+    args = p.parse_args()
+    passed = failed = 0
+    for make in NETS:
+        for target in args.targets.split(","):
+            name = f"{make.__name__} {target}"
+            if args.filter not in name:
+                continue
+            with tempfile.TemporaryDirectory() as temporary:
+                folder = args.keep / make.__name__ if args.keep else pathlib.Path(temporary)
+                folder.mkdir(parents=True, exist_ok=True)
+                wrong, line = examine(args.bin, make, target, folder)
+            print(f"{name}: {wrong or line}")
+            passed, failed = passed + (not wrong), failed + bool(wrong)
+    print(f"integers: {passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
