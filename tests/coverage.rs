@@ -148,7 +148,7 @@ fn every_pass_has_fixtures() {
 
 #[test]
 fn every_snapshot_has_its_fixture() {
-    for group in ["rules", "passes"] {
+    for group in ["rules", "passes", "quantize"] {
         let names = |folder: PathBuf, extension: &str| -> BTreeSet<PathBuf> {
             let paths = files(&folder, extension).into_keys();
             paths.map(|p| p.strip_prefix(&folder).expect("below it").with_extension("")).collect()
@@ -167,10 +167,14 @@ const MAY_IMPORT: &[(&str, &[&str], &str)] = &[
     ("ops", &["ir"], "operators are facts, whichever pass, target or file asks"),
     ("rewrite", &["ir", "ops", "report"], "the engine knows no rule, no pass and no target"),
     ("rules", &["ir", "ops", "rewrite"], "a rule is a pure function of the match"),
-    ("target", &["ir", "ops"], "a target is data: what it accepts"),
+    ("target", &["ir", "ops", "similar"], "a target is data: what it accepts"),
     ("onnx", &["ir", "ops", "model"], "reading and writing decide nothing about the computation"),
     ("text", &["ir", "ops", "model", "onnx", "random"], "the text shows what the file would hold"),
-    ("exec", &["ir", "ops", "model", "onnx", "random", "rewrite", "rules"], "running a model changes nothing in it"),
+    (
+        "exec",
+        &["ir", "ops", "model", "onnx", "random", "rewrite", "rules", "similar"],
+        "running a model changes nothing in it",
+    ),
     ("passes", &["ir", "ops", "exec", "report", "rewrite", "rules"], "passes know no file format and no target"),
     ("interface", &["ir"], "what a model takes and gives is told by its graph"),
 ];

@@ -150,7 +150,9 @@ pub fn gather(
             let failed = |reason| GatherError::Run { origin: sample.origin().clone(), reason };
             session.run(sample.feed()).map_err(failed)
         });
-        let runs: Vec<Vec<Tensor>> = runs.collect::<Result<_, GatherError>>()?;
+        // Of several that fail, the first is told of, however many are run at a time.
+        let runs: Vec<Result<Vec<Tensor>, GatherError>> = runs.collect();
+        let runs: Vec<Vec<Tensor>> = runs.into_iter().collect::<Result<_, GatherError>>()?;
         statistics.par_iter().enumerate().for_each(|(slot, statistics)| {
             let mut statistics = statistics.lock().unwrap_or_else(PoisonError::into_inner);
             for tensor in runs.iter().filter_map(|outputs| outputs.get(slot)) {

@@ -32,9 +32,14 @@ impl Source {
     /// (`test_data_set_0/input_0.pb`, …).
     ///
     /// # Errors
-    /// When there is nothing that is known.
+    /// When there is nothing that is known, or it is said what to do with images and there are none.
     pub fn open(place: impl AsRef<Path>, imaging: Imaging) -> Result<Source, DataError> {
-        Ok(Source::Files(Data::open(place)?.imaged(imaging)))
+        let data = Data::open(place)?;
+        if imaging != Imaging::default() && !data.is_images() {
+            let reason = "these are no images: scale, mean, std, layout, size and order of channels are for images";
+            return Err(DataError::Unknown { place: data.place().to_path_buf(), reason });
+        }
+        Ok(Source::Files(data.imaged(imaging)))
     }
 
     /// Whether ranges that follow from these samples are worth anything.
@@ -270,6 +275,13 @@ mod tests {
         let found: Result<Vec<Sample>, DataError> = samples(&place, "float[n,1] x", None).unwrap().collect();
         let said = found.unwrap_err().to_string();
         assert!(said.ends_with("s.npz, sample 40 for input \"x\" holds NaN"), "{said}");
+    }
+
+    #[test]
+    fn what_is_for_images_is_said_of_images() {
+        let scaled = Imaging { scale: 0.5, ..Imaging::default() };
+        let refused = Source::open(place(1, 1).path(), scaled).unwrap_err().to_string();
+        assert!(refused.contains("these are no images"), "{refused}");
     }
 
     #[test]

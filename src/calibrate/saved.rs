@@ -6,6 +6,7 @@ use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::calibrate::gather::Gathered;
 use crate::calibrate::statistics::Statistics;
@@ -65,7 +66,14 @@ pub struct Fingerprint(String);
 impl Fingerprint {
     /// Of this model.
     pub fn of(model: &Model) -> Fingerprint {
-        Fingerprint(format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text::print(model).as_bytes())))
+        let mut hash = Xxh3::new();
+        // A text has of large weights little more than their sum, which is the same in another order.
+        hash.update(text::print(model).as_bytes());
+        let graph = &model.graph;
+        for tensor in graph.values().filter_map(|v| graph.constant(v).or_else(|| graph.value(v).default())) {
+            hash.update(&tensor.content_hash().to_le_bytes());
+        }
+        Fingerprint(format!("{:016x}", hash.digest()))
     }
 }
 
@@ -145,6 +153,22 @@ mod tests {
         assert_eq!(a.histogram, b.histogram);
         assert!((a.mean_max / b.mean_max - 1.0).abs() < 1e-12, "{} for {}", a.mean_max, b.mean_max);
         assert!(matches!(Saved::read(&file, &model("Abs")), Err(SavedError::OtherModel { .. })));
+    }
+
+    #[test]
+    fn weights_in_another_order_are_another_model() {
+        let of = |order: &[usize]| {
+            let text = r#"<ir_version: 8, opset_import: ["" : 17]>
+                g (float[n,64] x) => (float[n,64] y) <float[64] w> { y = Mul(x, w) }"#;
+            let mut model = text::parse(text).unwrap();
+            let graph = &mut model.graph;
+            let w = graph.values().find(|&v| graph.constant(v).is_some()).unwrap();
+            let elements: Vec<f32> = (0..64).map(|i| order[i % order.len()] as f32).collect();
+            graph.set_constant(w, crate::ir::Tensor::f32s(&[64], &elements).unwrap());
+            Fingerprint::of(&model)
+        };
+        assert_eq!(of(&[1, 2]), of(&[1, 2]));
+        assert_ne!(of(&[1, 2]), of(&[2, 1]));
     }
 
     #[test]

@@ -219,7 +219,8 @@ fn notes(text: &mut String, report: &Report, in_full: bool) {
         let mark = if line.starts_with(' ') { "         " } else { "warning: " };
         text.push_str(&render::fitted(&format!("{mark}{line}")));
     }
-    for note in &report.notes {
+    let quantizing = report.quantization.iter().flat_map(|done| &done.notes);
+    for note in report.notes.iter().chain(quantizing) {
         let _ = writeln!(text, "note: {note}");
     }
 }

@@ -6,8 +6,7 @@ use clap::Args;
 
 use crate::calibrate::{self, Source};
 use crate::cli::preparing;
-use crate::edit::Layout;
-use crate::exec::Imaging;
+use crate::exec::{Imaging, Layout};
 
 /// Under this the help lists these options.
 const CALIBRATION: &str = "Calibration";

@@ -1,6 +1,7 @@
 //! What `--preprocess` and `--postprocess` say.
 
-use crate::edit::{ImageSize, Layout, Postprocess, Preprocess, Step};
+use crate::edit::{ImageSize, Postprocess, Preprocess, Step};
+use crate::exec::Layout;
 use crate::ir::DType;
 
 /// `scale=1/255,mean=0.5,layout=nhwc`, behind the name of an input and a colon.

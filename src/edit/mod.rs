@@ -24,7 +24,7 @@ pub use claim::{Claim, Edited};
 pub use fault::{Broken, EditFault};
 pub use join::{Join, join};
 pub use postprocess::{Postprocess, Step};
-pub use preprocess::{ImageSize, Layout, Preprocess};
+pub use preprocess::{ImageSize, Preprocess};
 pub use rename::Rename;
 
 use crate::interface::Size;

@@ -8,35 +8,10 @@
 use rustc_hash::FxHashSet;
 
 use super::EditFault;
+use crate::exec::Layout;
 use crate::interface::TypeText;
 use crate::ir::{DType, Graph, Int, OpKind, ScopeId, Shape, Tensor, Type, ValueId};
 use crate::ops::infer_node;
-
-/// Where an image has its channels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Layout {
-    /// `[N, C, H, W]`.
-    #[default]
-    Nchw,
-    /// `[N, H, W, C]`.
-    Nhwc,
-}
-
-impl Layout {
-    fn channels(self) -> usize {
-        match self {
-            Layout::Nchw => 1,
-            Layout::Nhwc => 3,
-        }
-    }
-
-    fn height(self) -> usize {
-        match self {
-            Layout::Nchw => 2,
-            Layout::Nhwc => 1,
-        }
-    }
-}
 
 /// The size of the images that a caller has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,7 +21,7 @@ pub(crate) mod sample;
 pub mod tract;
 
 pub(crate) use data::{Batches, Feeds, Notes, is_taken};
-pub use data::{Data, DataError, Imaging, Origin};
+pub use data::{Data, DataError, Imaging, Layout, Origin};
 pub use executor::{At, Cannot, Executor, Session};
 pub use expand::expand;
 pub(crate) use made_up::MadeUp;

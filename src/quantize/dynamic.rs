@@ -462,7 +462,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_or_does_not_pay_stays() {
         let of = |inputs: &str, weights: &str, body: &str| {
-            let float = model(inputs, weights, body, "float[..] y");
+            let float = model(inputs, weights, body, "float[] y");
             let (integer, summary) = quantized(float.clone(), &target::ONNXRUNTIME);
             assert_eq!(summary.weights, 0);
             assert_eq!(ops(&integer), ops(&float));

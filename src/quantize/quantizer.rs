@@ -291,7 +291,8 @@ impl Quantizer {
             None => "nothing of the model gets integers; the report says why of each operator".to_string(),
         };
         let placement = Placement::of(&model.graph, &self.policy, plan, &BTreeMap::new());
-        Summary { placement, estimate, notes: vec![note], ..Summary::default() }
+        let coverage = coverage(&model.graph);
+        Summary { placement, estimate, coverage, notes: vec![note], ..Summary::default() }
     }
 
     /// What is known of `model`'s tensors beforehand: from files, or because it is to be written to one.

@@ -3,7 +3,7 @@
 
     quantize.py --bin PATH [--filter TEXT] [--jobs 2]
 
-The models are those of fixtures/quantize/make.py. For each target the result has to pass onnx's checker, to have
+The models are those of fixtures/calibrated/make.py. For each target the result has to pass onnx's checker, to have
 integers of the types that the target takes, and to stay near the float model on samples that were not calibrated on, in
 both runtimes. In the runtime that it was made for, every operator that was given integers has to run in integers: what
 onnxruntime makes of the model is read from its optimized graph, what OpenVINO makes of it from its compiled one.
@@ -179,7 +179,7 @@ def main():
     jobs = [j for j in JOBS if args.filter in "/".join(j)]
     passed = failed = 0
     with tempfile.TemporaryDirectory(prefix="quantize-") as folder:
-        subprocess.run([sys.executable, ROOT / "fixtures/quantize/make.py", folder], check=True)
+        subprocess.run([sys.executable, ROOT / "fixtures/calibrated/make.py", folder], check=True)
         for job, result, why in workers.over([(args.bin, folder, *j) for j in jobs], check, args.jobs, timeout=900):
             found, said = result or ([f"died: {why}"], "")
             print(f"{'FAIL' if found else 'pass':8}{'/'.join(job[2:])}: {'; '.join(found) or said}", flush=True)

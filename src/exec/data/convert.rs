@@ -52,7 +52,7 @@ impl Conversion {
             return Ok(elements.into());
         }
         let mut made = Vec::with_capacity(elements.len() / width * (self.to.bits() / 8));
-        let misfit = |value: &dyn std::fmt::Display| format!("holds {value}, which does not fit {}", self.to);
+        let misfit = |value: &dyn std::fmt::Debug| format!("holds {value:?}, which does not fit {}", self.to);
         if self.from.is_integer() {
             for element in elements.chunks_exact(width) {
                 let value = integer(self.from, element);
@@ -151,6 +151,7 @@ mod tests {
         assert!(converted(DType::I8, DType::U8, [255]).is_err(), "-1");
         let f64_to_f32 = |x: f64| converted(DType::F64, DType::F32, x.to_le_bytes());
         assert_eq!(f64_to_f32(0.5), Ok(0.5f32.to_le_bytes().to_vec()));
+        assert_eq!(f64_to_f32(1e300), Err("holds 1e300, which does not fit float".into()));
         assert!(f64_to_f32(1e39).is_err() && f64_to_f32(f64::INFINITY).is_ok());
         assert!(converted(DType::F32, DType::F16, 1e5f32.to_le_bytes()).is_err());
     }

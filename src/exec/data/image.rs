@@ -9,10 +9,37 @@ use image::imageops::FilterType;
 use image::{DynamicImage, ImageReader, Limits};
 
 use super::array::LARGEST_SAMPLE;
-use crate::edit::Layout;
 use crate::exec::exact::rounded;
 use crate::exec::sample::Input;
 use crate::ir::DType;
+
+/// Where an image has its channels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// `[N, C, H, W]`.
+    #[default]
+    Nchw,
+    /// `[N, H, W, C]`.
+    Nhwc,
+}
+
+impl Layout {
+    /// The axis of the channels.
+    pub fn channels(self) -> usize {
+        match self {
+            Layout::Nchw => 1,
+            Layout::Nhwc => 3,
+        }
+    }
+
+    /// The axis of the rows; that of the columns is next.
+    pub fn height(self) -> usize {
+        match self {
+            Layout::Nchw => 2,
+            Layout::Nhwc => 1,
+        }
+    }
+}
 
 /// What is done with images before they are an input.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,10 +122,8 @@ impl Frame {
                 ));
             }
         };
-        let (channels, height, width) = match layout {
-            Layout::Nchw => (image[0], image[1], image[2]),
-            Layout::Nhwc => (image[2], image[0], image[1]),
-        };
+        // There is no axis for the batch here.
+        let [channels, height, width] = [layout.channels(), layout.height(), layout.height() + 1].map(|a| image[a - 1]);
         let channels = channels.unwrap_or(3);
         if channels != 1 && channels != 3 {
             return Err(format!("is an image of 1 or 3 channels, the input [{}] has {channels}", said()));
@@ -146,7 +171,10 @@ impl Frame {
 
     /// The image in `file` as one sample: its sizes and elements. The error says what is wrong with it.
     pub(super) fn read(&self, file: &Path) -> Result<(Vec<usize>, Bytes), String> {
-        let image = decoded(file).map_err(|e| format!("is no image that can be read: {e}"))?;
+        let image = decoded(file).map_err(|e| {
+            let said = e.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+            format!("is no image that can be read: {said}")
+        })?;
         let (width, height) = (image.width() as usize, image.height() as usize);
         let (height, width) = (self.height.unwrap_or(height), self.width.unwrap_or(width));
         let channels = self.values.len();
@@ -277,11 +305,14 @@ mod tests {
     #[test]
     fn what_is_no_image_is_named() {
         let (folder, data) = saved("a.png");
-        for (name, content) in [("b.jpg", &b"no image"[..]), ("c.png", b""), ("d.bmp", b"BM")] {
+        for (name, content) in
+            [("b.jpg", &b"no image"[..]), ("b.jpeg", b"\xff\xd8\xff00"), ("c.png", b""), ("d.bmp", b"BM")]
+        {
             let path = folder.path().join(name);
             fs::write(&path, content).unwrap();
             let refused = fed(&Data::open(folder.path()).unwrap(), "float[n,3,2,2]").unwrap_err().to_string();
             assert!(refused.contains(name) && refused.contains("no image that can be read"), "{refused}");
+            assert_eq!(refused.lines().count(), 1, "{refused}");
             fs::remove_file(&path).unwrap();
         }
         let whole = fs::read(folder.path().join("a.png")).unwrap();

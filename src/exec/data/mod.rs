@@ -23,7 +23,7 @@ use npyz::npz::NpzArchive;
 
 pub use self::batch::Origin;
 use self::column::{Column, Sent};
-pub use self::image::Imaging;
+pub use self::image::{Imaging, Layout};
 use crate::exec::sample::Input;
 use crate::ir::Tensor;
 
@@ -49,7 +49,7 @@ pub enum DataError {
         known: Vec<String>,
     },
     /// An array is not what its input takes.
-    #[error("{}: array \"{input}\" {reason}", .file.display())]
+    #[error("{} for input \"{input}\" {reason}", .file.display())]
     Unfit {
         /// The file.
         file: PathBuf,

@@ -310,6 +310,26 @@ mod tests {
     }
 
     #[test]
+    fn sessions_share_a_few_plans() {
+        let text = r#"<ir_version: 8, opset_import: ["" : 17]> g (float[n] x) => (float[n] y) { y = Relu(x) }"#;
+        let loaded = whole(&parse(text).unwrap()).unwrap();
+        let other = loaded.clone();
+        for n in [1, 2, 3, 4, 5, 6, 1, 6] {
+            let x = [f32s(&[n], &vec![-1.0; n])];
+            let y = [f32s(&[n], &vec![0.0; n])];
+            assert_eq!((loaded.run(&x).unwrap(), other.run(&x).unwrap()), (y.to_vec(), y.to_vec()));
+            let kept = loaded.plans.lock().unwrap();
+            assert!(kept.len() <= MOST_PLANS && kept.last().unwrap().0[0].1 == [n], "of {n}");
+        }
+        assert!(Arc::ptr_eq(&loaded.plans, &other.plans));
+        let mut session = load(text).unwrap();
+        session.run(&x(f32s(&[2], &[-1.0, 2.0]))).unwrap();
+        let mut fork = session.fork().unwrap();
+        drop(session);
+        assert_eq!(fork.run(&x(f32s(&[2], &[-1.0, 2.0]))).unwrap(), [f32s(&[2], &[0.0, 2.0])]);
+    }
+
+    #[test]
     fn large_weights_are_handed_over() {
         let mut session = load(
             r#"<ir_version: 8, opset_import: ["" : 17]>

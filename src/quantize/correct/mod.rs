@@ -23,7 +23,7 @@ use serde::Serialize;
 
 use crate::calibrate::{CalibrationError, Gathered, Probe, Wanted, gather};
 use crate::exec::{Cannot, Executor};
-use crate::ir::{Graph, Tensor, ValueId};
+use crate::ir::{Graph, OpKind, ScopeId, Tensor, ValueId};
 use crate::model::Model;
 use crate::ops::{CallView, Channels, def};
 use crate::quantize::correct::biases::correct_biases;
@@ -51,15 +51,40 @@ pub struct Step {
 pub struct Bench<'a> {
     /// What runs models.
     pub engine: &'a dyn Executor,
-    /// Where more is known from of what tensors hold.
     /// Samples that corrections are made from, and others that they are measured on.
     pub probe: &'a Probe,
     /// What gets integers.
     pub plan: &'a Plan,
     /// Corrections that are left out.
     pub without: &'a BTreeSet<String>,
-    /// The outputs of the model in real numbers.
+    /// What is compared.
+    scores: Vec<ValueId>,
+    /// What that is in the model in real numbers.
     reference: Vec<Vec<Tensor>>,
+}
+
+/// What says of each output how good it is: the output, or what a `Softmax` or `Sigmoid` makes it of. Behind these,
+/// samples of which the model is certain look perfect whatever was done to it, and one at which it is not decides alone.
+fn scores(graph: &Graph) -> Vec<ValueId> {
+    let before = |value: ValueId| {
+        let (node, _) = graph.producer(value)?;
+        let squashes = matches!(graph.node(node).op, OpKind::Softmax | OpKind::LogSoftmax | OpKind::Sigmoid);
+        graph.operand(node, 0).filter(|&v| squashes && graph.constant(v).is_none())
+    };
+    let outputs = graph.scope(ScopeId::MAIN).outputs().iter().map(crate::ir::Output::value);
+    outputs.map(|value| before(value).unwrap_or(value)).collect()
+}
+
+/// `model` with `values` for its outputs.
+fn giving(model: &Model, values: &[ValueId]) -> Model {
+    let mut model = model.clone();
+    for (index, &value) in values.iter().enumerate() {
+        if model.graph.has_value(value) {
+            model.graph.set_output(ScopeId::MAIN, index, value);
+        }
+    }
+    model.graph.remove_dead();
+    model
 }
 
 /// Outputs nearer than this count as this near, in dB: scores that a model is certain of would outweigh all others.
@@ -77,9 +102,10 @@ impl<'a> Bench<'a> {
         plan: &'a Plan,
         without: &'a BTreeSet<String>,
     ) -> Result<Bench<'a>, Cannot> {
-        let mut session = engine.load(float)?;
+        let scores = scores(&float.graph);
+        let mut session = engine.load(&giving(float, &scores))?;
         let reference = probe.held_out.iter().map(|feed| session.run(feed)).collect::<Result<_, _>>()?;
-        Ok(Bench { engine, probe, plan, without, reference })
+        Ok(Bench { engine, probe, plan, without, scores, reference })
     }
 
     /// How close the outputs of `integer` are to those of the model in real numbers, in dB: the mean over samples and
@@ -89,7 +115,7 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// When the engine cannot run it.
     pub fn sqnr(&self, integer: &Model) -> Result<f64, Cannot> {
-        let mut session = self.engine.load(integer)?;
+        let mut session = self.engine.load(&giving(integer, &self.scores))?;
         let (mut sum, mut count) = (0.0, 0u32);
         for (feed, reference) in self.probe.held_out.iter().zip(&self.reference) {
             for (x, y) in reference.iter().zip(session.run(feed)?) {
@@ -113,7 +139,7 @@ impl<'a> Bench<'a> {
     /// The same bench for another plan.
     #[must_use]
     pub fn planned<'b>(&'b self, plan: &'b Plan) -> Bench<'b> {
-        Bench { plan, reference: self.reference.clone(), ..*self }
+        Bench { plan, scores: self.scores.clone(), reference: self.reference.clone(), ..*self }
     }
 
     /// Correct the weights of `float`, whose tensors hold what was `gathered`.
