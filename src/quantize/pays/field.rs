@@ -58,6 +58,8 @@ pub(super) struct Field<'a> {
     pub parts: Vec<Part>,
     tensors: Vec<Shared>,
     part_of: FxHashMap<NodeId, usize>,
+    /// What integers take more when they begin at a node.
+    entered_of: FxHashMap<NodeId, f64>,
     /// Nanoseconds of everything else.
     rest: f64,
 }
@@ -84,7 +86,16 @@ impl<'a> Field<'a> {
                 part_of.insert(*node, part);
             }
         }
-        let mut field = Field { graph, policy, borders, parts, tensors: Vec::new(), part_of, rest: 0.0 };
+        let mut field = Field {
+            graph,
+            policy,
+            borders,
+            parts,
+            tensors: Vec::new(),
+            part_of,
+            entered_of: FxHashMap::default(),
+            rest: 0.0,
+        };
         let mut real_outs = vec![None; field.parts.len()];
         for node in graph.nodes_of(ScopeId::MAIN) {
             let call = CallView::new(graph, node);
@@ -100,6 +111,9 @@ impl<'a> Field<'a> {
         let size = size(call);
         let float = cost.float.of(&size);
         let int8 = cost.int8.map_or(float, |time| time.of(&size));
+        if let Some(time) = cost.entered {
+            self.entered_of.insert(call.id(), time.of(&size));
+        }
         match self.part_of.get(&call.id()) {
             Some(&part) => {
                 let p = &mut self.parts[part];
@@ -188,7 +202,11 @@ impl<'a> Field<'a> {
             self.parts[part].tensors.push(index);
         }
         let entered = readers.iter().map(|&part| (part, self.parts[part].entered)).filter(|(_, time)| *time > 0.0);
-        let entered = entered.collect();
+        let mut entered: SmallVec<[(usize, f64); 2]> = entered.collect();
+        // A runtime moves a `QuantizeLinear` behind what keeps numbers as they are to before it.
+        if let Some(&time) = producer.and_then(|node| self.entered_of.get(&node)) {
+            entered.extend(readers.iter().map(|&part| (part, time)));
+        }
         self.tensors.push(Shared { maker, readers, is_read_real, quantize, dequantize, entered });
     }
 
