@@ -52,6 +52,9 @@ pub struct Paying<'a> {
 /// better.
 const CORE: f64 = 0.9;
 
+/// A model with integers takes this share of its time without them at most: what is gained on less is lost again.
+const MODEL: f64 = 0.92;
+
 /// What is next to a core has integers too, unless that takes clearly longer.
 const BESIDE: f64 = 1.1;
 
@@ -91,7 +94,20 @@ impl Paying<'_> {
             estimate.taken_out = taken.len();
             estimate.integer_ns = self.field(borders, &plan).all_integers();
         }
-        Ok((plan, estimate.filter(|_| self.run.is_some())))
+        let mut estimate = estimate.filter(|_| self.run.is_some());
+        if let Some(estimate) = &mut estimate
+            && !self.everywhere
+            && !plan.is_empty()
+            && estimate.integer_ns > MODEL * estimate.float_ns
+        {
+            let why = "of the whole model's time integers here would save too little";
+            let heads = self.field(borders, &plan).parts.into_iter().map(|part| part.head);
+            taken.extend(heads.map(|head| (head, (borders.rule.clone(), why.to_string()))));
+            plan = place(&taken)?;
+            estimate.taken_out = taken.len();
+            estimate.integer_ns = estimate.float_ns;
+        }
+        Ok((plan, estimate))
     }
 
     fn field<'a>(&'a self, borders: &'a Borders, plan: &Plan) -> Field<'a> {
@@ -296,6 +312,19 @@ mod tests {
         // Whether it has integers or what reads it: the runtime moves them to before it.
         assert_eq!(of(2000, &before), [""; 0]);
         assert_eq!(of(2000, &behind), ["a", "p", "y"]);
+    }
+
+    #[test]
+    fn a_model_that_hardly_gains_stays_real() {
+        let of = |sigmoid: u32| {
+            let row = format!("[[cost]]\nrule = \"C-3\"\nops = [\"Sigmoid\"]\nfloat = {{ call = {sigmoid} }}");
+            of(&policy(&row), &Choice::default(), false, "a = Conv(x, wide) y = Sigmoid(a)")
+        };
+        assert_eq!(of(1000).0, ["a"]);
+        let (integer, kept, estimate) = of(10_000);
+        assert_eq!(integer, [""; 0]);
+        assert!(kept.iter().any(|k| k.starts_with("C-0 a: of the whole model's time")), "{kept:?}");
+        assert_eq!((estimate.float_ns, estimate.integer_ns), (11_000.0, 11_000.0));
     }
 
     #[test]
