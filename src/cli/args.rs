@@ -173,6 +173,9 @@ pub(super) struct Quantizing {
     /// correct-biases); may be repeated
     #[arg(help_heading = QUANTIZING, long, value_name = "NAME")]
     pub without_correction: Vec<String>,
+    /// Quantize whatever the target can run in integers, even where its costs say that this takes longer
+    #[arg(help_heading = QUANTIZING, long)]
+    pub quantize_all: bool,
     #[command(flatten)]
     pub choosing: Choosing,
     #[command(flatten)]

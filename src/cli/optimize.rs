@@ -141,6 +141,7 @@ fn quantizer(args: &args::Optimize, target: Target) -> anyhow::Result<Quantizer>
         choice: args.quantizing.choosing.choice(),
         calibration: calibration.calibration()?,
         method: None,
+        everywhere: args.quantizing.quantize_all,
         without: args.quantizing.without_correction.iter().cloned().collect(),
         engine: engine::executor(args.proof.engine)?,
         bounds: bounds(args),

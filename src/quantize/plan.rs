@@ -19,6 +19,8 @@ pub struct Plan {
     pub kept: Vec<Kept>,
     /// Operators that compute in integers, and those that are taken into them.
     pub integer: Vec<NodeId>,
+    /// Operators that are taken into others, each with that other.
+    pub taken_in: Vec<(NodeId, NodeId)>,
     /// How many operators had integers before.
     pub already: usize,
 }
@@ -32,6 +34,7 @@ impl Default for Plan {
             form: WeightForm::Integers,
             kept: Vec::new(),
             integer: Vec::new(),
+            taken_in: Vec::new(),
             already: 0,
         }
     }

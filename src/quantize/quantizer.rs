@@ -3,17 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
 use serde::Serialize;
 
 use crate::calibrate::{Calibration, CalibrationError, Fingerprint, Gathered, Method, Sample, Wanted};
 use crate::census;
 use crate::exec::demand::run_of;
 use crate::exec::{Cannot, Executor};
+use crate::ir::ValueId;
 use crate::model::Model;
 use crate::quantize::correct::{Bench, seen, wanted};
 use crate::quantize::{
-    Choice, ChoiceError, Coverage, Layer, NoStatistics, Placement, Plan, Quality, Ranges, Step, compare, coverage,
-    emit, in_decibels, integer_nodes, layers, place, place_fit, scales, unfit,
+    Choice, ChoiceError, Coverage, Estimate, Layer, NoStatistics, Paying, Placement, Plan, Quality, Ranges, Step,
+    compare, coverage, emit, in_decibels, integer_nodes, layers, place, scales, unfit,
 };
 use crate::target::Policy;
 
@@ -28,6 +30,8 @@ pub struct Quantizer {
     pub calibration: Calibration,
     /// How ranges are chosen; `None` measures what is best.
     pub method: Option<Method>,
+    /// Whether they are given where they do not pay, too.
+    pub everywhere: bool,
     /// Corrections that are left out, by name.
     pub without: BTreeSet<String>,
     /// What runs the model.
@@ -131,6 +135,9 @@ pub struct Summary {
     pub corrections: Vec<Step>,
     /// What has integers and what not, and why.
     pub placement: Placement,
+    /// What a run takes, with the sizes of the first sample; `None` where nothing is known of the target's costs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Estimate>,
     /// Samples that float model and result were both run on.
     pub held_out: usize,
     /// How much of the result is computed in integers, with the sizes of the first sample.
@@ -161,6 +168,21 @@ fn tried(model: &Model, sample: &Sample) -> usize {
     usize::try_from((TRIED_MACS / macs.max(1)).clamp(FEW, TRIED)).unwrap_or(usize::MAX)
 }
 
+/// What was not given integers for the sake of time, in words.
+fn told(estimate: &Estimate) -> Option<String> {
+    let &Estimate { float_ns, integer_ns, everywhere_ns, taken_out } = estimate;
+    (taken_out > 0).then(|| {
+        let operators = if taken_out == 1 { "1 operator stays".into() } else { format!("{taken_out} operators stay") };
+        format!(
+            "{operators} in real numbers as integers do not pay there: a run takes about {:.0} µs, without integers \
+             {:.0} µs, with all of them {:.0} µs",
+            integer_ns / 1000.0,
+            float_ns / 1000.0,
+            everywhere_ns / 1000.0
+        )
+    })
+}
+
 impl Quantizer {
     /// Give `model` integers. Statistics in files are of the model with the fingerprint `given`; `tell` hears how many
     /// runs of how many on samples are done.
@@ -175,18 +197,27 @@ impl Quantizer {
     ) -> Result<Summary, QuantizeError> {
         let plan = place(&model.graph, &self.policy, model.opset(), &self.choice)?;
         if plan.is_empty() {
-            let is_done = plan.already > 0 && plan.kept.iter().all(|kept| kept.rule.is_empty());
-            let note = match is_done {
-                true => "the model has integers already, and is left as it is",
-                false => "nothing of the model gets integers; the report says why of each operator",
-            };
-            let placement = Placement::of(&model.graph, &self.policy, &plan, &BTreeMap::new());
-            let coverage = coverage(&model.graph);
-            return Ok(Summary { placement, coverage, notes: vec![note.into()], ..Summary::default() });
+            return Ok(self.nothing(model, &plan, None));
         }
         let mut probe = self.calibration.probe(model, &*self.engine, &|sample| tried(model, sample))?;
         if probe.tried.is_empty() {
             probe.tried.clone_from(&probe.held_out);
+        }
+        let paying = |model: &Model, unfit: &FxHashSet<ValueId>| {
+            let run = probe.tried.first().map(|feed| run_of(model, feed));
+            let paying = Paying {
+                graph: &model.graph,
+                run: run.as_ref(),
+                policy: &self.policy,
+                opset: model.opset(),
+                choice: &self.choice,
+                everywhere: self.everywhere,
+            };
+            paying.place(unfit)
+        };
+        let (plan, mut estimate) = paying(model, &FxHashSet::default())?;
+        if plan.is_empty() {
+            return Ok(self.nothing(model, &plan, estimate));
         }
         let mut known = self.known(model, &plan, given, tell)?;
         let held = &probe.held_out;
@@ -195,9 +226,12 @@ impl Quantizer {
             (None, false) => seen(model, &plan, &probe, &*self.engine)?,
             (None, true) => return Err(CalibrationError::Nothing.into()),
         };
-        let replaced = |model: &Model, plan: Plan, gathered: &Gathered| match unfit(&model.graph, gathered) {
+        let mut replaced = |model: &Model, plan: Plan, gathered: &Gathered| match unfit(&model.graph, gathered) {
             unfit if unfit.is_empty() => Ok(plan),
-            unfit => place_fit(&model.graph, &self.policy, model.opset(), &self.choice, &unfit),
+            unfit => paying(model, &unfit).map(|(plan, new)| {
+                estimate = new;
+                plan
+            }),
         };
         let plan = replaced(model, plan, &first)?;
         let float = model.clone();
@@ -227,6 +261,7 @@ impl Quantizer {
             }
         };
         let plan = replaced(model, plan.clone(), &gathered)?;
+        notes.extend(estimate.as_ref().and_then(told));
         // Computes the same as the float model, and its tensors are those of the result.
         let equalized = model.clone();
         if let Some(bench) = bench.as_ref().map(|bench| bench.planned(&plan)) {
@@ -247,12 +282,32 @@ impl Quantizer {
             made_up: gathered.made_up,
             corrections,
             placement,
+            estimate,
             held_out: held.len(),
             coverage: coverage(&held.first().map_or_else(|| model.graph.clone(), |feed| run_of(model, feed))),
             outputs,
             layers: layers(&equalized, model, &integer_nodes(model), held, &*self.engine)?,
             notes,
         })
+    }
+
+    /// What there is to say where nothing gets integers.
+    fn nothing(&self, model: &Model, plan: &Plan, estimate: Option<Estimate>) -> Summary {
+        let is_done = plan.already > 0 && plan.kept.iter().all(|kept| kept.rule.is_empty());
+        let lost = estimate.as_ref().filter(|estimate| estimate.taken_out > 0);
+        let note = match lost {
+            _ if is_done => "the model has integers already, and is left as it is".to_string(),
+            Some(Estimate { float_ns, everywhere_ns, .. }) => format!(
+                "INTEGERS DO NOT PAY HERE: a run would take about {:.0} µs with them and {:.0} µs without, so the \
+                 result computes in real numbers; --quantize-all gives it integers all the same",
+                everywhere_ns / 1000.0,
+                float_ns / 1000.0
+            ),
+            None => "nothing of the model gets integers; the report says why of each operator".to_string(),
+        };
+        let placement = Placement::of(&model.graph, &self.policy, plan, &BTreeMap::new());
+        let coverage = coverage(&model.graph);
+        Summary { placement, estimate, coverage, notes: vec![note], ..Summary::default() }
     }
 
     /// What is known of `model`'s tensors beforehand: from files, or because it is to be written to one.

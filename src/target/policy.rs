@@ -60,16 +60,42 @@
 //! rule = "NPU-6"
 //! ops = ["LayerNormalization"]     # or pattern = "gelu", …
 //! why = "it is computed in 16 bits"
+//!
+//! [borders]                        # with rows of costs: integers stay where they pay
+//! rule = "NPU-7"
+//! quantize = { call = 800, element = 0.13 }      # nanoseconds: for each, and for each element of the tensor
+//! dequantize = { call = 700, element = 0.16 }
+//! layout = { element = 0.1 }       # more than that, for tensors of four dimensions
+//! fused_behind = ["Conv"]          # these make integers or real numbers of their result at no cost
+//! converts = ["Conv"]              # in real numbers between integers the runtime gives these integers of its own
+//!
+//! [[cost]]                         # the first row that speaks of a call is the one; what has none costs nothing
+//! rule = "NPU-8"
+//! ops = ["Conv"]
+//! when = { group = "depthwise" }
+//! behind = ["Conv"]                # an operand is the result of one of these
+//! float = { call = 1500, mac = 0.017, element = 0.04, position = 12, weight = 0.18 }
+//! int8 = { call = 1200, mac = 0.0044 }
+//! real_out = { call = 1300, mac = 0.0044 }       # with a real result, where that is not int8 and a DequantizeLinear
+//! unfused = { element = 0.1 }      # what real numbers take more when the operator before them has integers
+//! entered = { element = 0.1 }      # what integers take more when the operator before them has none
 //! ```
 //!
 //! `extends` names a target of the tool; also what it can run of ONNX is taken from there. A row with `ops` that is
 //! marked `role = "float"` ends the search for a row without one: the operators stay as they are.
+//!
+//! Costs are counted in what a call is made of: `mac` for multiply-accumulates, `element` for the elements of computed
+//! operands and results, `position` for the places of a convolution's result in each of its groups (depthwise is one),
+//! `weight` for the elements of the weight, `call` for what it takes whatever its size. A policy without `[borders]`
+//! has no say in what pays: there the conditions of its rows decide alone.
 
 mod condition;
+mod cost;
 mod read;
 mod row;
 
 pub use condition::{Condition, Groups, Kernel};
+pub use cost::{Borders, Cost, Size, Time};
 pub use read::PolicyError;
 pub use row::{
     BiasForm, Fuse, IntegerType, Needs, Never, Operands, Output, Pairs, Pattern, Role, Row, Types, WeightForm, Weights,
@@ -95,6 +121,10 @@ pub struct Policy {
     pub fuses: Vec<Fuse>,
     /// What stays in real numbers.
     pub nevers: Vec<Never>,
+    /// What operators take. The first row that speaks of a call is the one.
+    pub costs: Vec<Cost>,
+    /// What integers take where they begin and end; `None` where nothing is known of costs.
+    pub borders: Option<Borders>,
 }
 
 /// A runtime: what it can run, and how it wants its integers.

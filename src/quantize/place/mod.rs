@@ -47,8 +47,26 @@ pub fn place_fit(
     choice: &Choice,
     unfit: &FxHashSet<ValueId>,
 ) -> Result<Plan, ChoiceError> {
+    place_without(graph, policy, opset, choice, unfit, &TakenOut::default())
+}
+
+/// Nodes that stay in real numbers whatever the policy says, each with a rule and the reason.
+pub type TakenOut = FxHashMap<NodeId, (String, String)>;
+
+/// As [`place_fit`]; what was taken `out` stays in real numbers.
+///
+/// # Errors
+/// As [`place`].
+pub fn place_without(
+    graph: &Graph,
+    policy: &Policy,
+    opset: i64,
+    choice: &Choice,
+    unfit: &FxHashSet<ValueId>,
+    out: &TakenOut,
+) -> Result<Plan, ChoiceError> {
     let excluded = choice.excluded(graph)?;
-    let mut placing = Placing::new(graph, policy, opset, &excluded, unfit);
+    let mut placing = Placing::new(graph, policy, opset, &excluded, unfit, out);
     placing.fuse();
     placing.follow();
     let demand = Demand::walk(&mut placing);
@@ -91,6 +109,7 @@ impl<'a> Placing<'a> {
         opset: i64,
         excluded: &FxHashMap<NodeId, String>,
         unfit: &FxHashSet<ValueId>,
+        out: &TakenOut,
     ) -> Placing<'a> {
         let order = graph.schedule(ScopeId::MAIN);
         let mut quantized = Quantized::find(graph, &order);
@@ -111,7 +130,10 @@ impl<'a> Placing<'a> {
             let verdict = match (excluded.get(&node), patterns.get(&node)) {
                 (Some(why), _) => Verdict::float("", why),
                 (None, Some(never)) if !placing.quantized.has(node) => Verdict::float(&never.rule, &never.why),
-                _ => call::judge(graph, policy, opset, &placing.quantized, node),
+                _ => match out.get(&node) {
+                    Some((rule, why)) => Verdict::float(rule, why),
+                    None => call::judge(graph, policy, opset, &placing.quantized, node),
+                },
             };
             match verdict {
                 Verdict::Integers(call) => placing.calls[node.index()] = Some(call),
@@ -209,6 +231,7 @@ impl<'a> Placing<'a> {
                 match self.integer(head).is_some() {
                     true => {
                         plan.integer.push(node);
+                        plan.taken_in.push((node, head));
                         continue;
                     }
                     false => self.floats[node.index()] = Some((String::new(), "what it stands behind does".into())),

@@ -77,6 +77,8 @@ pub enum Groups {
     Many,
     /// One for each input channel.
     Depthwise,
+    /// One for each input channel, with one output channel.
+    Single,
 }
 
 /// What a weight's window looks like.
@@ -156,6 +158,9 @@ impl Condition {
             Some(Groups::One) if groups != 1 => return Some("its channels are in groups".into()),
             Some(Groups::Many) if groups == 1 => return Some("its channels are in one group".into()),
             Some(Groups::Depthwise) if groups == 1 || inputs != 1 => return Some("it is not depthwise".into()),
+            Some(Groups::Single) if groups == 1 || inputs != 1 || outputs != groups => {
+                return Some("its groups have more than one channel".into());
+            }
             _ => {}
         }
         let few = |what: &str, least: i64| Some(format!("it has fewer than {least} {what} channels"));

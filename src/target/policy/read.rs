@@ -11,6 +11,7 @@ use crate::ir::{DType, OpKind};
 use crate::ops::schema;
 use crate::similar::similar;
 use crate::target::policy::condition::Condition;
+use crate::target::policy::cost::{Borders, Cost, Time};
 use crate::target::policy::row::{
     BiasForm, Fuse, IntegerType, Needs, Never, Operands, Output, Pairs, Pattern, Role, Row, WeightForm, Weights,
 };
@@ -97,6 +98,9 @@ struct File {
     fuse: Vec<FuseTable>,
     #[serde(default)]
     never: Vec<Spanned<NeverTable>>,
+    borders: Option<Spanned<BordersTable>>,
+    #[serde(default)]
+    cost: Vec<Spanned<CostTable>>,
 }
 
 #[derive(Deserialize)]
@@ -156,6 +160,35 @@ struct NeverTable {
     ops: Vec<Op>,
     pattern: Option<Pattern>,
     why: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BordersTable {
+    rule: String,
+    quantize: Time,
+    dequantize: Time,
+    #[serde(default)]
+    layout: Time,
+    #[serde(default)]
+    fused_behind: Vec<Op>,
+    #[serde(default)]
+    converts: Vec<Op>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CostTable {
+    rule: String,
+    ops: Vec<Op>,
+    when: Option<Spanned<Condition>>,
+    #[serde(default)]
+    behind: Vec<Op>,
+    float: Time,
+    int8: Option<Time>,
+    real_out: Option<Time>,
+    unfused: Option<Time>,
+    entered: Option<Time>,
 }
 
 /// An operator by ONNX's name.
@@ -231,6 +264,8 @@ impl Source<'_> {
             rows: Vec::new(),
             fuses: Vec::new(),
             nevers: Vec::new(),
+            costs: Vec::new(),
+            borders: None,
         });
         policy.name = read.name;
         for (name, TypeTable { dtype: Integer(dtype), symmetric }) in read.types {
@@ -275,6 +310,11 @@ impl Source<'_> {
                 never.ops.retain(|op| !named(op));
             }
             policy.nevers.retain(|never| never.pattern.is_some() || !never.ops.is_empty());
+        }
+        let costs: Vec<Cost> = read.cost.into_iter().map(|t| self.cost(t)).collect::<Result<_, _>>()?;
+        policy.costs.splice(0..0, costs);
+        if let Some(table) = read.borders {
+            policy.borders = Some(self.borders(table)?);
         }
         policy.rows.splice(0..0, rows);
         policy.fuses.splice(0..0, fuses);
@@ -346,6 +386,41 @@ impl Source<'_> {
         })
     }
 
+    fn cost(&self, table: Spanned<CostTable>) -> Result<Cost, PolicyError> {
+        let span = table.span();
+        let CostTable { rule, ops, when, behind, float, int8, real_out, unfused, entered } = table.into_inner();
+        let ops = kinds(ops);
+        if ops.is_empty() {
+            return Err(self.fault(span, "ops names no operator"));
+        }
+        self.times(&span, [Some(float), int8, real_out, unfused, entered].into_iter().flatten())?;
+        Ok(Cost {
+            when: self.condition(when, &ops)?,
+            rule,
+            ops,
+            behind: kinds(behind),
+            float,
+            int8,
+            real_out,
+            unfused,
+            entered,
+        })
+    }
+
+    fn borders(&self, table: Spanned<BordersTable>) -> Result<Borders, PolicyError> {
+        let span = table.span();
+        let BordersTable { rule, quantize, dequantize, layout, fused_behind, converts } = table.into_inner();
+        self.times(&span, [quantize, dequantize, layout])?;
+        Ok(Borders { rule, quantize, dequantize, layout, fused_behind: kinds(fused_behind), converts: kinds(converts) })
+    }
+
+    fn times(&self, span: &Range<usize>, times: impl IntoIterator<Item = Time>) -> Result<(), PolicyError> {
+        match times.into_iter().all(|time| time.is_valid()) {
+            true => Ok(()),
+            false => Err(self.fault(span.clone(), "a time is a number of nanoseconds, from 0 to 1e9")),
+        }
+    }
+
     /// Whether its attributes are those of some of `ops`.
     fn condition(&self, condition: Option<Spanned<Condition>>, ops: &[OpKind]) -> Result<Condition, PolicyError> {
         let Some(condition) = condition else { return Ok(Condition::default()) };
@@ -414,8 +489,8 @@ mod tests {
         );
         assert_eq!(wrong(&format!("{HEAD}[weigths]\n")), "npu.toml:3: \"weigths\" is not known here, but weights");
         assert_eq!(
-            wrong(&format!("{HEAD}[[cost]]\nop = 1\n")),
-            "npu.toml:3: \"cost\" is not known here: name, extends, types, weights, op, fuse, never are"
+            wrong(&format!("{HEAD}[[price]]\nop = 1\n")),
+            "npu.toml:3: \"price\" is not known here: name, extends, types, weights, op, fuse, never, borders, cost are"
         );
         assert_eq!(op("ops = [\"Conf\"]\nrole = \"leads\""), "npu.toml:5: there is no operator \"Conf\", but Conv");
         assert_eq!(op("ops = [\"Conv\"]\nrole = \"lead\""), "npu.toml:6: \"lead\" is not known here, but leads");
@@ -432,6 +507,19 @@ mod tests {
             op("ops = [\"Resize\"]\nrole = \"passes\"\nwhen = { attributes = { mod = \"nearest\" } }"),
             "npu.toml:7: there is no attribute \"mod\", but coordinate_transformation_mode, mode, nearest_mode"
         );
+    }
+
+    #[test]
+    fn costs_are_times() {
+        let cost = |rest: &str| wrong(&format!("{HEAD}[[cost]]\nrule = \"A\"\n{rest}\n"));
+        assert_eq!(cost("ops = []\nfloat = {}"), "npu.toml:3: ops names no operator");
+        assert_eq!(cost("ops = [\"Conv\"]\nfloat = { macs = 1 }"), "npu.toml:6: \"macs\" is not known here, but mac");
+        for time in ["-1", "nan", "inf", "2e9"] {
+            let fault = cost(&format!("ops = [\"Conv\"]\nfloat = {{}}\nint8 = {{ call = {time} }}"));
+            assert_eq!(fault, "npu.toml:3: a time is a number of nanoseconds, from 0 to 1e9");
+        }
+        let borders = wrong(&format!("{HEAD}[borders]\nrule = \"A\"\nquantize = {{ call = -1 }}\ndequantize = {{}}\n"));
+        assert_eq!(borders, "npu.toml:3: a time is a number of nanoseconds, from 0 to 1e9");
     }
 
     #[test]

@@ -1,0 +1,185 @@
+//! The cheapest way to part a network in two, by the greatest flow through it.
+
+use std::collections::VecDeque;
+
+/// More than anything costs.
+pub(super) const NEVER: u64 = 1 << 50;
+
+/// A network of arcs that may be cut, each at a price.
+pub(super) struct Network {
+    arcs: Vec<Arc>,
+    /// The arcs of each node; every second one is the way back.
+    of: Vec<Vec<usize>>,
+}
+
+struct Arc {
+    to: usize,
+    left: u64,
+}
+
+/// What is on the side of integers.
+pub(super) const INTEGERS: usize = 0;
+/// What is on the side of real numbers.
+pub(super) const REALS: usize = 1;
+
+/// Steps that are taken for each arc, on average, before a network counts as too knotted.
+const STEPS: usize = 1 << 12;
+
+impl Network {
+    /// One without arcs: of both sides, and so many other nodes.
+    pub(super) fn new(others: usize) -> Network {
+        Network { arcs: Vec::new(), of: vec![Vec::new(); others + 2] }
+    }
+
+    /// One more node.
+    pub(super) fn node(&mut self) -> usize {
+        self.of.push(Vec::new());
+        self.of.len() - 1
+    }
+
+    /// This is paid where `from` is on the side of integers and `to` on that of real numbers.
+    pub(super) fn arc(&mut self, from: usize, to: usize, price: u64) {
+        for (from, to, left) in [(from, to, price.min(NEVER)), (to, from, 0)] {
+            self.of[from].push(self.arcs.len());
+            self.arcs.push(Arc { to, left });
+        }
+    }
+
+    /// For each node, whether it is on the side of integers when as little is paid as can be; of several such ways, the
+    /// one with the most integers. `None` for a network that takes too long.
+    pub(super) fn part(mut self) -> Option<Vec<bool>> {
+        let mut budget = STEPS.saturating_mul(self.arcs.len() + 1);
+        loop {
+            let far = self.far();
+            if far[REALS] == usize::MAX {
+                return Some(self.without_way_to_reals());
+            }
+            self.saturate(&far, &mut budget)?;
+        }
+    }
+
+    /// How far each node is from the side of integers, along arcs that have something left.
+    fn far(&self) -> Vec<usize> {
+        let mut far = vec![usize::MAX; self.of.len()];
+        far[INTEGERS] = 0;
+        let mut queue = VecDeque::from([INTEGERS]);
+        while let Some(at) = queue.pop_front() {
+            for &arc in &self.of[at] {
+                let Arc { to, left } = self.arcs[arc];
+                if left > 0 && far[to] == usize::MAX {
+                    far[to] = far[at] + 1;
+                    queue.push_back(to);
+                }
+            }
+        }
+        far
+    }
+
+    /// Send as much as goes along shortest ways.
+    fn saturate(&mut self, far: &[usize], budget: &mut usize) -> Option<()> {
+        let mut next = vec![0; self.of.len()];
+        let mut way: Vec<usize> = Vec::new();
+        let mut at = INTEGERS;
+        loop {
+            *budget = budget.checked_sub(1)?;
+            if at == REALS {
+                let most = way.iter().map(|&arc| self.arcs[arc].left).min().unwrap_or(0);
+                for &arc in &way {
+                    self.arcs[arc].left -= most;
+                    self.arcs[arc ^ 1].left += most;
+                }
+                // Back to before the first arc that has nothing left.
+                let full = way.iter().position(|&arc| self.arcs[arc].left == 0).unwrap_or(0);
+                at = self.arcs[way[full] ^ 1].to;
+                way.truncate(full);
+                continue;
+            }
+            match self.of[at].get(next[at]) {
+                Some(&arc) if self.arcs[arc].left > 0 && far[self.arcs[arc].to] == far[at] + 1 => {
+                    way.push(arc);
+                    at = self.arcs[arc].to;
+                }
+                Some(_) => next[at] += 1,
+                None => match way.pop() {
+                    Some(arc) => {
+                        at = self.arcs[arc ^ 1].to;
+                        next[at] += 1;
+                    }
+                    None => return Some(()),
+                },
+            }
+        }
+    }
+
+    /// The nodes from which nothing more can be sent to the side of real numbers.
+    fn without_way_to_reals(&self) -> Vec<bool> {
+        let mut is_integer = vec![true; self.of.len()];
+        is_integer[REALS] = false;
+        let mut open = vec![REALS];
+        while let Some(at) = open.pop() {
+            for &arc in &self.of[at] {
+                let from = self.arcs[arc].to;
+                if self.arcs[arc ^ 1].left > 0 && is_integer[from] {
+                    is_integer[from] = false;
+                    open.push(from);
+                }
+            }
+        }
+        is_integer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is paid for these sides.
+    fn price(arcs: &[(usize, usize, u64)], is_integer: &[bool]) -> u64 {
+        arcs.iter().filter(|(from, to, _)| is_integer[*from] && !is_integer[*to]).map(|(.., price)| price).sum()
+    }
+
+    #[test]
+    fn nothing_cheaper_is_there() {
+        let mut seed = 7u64;
+        let mut random = |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % below
+        };
+        for _ in 0..200 {
+            let nodes = 2 + random(6) as usize;
+            let arcs: Vec<(usize, usize, u64)> = (0..random(24))
+                .map(|_| (random(nodes as u64) as usize, random(nodes as u64) as usize, random(9)))
+                .filter(|(from, to, _)| from != to)
+                .collect();
+            let mut network = Network::new(nodes - 2);
+            for &(from, to, price) in &arcs {
+                network.arc(from, to, price);
+            }
+            let found = network.part().unwrap();
+            let ways = (0..1usize << (nodes - 2)).map(|bits| {
+                let mut sides = vec![true, false];
+                sides.extend((0..nodes - 2).map(|i| bits >> i & 1 == 1));
+                sides
+            });
+            let least = ways.clone().map(|sides| price(&arcs, &sides)).min().unwrap();
+            assert_eq!(price(&arcs, &found), least, "{arcs:?}");
+            let most = ways.filter(|s| price(&arcs, s) == least).map(|s| s.iter().filter(|&&i| i).count()).max();
+            assert_eq!(Some(found.iter().filter(|&&i| i).count()), most, "{arcs:?}");
+        }
+    }
+
+    #[test]
+    fn long_chains_are_parted() {
+        let n = 20_000;
+        let mut network = Network::new(n);
+        for i in 2..n + 2 {
+            network.arc(INTEGERS, i, if i % 2 == 0 { 10 } else { 3 });
+            network.arc(i, REALS, if i % 2 == 0 { 2 } else { 5 });
+            if i > 2 {
+                network.arc(i - 1, i, 4);
+                network.arc(i, i - 1, 4);
+            }
+        }
+        assert!(network.part().unwrap()[2..].iter().all(|&is_integer| is_integer));
+    }
+}
