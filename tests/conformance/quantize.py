@@ -155,13 +155,16 @@ def check(job):
 def refused(binary, folder):
     """What the command line has to refuse: (arguments, exit code, words of the message)."""
     model, calib = folder / "residual_cnn.onnx", folder / "residual_cnn_calib.npz"
-    out = folder / "refused.onnx"
+    out, stats = folder / "refused.onnx", folder / "stats.json"
+    tool.run(binary, "quantize", model, "-o", folder / "saved.onnx", "--calib", calib, "--save-stats", stats, timeout=600)
     cases = [
         ([], 2, "--calib"),
         (["--precision", "int8-dynamic", "--target", "tensorrt"], 2, "does not quantize activations while a model runs"),
         (["--precision", "int8-dynamic", "--target", "onnxruntime", "--min-sqnr", "9"], 2, "--calib"),
         (["--calib", calib, "--min-sqnr", "90"], 1, "at least 90 dB"),
         (["--calib", folder / "transformer_calib.npz"], 1, "image"),
+        # Statistics say what ranges are, not what a result is worth.
+        (["--stats", stats, "--min-sqnr", "9"], 1, "need samples"),
     ]
     for args, code, words in cases:
         ran = tool.run(binary, "quantize", model, "-o", out, *args, timeout=600)
