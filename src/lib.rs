@@ -35,6 +35,7 @@ pub mod ops;
 pub mod optimizer;
 pub mod passes;
 pub mod proof;
+pub mod prune;
 pub mod quantize;
 mod random;
 pub mod report;
