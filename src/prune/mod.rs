@@ -6,14 +6,17 @@
 //! ```
 //!
 //! A class is what can only be removed together: all slices, of all tensors, that some chain of calls ties to one index.
-//! A [`Cut`] says what remains of each tensor. Surgery makes the model that is left; a mask makes the model that it must
-//! equal: the original, with zeros where something was summed over.
+//! A [`Cut`] says what remains of each tensor. [`surgery`] makes the model that is left; [`mask`] makes the model that it
+//! must equal: the original, with zeros where something was summed over.
 
 pub mod account;
 pub mod atoms;
+mod call;
 pub mod colour;
 pub mod cut;
 pub mod groups;
+pub mod mask;
+pub mod surgery;
 pub mod untie;
 pub mod view;
 
@@ -21,4 +24,6 @@ pub use account::{GroupAccount, StopAccount, accounts, stops};
 pub use colour::{Axis, Choices, Class, Colouring, Factor, Grouped};
 pub use cut::Cut;
 pub use groups::{Group, Groups, Member, Sink};
+pub use mask::masked;
+pub use surgery::{Refused, apply};
 pub use untie::untie;
