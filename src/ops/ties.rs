@@ -106,13 +106,8 @@ pub fn of_channels(call: &CallView<'_>) -> Ties {
             ties.extend(parameters.iter().map(|&slot| Tie::Same(End::result(0, axis), End::operand(slot, 0))));
             ties
         }
-        Channels::Normalized { axes, groups: 1, parameters } => {
-            let mut ties = same_axes(call, |axis| !axes.contains(&axis));
-            for slot in parameters {
-                ties.extend(broadcast(call, [slot], 0));
-            }
-            ties
-        }
+        // Statistics change with every index, of the result too, so that nothing is tied along these axes.
+        Channels::Normalized { axes, groups: 1, .. } => same_axes(call, |axis| !axes.contains(&axis)),
         Channels::Normalized { axes, groups, parameters } => {
             let mut ties = same_axes(call, |axis| !axes.contains(&axis));
             if let Some(&axis) = axes.first() {

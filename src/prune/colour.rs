@@ -166,8 +166,7 @@ impl Painter<'_> {
     fn call(&mut self, node: NodeId) {
         let call = CallView::new(self.graph, node);
         let mut ties = (row_of(call.node()).ties)(&call);
-        // The sizes of a view are rewritten with it, so they have to be at hand.
-        if ties.contains(&Tie::View) && call.node().op == OpKind::Reshape && call.constant(1).is_none() {
+        if ties.contains(&Tie::View) && call.node().op == OpKind::Reshape && !tells_sizes(&call) {
             ties.clear();
         }
         let knows = !ties.is_empty();
@@ -599,6 +598,16 @@ impl Painter<'_> {
         }
         Colouring { axes, classes: numbers.len(), stopped: self.stopped, within: self.within }
     }
+}
+
+/// Whether the sizes that a `Reshape` gives are at hand where they would have to be written anew.
+fn tells_sizes(call: &CallView<'_>) -> bool {
+    if call.constant(1).is_some() {
+        return true;
+    }
+    let (Some(target), Some(sizes)) = (call.elements(1), call.result_dims(0)) else { return false };
+    let told = |(size, given): (&Int, &Int)| size.known().is_none_or(|n| n == 1) || given.known().is_some();
+    target.len() == sizes.len() && sizes.iter().zip(&target).all(told)
 }
 
 /// One call while it is painted.
