@@ -37,7 +37,9 @@ impl Edit {
             Edit::IntoGather(node, axis, indices) => {
                 graph.node_mut(node).op = OpKind::Gather;
                 own(graph, node, 1, indices);
+                let bounds: Vec<_> = graph.operands(node).skip(2).flatten().collect();
                 graph.truncate_operands(node, 2);
+                bounds.into_iter().for_each(|bound| graph.prune_constant(bound));
                 graph.set_attr(node, "axis", signed(axis).into());
             }
             Edit::GatherBefore(node, axis, indices) => {
