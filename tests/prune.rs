@@ -4,13 +4,19 @@
 //! Comments behind the claim say what goes: `# remove W axis 0: 1, 3` takes the classes of these indices out of the
 //! whole graph; `# keep W axis 0: 0, 2` says what remains of one tensor, and nothing of the others.
 
+#[path = "prune/grow.rs"]
+mod grow;
 mod support;
+
+use std::cell::Cell;
 
 use onnx_slim::ir::{Graph, ValueId};
 use onnx_slim::passes::infer_shapes;
-use onnx_slim::prune::{Choices, Colouring, Cut, Groups, apply, masked, untie};
+use onnx_slim::prune::{Choices, Colouring, Cut, Factor, Grouped, Groups, apply, masked, untie};
 use onnx_slim::rewrite::Exactness;
 use onnx_slim::text;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use support::{Case, assert_sound, each, proof};
 
@@ -71,4 +77,65 @@ fn cut(case: &Case) -> Cut {
 fn value(graph: &Graph, name: &str) -> ValueId {
     let found = graph.values().find(|&v| *graph.value(v).name == *name);
     found.unwrap_or_else(|| panic!("there is no {name}"))
+}
+
+/// Networks tried.
+const CASES: u32 = 150;
+
+#[test]
+fn what_remains_of_any_network_is_the_network_with_zeros() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u32>().ok());
+    let cases = number("PROPERTY_CASES").unwrap_or(CASES);
+    let seed = number("PROPERTY_SEED").and_then(|n| u8::try_from(n).ok()).unwrap_or(0);
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 500, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]));
+    let cut = Cell::new(0);
+    let tape = proptest::collection::vec(any::<u16>(), 20..120);
+    runner
+        .run(&tape, |tape| {
+            cut.set(cut.get() + u32::from(holds(&tape)));
+            Ok(())
+        })
+        .unwrap_or_else(|failure| panic!("{failure}"));
+    // Networks that nothing can be taken from would pass too.
+    assert!(cut.get() > cases / 2, "only {} of {cases} networks lost anything", cut.get());
+}
+
+/// Whether a random network lost anything; what remains has been compared then.
+fn holds(tape: &[u16]) -> bool {
+    let mut choices = grow::Choices(tape.iter());
+    let grouped = [Grouped::Finer, Grouped::Whole, Grouped::Within][choices.below(3)];
+    let factor = [Factor::Outer, Factor::Inner][choices.below(2)];
+    let classes: Vec<u16> = (0..8).map(|_| u16::try_from(choices.below(1 << 16)).expect("16 bits")).collect();
+    let text = grow::grow(&mut choices);
+    let mut model = text::parse(&text).unwrap_or_else(|why| panic!("{why}\n{text}"));
+    infer_shapes(&mut model.graph);
+    untie(&mut model.graph);
+
+    let asked = Choices { grouped, factor, ..Choices::default() };
+    let groups = Groups::of(&model.graph, Colouring::of(&model.graph, &asked));
+    let mut removed = groups.nothing();
+    for (class, gone) in removed.iter_mut().enumerate().skip(1) {
+        *gone = classes[class % 8].rotate_left(u32::try_from(class / 8 % 16).expect("small")) % 5 < 2;
+    }
+    // Something of every axis stays.
+    while let Some((value, axis)) = groups.emptied(&removed) {
+        let classes = groups.colouring.classes_of(value, axis).expect("an axis without classes has not lost any");
+        removed[classes[0] as usize] = false;
+    }
+    let cut = groups.cut(&removed);
+    if cut.is_empty() {
+        return false;
+    }
+    let mut pruned = model.clone();
+    if let Err(refused) = apply(&mut pruned.graph, &cut) {
+        panic!("{refused}; {}\n{text}", refused.hint);
+    }
+    assert_sound(&pruned);
+    let mut zeroed = model.clone();
+    zeroed.graph = masked(&model.graph, &cut).expect("floats can be masked");
+    if std::panic::catch_unwind(|| proof::compare(&zeroed, &pruned, Exactness::Rounding)).is_err() {
+        panic!("{text}---\n{}", text::print(&pruned));
+    }
+    true
 }
