@@ -187,7 +187,7 @@ fn compare(graph: &Graph, result: &Graph, cut: &Cut) -> Result<(), Refused> {
     if let Some(defect) = verify(result).into_iter().next() {
         return Err(Refused { at: defect.at, why: defect.what, hint: PROTECT.to_string() });
     }
-    for value in graph.values() {
+    for value in graph.values().filter(|&value| result.has_value(value)) {
         let (before, after) = (graph.value(value).ty.shape().dims(), result.value(value).ty.shape().dims());
         let (Some(before), Some(after)) = (before, after) else { continue };
         let wanted = |axis: usize| cut.kept(value, axis).map_or_else(|| before[axis].clone(), |k| Int::from(k.len()));
