@@ -144,6 +144,17 @@ impl Layer {
         (tensor.len() == 1 || is_vector).then_some(bias)
     }
 
+    /// A layer that reads what this one reads, each channel by itself.
+    pub fn of_channels(&self) -> Layer {
+        let kind = match &self.kind {
+            Kind::Windows(sliding) => Kind::Windows(sliding.of_single_elements()),
+            Kind::Product { .. } => self.kind.clone(),
+        };
+        let mut dims = vec![1; self.dims.len()];
+        dims[1] = self.channels;
+        Layer { groups: 1, taps: 1, kind, dims, outputs: 1, bias: None, ..self.clone() }
+    }
+
     /// Columns that a group's patches have.
     pub fn columns(&self) -> usize {
         self.channels / self.groups * self.taps

@@ -12,8 +12,8 @@ pub mod order;
 pub mod patches;
 pub mod places;
 
-pub use layer::{Bias, Layer};
+pub use layer::{Bias, Layer, floats};
 pub use linalg::Cholesky;
 pub use moments::{Moments, Sums};
 pub use order::{Removal, Sink, by_energy, by_least_loss};
-pub use patches::Patches;
+pub use patches::{Patches, Results};

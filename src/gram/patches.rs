@@ -106,35 +106,17 @@ impl<'a> Patches<'a> {
         self.read(rows, columns, |places, row, get, offsets, patch| places.patch(row, first, get, offsets, patch))
     }
 
-    /// What `tensors` hold where the rows have their results, in these of `outputs` channels. `None` where they are of
-    /// other sizes than the layer's results.
-    pub fn results(
-        &self,
-        tensors: &[Tensor],
-        outputs: usize,
-        which: &[usize],
-        rows: Range<usize>,
-    ) -> Option<Array2<f32>> {
+    /// Tensors of the size of the layer's results, or of results of another number of outputs, read where the rows have
+    /// theirs. `None` where they are of other sizes.
+    pub fn results<'t>(&'t self, tensors: &'t [Tensor], outputs: usize) -> Option<Results<'t>> {
         let mut elements = Vec::with_capacity(tensors.len());
         for (sample, tensor) in tensors.iter().enumerate() {
-            if tensor.len() != self.places(sample).rows.checked_mul(outputs)? || which.iter().any(|&o| o >= outputs) {
+            if sample >= self.of_sample.len() || tensor.len() != self.places(sample).rows.checked_mul(outputs)? {
                 return None;
             }
             elements.push(Elements::of(tensor)?);
         }
-        let picked = &self.picked[rows];
-        let mut block = Array2::zeros((picked.len(), which.len()));
-        let Some(slice) = block.as_slice_mut() else { return None };
-        slice.par_chunks_mut(which.len().max(1)).zip(picked).for_each(|(target, &(sample, row))| {
-            let places = self.places(sample);
-            let first = places.result(row, outputs);
-            elements[sample].with(|get| {
-                for (target, &output) in target.iter_mut().zip(which) {
-                    *target = get(first + output * places.output_stride);
-                }
-            });
-        });
-        Some(block)
+        (elements.len() == self.of_sample.len()).then_some(Results { patches: self, elements, outputs })
     }
 
     fn read(
@@ -152,6 +134,33 @@ impl<'a> Patches<'a> {
                     self.elements[sample].with(|get| work(self.places(sample), row, get, offsets, patch));
                 },
             );
+        }
+        block
+    }
+}
+
+/// What tensors hold beside the rows of [`Patches`].
+pub struct Results<'a> {
+    patches: &'a Patches<'a>,
+    elements: Vec<Elements<'a>>,
+    outputs: usize,
+}
+
+impl Results<'_> {
+    /// What these outputs are, one row for each row of patches. There are more outputs than the largest of them.
+    pub fn block(&self, rows: Range<usize>, which: &[usize]) -> Array2<f32> {
+        let picked = &self.patches.picked[rows];
+        let mut block = Array2::zeros((picked.len(), which.len()));
+        if let Some(slice) = block.as_slice_mut() {
+            slice.par_chunks_mut(which.len().max(1)).zip(picked).for_each(|(target, &(sample, row))| {
+                let places = self.patches.places(sample);
+                let first = places.result(row, self.outputs);
+                self.elements[sample].with(|get| {
+                    for (target, &output) in target.iter_mut().zip(which) {
+                        *target = get(first + output * places.output_stride);
+                    }
+                });
+            });
         }
         block
     }
@@ -216,7 +225,7 @@ mod tests {
             for group in 0..layer.groups {
                 let outputs: Vec<usize> =
                     (group * layer.outputs_of_group()..(group + 1) * layer.outputs_of_group()).collect();
-                let want = patches.results(&results, layer.outputs, &outputs, 0..patches.rows()).unwrap();
+                let want = patches.results(&results, layer.outputs).unwrap().block(0..patches.rows(), &outputs);
                 let weight = matrix.select(Axis(0), &outputs);
                 let got = patches.block(0..patches.rows(), group).dot(&weight.t());
                 assert!(want.iter().zip(&got).all(|(a, b)| (a - b).abs() < 1e-4), "{call}: {want} {got}");

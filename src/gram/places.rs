@@ -38,6 +38,18 @@ impl Sliding {
         Ok(Sliding { windows, is_transposed, odd_first, extra })
     }
 
+    /// Windows of one element, at every element.
+    pub(super) fn of_single_elements(&self) -> Sliding {
+        let n = self.windows.strides.len();
+        let windows = Windows {
+            padding: Padding::Valid,
+            strides: SmallVec::from_elem(1, n),
+            dilations: SmallVec::from_elem(1, n),
+            pads: SmallVec::from_elem(0, 2 * n),
+        };
+        Sliding { windows, is_transposed: false, odd_first: false, extra: SmallVec::from_elem(0, n) }
+    }
+
     /// The elements along `axis` of `size` that a kernel of `taps` elements reads at each place, one after another.
     fn axis(&self, axis: usize, size: usize, taps: usize) -> Option<Axis> {
         let [size, kernel] = [size, taps].map(|n| i64::try_from(n).ok());

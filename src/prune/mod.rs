@@ -4,5 +4,7 @@
 //! it must equal: the original, with zeros where something was summed over.
 
 pub mod cut;
+pub mod recover;
 
 pub use cut::Cut;
+pub use recover::{Recovered, Recovery, recover};
