@@ -428,6 +428,9 @@ pub(super) struct Check {
 pub(super) struct Inspect {
     /// The model; `-` is standard input
     pub model: PathBuf,
+    /// Show which channels can only be removed together, and what keeps others from being removed
+    #[arg(long)]
+    pub groups: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
