@@ -5,6 +5,8 @@
 //! structures Kurtić, Frantar and Alistarh 2023). The class that costs least goes, weights and `H⁻¹` become those of
 //! the rest, and so on. Costs are parts of the energy of each layer's result, so that those of several layers add up.
 
+use std::sync::Arc;
+
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 use rayon::iter::{
     IndexedParallelIterator, IntoParallelIterator, IntoParallelRefIterator, IntoParallelRefMutIterator,
@@ -19,9 +21,9 @@ use crate::gram::patches::Patches;
 #[derive(Clone, Debug)]
 pub struct Sink {
     /// The weight, a row for each output.
-    pub weight: Array2<f64>,
+    pub weight: Arc<Array2<f64>>,
     /// Second moments of what it reads: see [`Moments::square`](super::Moments::square).
-    pub square: Array2<f64>,
+    pub square: Arc<Array2<f64>>,
     /// For each class its columns, none where it is not read here.
     pub classes: Vec<Vec<usize>>,
 }
@@ -117,7 +119,7 @@ impl State {
         let Sink { weight, square, mut classes } = sink;
         let mut read = Array2::zeros(weight.raw_dim());
         product(1.0, weight.view(), square.view(), 0.0, read.view_mut());
-        let energy = (&read * &weight).sum();
+        let energy = (&read * &*weight).sum();
         let inverse = Cholesky::damped(&square, damping)?.inverse();
         // Each column goes once.
         let mut is_taken = vec![false; weight.ncols()];
@@ -125,6 +127,7 @@ impl State {
             columns.retain(|&c| is_taken.get_mut(c).is_some_and(|taken| !std::mem::replace(taken, true)));
         }
         let is_removed = vec![false; weight.ncols()];
+        let weight = Arc::unwrap_or_clone(weight);
         Some(State { weight, inverse, classes, energy, is_removed })
     }
 
@@ -198,20 +201,20 @@ mod tests {
         let mut random = Random::new(seed, "order");
         let mut normal = |m: usize, n: usize| Array2::from_shape_simple_fn((m, n), || random.normal());
         let (weight, mixed) = (normal(outputs, n), normal(n + 30, n).dot(&normal(n, n)));
-        Sink { weight, square: mixed.t().dot(&mixed) / 40.0, classes }
+        Sink { weight: Arc::new(weight), square: Arc::new(mixed.t().dot(&mixed) / 40.0), classes }
     }
 
     /// The energy that is lost at the least without these columns: a least squares problem of its own.
     fn loss(sink: &Sink, gone: &[usize]) -> f64 {
         let n = sink.weight.ncols();
         let kept: Vec<usize> = (0..n).filter(|c| !gone.contains(c)).collect();
-        let h = &sink.square;
+        let h = &*sink.square;
         let kept_of = |a: &Array2<f64>| a.select(Axis(1), &kept);
         let target = kept_of(&sink.weight.dot(h));
         let mut best = target.clone();
         Cholesky::of(kept_of(&h.select(Axis(0), &kept))).unwrap().solve(best.view_mut());
         let energy = |w: &Array2<f64>| (w.dot(h) * w).sum();
-        let mut change = sink.weight.clone();
+        let mut change = (*sink.weight).clone();
         for (i, &c) in kept.iter().enumerate() {
             let mut column = change.column_mut(c);
             column -= &best.column(i);
@@ -258,11 +261,12 @@ mod tests {
     #[test]
     fn what_says_nothing_goes_first_and_what_is_no_number_is_refused() {
         let mut dull = sink(3, (0..6).map(|c| vec![c]).collect(), 9);
-        dull.square.row_mut(4).fill(0.0);
-        dull.square.column_mut(4).fill(0.0);
+        let square = Arc::make_mut(&mut dull.square);
+        square.row_mut(4).fill(0.0);
+        square.column_mut(4).fill(0.0);
         let removals = by_least_loss(vec![dull.clone()], 1e-4, 2).unwrap();
         assert!(removals[0].class == 4 && removals[0].cost < 1e-4, "{removals:?}");
-        dull.square[[0, 0]] = f64::NAN;
+        Arc::make_mut(&mut dull.square)[[0, 0]] = f64::NAN;
         assert!(by_least_loss(vec![dull], 1e-4, 2).is_none());
         assert_eq!(by_least_loss(vec![], 1e-4, 2), Some(vec![]));
     }
