@@ -26,6 +26,7 @@ pub mod cli;
 pub mod edit;
 pub mod error;
 pub mod exec;
+pub mod gram;
 pub mod interface;
 pub mod ir;
 pub mod manual;

@@ -48,6 +48,9 @@ pub(super) struct Pruning {
     /// What attention loses: whole heads, or the same part of every head
     #[arg(help_heading = PRUNING, long, value_enum, default_value_t)]
     pub heads: Heads,
+    /// Leave the weights that remain as they are, where samples could tell better ones
+    #[arg(help_heading = PRUNING, long)]
+    pub without_recovery: bool,
     /// Spend the budget in so many stages, with importance told anew before each
     #[arg(help_heading = PRUNING, long, value_name = "N", value_parser = count, default_value = "1")]
     pub steps: usize,
@@ -109,6 +112,7 @@ impl Pruning {
             },
             ratios: self.layer_ratio.clone(),
             protect: self.protect.clone(),
+            recovers: !self.without_recovery,
             stages: self.steps,
             calibration,
             check,

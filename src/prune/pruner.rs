@@ -17,6 +17,8 @@ use crate::prune::cut::Cut;
 use crate::prune::groups::Groups;
 use crate::prune::importance::{Criterion, Ranking, by_weights};
 use crate::prune::mask::masked;
+use crate::prune::rank::{By, Ranker, rank};
+use crate::prune::recover::{How, Recovered, Recovery, recover};
 use crate::prune::surgery::{Refused, apply};
 use crate::prune::untie::untie;
 use crate::quantize::{Bounds, Quality, QuantizeError, compare};
@@ -40,6 +42,8 @@ pub struct Pruner {
     pub ratios: Vec<(String, f64)>,
     /// Nodes whose results keep all of their channels, by pattern.
     pub protect: Vec<String>,
+    /// Whether what is left is repaired, where there are samples.
+    pub recovers: bool,
     /// In how many stages the budget is spent.
     pub stages: usize,
     /// Samples.
@@ -112,6 +116,9 @@ pub struct Summary {
     /// How the structure compares with the original in which removed channels are masked by zeros.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub structure: Option<Verdict>,
+    /// What was done to give accuracy back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<Recovered>,
     /// Samples that original and result were both run on.
     pub held_out: usize,
     /// How far outputs are from the original's.
@@ -136,6 +143,7 @@ impl Pruner {
             factor: Factor::default(),
             ratios: Vec::new(),
             protect: Vec::new(),
+            recovers: true,
             stages: 1,
             calibration: Calibration::default(),
             engine,
@@ -235,9 +243,10 @@ impl Work<'_> {
         let criterion = match (self.pruner.criterion, self.probe.tried.is_empty()) {
             (Some(criterion), true) if criterion.needs_samples() => return Err(PruneError::NoSamples(criterion)),
             (Some(criterion), _) => criterion,
-            (None, _) => Criterion::L2,
+            (None, true) => Criterion::L2,
+            (None, false) => Criterion::Obs,
         };
-        let rankings = by_weights(&self.dense.graph, &self.groups, criterion);
+        let rankings = self.rankings(criterion)?;
         if rankings.iter().all(Option::is_none) {
             return Err(PruneError::NoScores(criterion));
         }
@@ -246,22 +255,50 @@ impl Work<'_> {
         let mut model = self.dense.clone();
         apply(&mut model.graph, &cut)?;
         let structure = self.prove(&model, &cut)?;
+        let tried = &self.probe.tried;
+        let recovered = match self.pruner.recovers && !tried.is_empty() {
+            true => {
+                let samples = (&tried[..], &[][..]);
+                let (engine, how) = (&*self.pruner.engine, Recovery::default());
+                Some(recover(&self.dense, &mut model, &cut, samples, engine, &how, &self.telling())?)
+            }
+            false => None,
+        };
         let outputs = match self.probe.held_out.is_empty() {
             true => Vec::new(),
             false => compare(&self.dense, &model, &self.probe.held_out, &*self.pruner.engine)?,
         };
-        (self.tell)(1, 1);
         let summary = Summary {
             importance: criterion.to_string(),
             groups: self.pruned(&removed),
             macs: self.groups.macs(&removed),
             structure,
+            recovered,
             held_out: self.probe.held_out.len(),
             outputs,
             stopped: Vec::new(),
             notes: self.probe.notes.clone(),
         };
         Ok(Done { model, summary })
+    }
+
+    /// The order in which the classes of each group go.
+    fn rankings(&self, criterion: Criterion) -> Result<Vec<Option<Ranking>>, PruneError> {
+        if !criterion.needs_samples() {
+            return Ok(by_weights(&self.dense.graph, &self.groups, criterion));
+        }
+        let mut ranker = Ranker::default();
+        if criterion == Criterion::Activation {
+            ranker.columns = 0;
+        }
+        let (samples, engine) = (&self.probe.tried, &*self.pruner.engine);
+        let ranked = rank(&self.dense, &self.groups, samples, engine, &ranker, &self.telling())?;
+        Ok(ranked.into_iter().map(|ranking| (ranking.by != By::Nothing).then(|| ranking.into())).collect())
+    }
+
+    /// Progress in layers.
+    fn telling(&self) -> impl Fn(usize, usize) + '_ {
+        |done, total| (self.tell)(done as u64, total as u64)
     }
 
     fn choose(&self, rankings: &[Option<Ranking>], budget: Budget) -> Vec<bool> {
@@ -305,6 +342,14 @@ impl Summary {
             self.importance,
             100.0 * self.macs
         )];
+        if let Some(recovered) = &self.recovered {
+            let better = recovered.layers.iter().filter(|layer| layer.how != How::Nothing).count();
+            lines.push(format!(
+                "{better} of {} layers repaired from {} samples",
+                recovered.layers.len(),
+                recovered.samples
+            ));
+        }
         if let Some(verdict) = &self.structure {
             lines.push(format!("structure against the masked original: {}", summary(verdict)));
         }

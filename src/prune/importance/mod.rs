@@ -85,10 +85,23 @@ pub struct Ranking {
     pub costs: Vec<f64>,
 }
 
+impl From<crate::prune::rank::Ranking> for Ranking {
+    fn from(ranked: crate::prune::rank::Ranking) -> Ranking {
+        ranked.order.into_iter().collect()
+    }
+}
+
+impl FromIterator<(Class, f64)> for Ranking {
+    fn from_iter<T: IntoIterator<Item = (Class, f64)>>(in_order: T) -> Ranking {
+        let (order, costs) = in_order.into_iter().unzip();
+        Ranking { order, costs }
+    }
+}
+
 impl Ranking {
     /// Classes by a score each.
     pub fn by_score(mut scored: Vec<(Class, f64)>) -> Ranking {
         scored.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
-        Ranking { order: scored.iter().map(|s| s.0).collect(), costs: scored.iter().map(|s| s.1).collect() }
+        scored.into_iter().collect()
     }
 }
