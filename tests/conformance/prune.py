@@ -7,8 +7,8 @@ Without files the models are those of fixtures/calibrated/make.py. Channels are 
 repaired, so the two compute the same. What went is read from the weights alone: each weight of the result is found in
 the same layer of the original, element by element, which tells the indices that are left along its axes; then the
 input of every layer is multiplied by a mask of those that it still sums over. Nothing that the tool says of its cut
-is taken from it. Both run in onnxruntime and have to agree to 1e-4 of an output's largest element, and to differ from
-the original.
+is taken from it. Both run in onnxruntime and have to agree to 1e-4 of an output's largest element (or to ten times as
+much as moving the inputs by 1e-6 moves it), and to differ from the original.
 
 A result also has to pass onnx's checker with strict shape inference, to keep its interface, and to be smaller, and the
 tool's own comparison of structures has to have been made. Flags after `--` go to `prune`.
@@ -28,13 +28,15 @@ from onnx import helper, numpy_helper
 
 import engines
 import feeds as inputs
-import quantize
+import models
 import tool
 import verdict
 import workers
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 RELATIVE = 1e-4
+# What the tool says where every channel is tied to an input or output: there is nothing to compare.
+NOTHING = "no channel of the model can be removed"
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN")
 
 
@@ -62,21 +64,40 @@ def places(whole, part):
     found = np.minimum(np.searchsorted(values, part), len(values) - 1)
     if not np.array_equal(values[found], part):
         raise Unclear("a weight has elements that the original's has not")
-    once = times[found] == 1
-    coordinates = np.unravel_index(at[found], whole.shape)
+    # Of an array of more than one axis, numpy 2.4.6 gets coordinates wrong behind its first 8192 elements.
+    coordinates = np.unravel_index(at[found].ravel(), whole.shape)
     kept = []
     for axis, indices in enumerate(coordinates):
-        indices = np.moveaxis(indices, axis, 0).reshape(part.shape[axis], -1)
-        is_known = np.moveaxis(once, axis, 0).reshape(part.shape[axis], -1)
-        if part.shape[axis] == whole.shape[axis]:
-            kept.append(np.arange(whole.shape[axis]))
+        size = part.shape[axis]
+        if size == whole.shape[axis]:
+            kept.append(np.arange(size))
             continue
-        if not is_known.any(axis=1).all():
-            raise Unclear("a slice of a weight is made of elements that occur elsewhere too")
-        kept.append(indices[np.arange(len(indices)), is_known.argmax(axis=1)])
+        # An element that occurs once tells where its slice was; -1 where there is none.
+        indices = np.where(times[found] == 1, indices.reshape(part.shape), -1)
+        kept.append(np.moveaxis(indices, axis, 0).reshape(size, -1).max(axis=1))
+    for axis in range(part.ndim):
+        by_content(whole, part, kept, axis)
     if not np.array_equal(whole[np.ix_(*kept)], part):
         raise Unclear("a weight is no part of the original's")
     return kept
+
+
+def by_content(whole, part, kept, axis):
+    """Find the slices along `axis` that have no element of their own by all that is known of them."""
+    others = [k >= 0 for k in kept]
+    others[axis] = np.ones(len(kept[axis]), bool)
+    known = part[np.ix_(*others)]
+    if not known.size:
+        raise Unclear("a weight has few elements that occur once")
+    rows = [k[o] for k, o in zip(kept, others)]
+    rows[axis] = np.arange(whole.shape[axis])
+    slices, known = np.moveaxis(whole[np.ix_(*rows)], axis, 0), np.moveaxis(known, axis, 0)
+    for i in np.flatnonzero(kept[axis] < 0):
+        start = kept[axis][i - 1] + 1 if i else 0
+        like = [j for j in range(start, len(slices)) if np.array_equal(slices[j], known[i])]
+        if not like:
+            raise Unclear("a weight is no part of the original's")
+        kept[axis][i] = like[0]
 
 
 def layers(model, known):
@@ -142,6 +163,8 @@ def masked(dense, pruned):
             part = numpy_helper.to_array(of_pruned[other.input[2]])
             found.append((2, 1, places(whole, part)[2], whole.shape[2]))
         masks[place] = [(operand, back, left, size) for operand, back, left, size in found if len(left) < size]
+    if not any(masks.values()):
+        raise Unclear("no layer with a constant weight sums over less")
     nodes, count = [], 0
     for place, node in enumerate(dense.graph.node):
         node = onnx.NodeProto.FromString(node.SerializeToString())
@@ -175,9 +198,11 @@ def relative(want, got):
 def runs_of(path, dense):
     """As `inputs.accepted`, on samples where they are beside the model."""
     stored = path.with_name(f"{path.stem}_eval.npz")
-    names = {i.name for i in inputs.open_inputs(onnx.load(dense, load_external_data=False))}
-    if stored.exists() and set(np.load(stored).files) == names:
-        return "onnxruntime", [(feed, engines.onnxruntime_run(dense, feed)) for feed in quantize.samples(stored)[:2]]
+    ranks = {i.name: len(i.type.tensor_type.shape.dim) for i in inputs.open_inputs(onnx.load(dense))}
+    if stored.exists() and set((arrays := np.load(stored)).files) == set(ranks):
+        sample = lambda k, i: np.asarray(arrays[k][i] if arrays[k].ndim > ranks[k] else arrays[k][i : i + 1])
+        feeds = [{k: sample(k, i) for k in ranks} for i in range(2)]
+        return "onnxruntime", [(feed, engines.onnxruntime_run(dense, feed)) for feed in feeds]
     return inputs.accepted(dense)
 
 
@@ -189,6 +214,8 @@ def wrong(folder, path, binary, flags):
     own = ["--importance", "random", "--without-recovery", "--align", "1", "--report", "json"]
     ran = tool.run(binary, "prune", path, "-o", pruned, *own, *flags, timeout=900)
     if ran.failure:
+        if NOTHING in ran.stderr:
+            return None, NOTHING
         return [": ".join(ran.failure)], ""
     report = json.loads(ran.stdout)["pruning"]
     found = []
@@ -215,9 +242,10 @@ def wrong(folder, path, binary, flags):
     for feeds, of_dense in runs:
         want, got = (engines.ENGINES[engine](file, feeds) for file in (zeros, pruned))
         error, distance = max(error, relative(want, got)), max(distance, relative(of_dense, got))
+        if error > RELATIVE and error > 10 * models.noise(engine, zeros, feeds, want):
+            found.append(f"an output is {error:.1e} from what zeros make of the original")
+            break
     said += f", {count} masks, error {error:.0e}, {distance:.0e} from the original"
-    if error > RELATIVE:
-        found.append(f"an output is {error:.1e} from what zeros make of the original")
     if distance <= RELATIVE:
         found.append("what went makes no difference")
     return found, said
@@ -254,8 +282,9 @@ def main():
         jobs = [(args.bin, f, flags) for f in files if args.filter in f.stem]
         for job, result, why in workers.over(jobs, check, args.jobs, timeout=1800):
             found, said = result or ([f"died: {why}"], "")
-            print(f"{'FAIL' if found else 'pass':8}{job[1].stem}: {'; '.join([*found, said])}", flush=True)
-            passed, failed = passed + (not found), failed + bool(found)
+            word = "-" if found is None else "FAIL" if found else "pass"
+            print(f"{word:8}{job[1].stem}: {'; '.join([*(found or []), said])}", flush=True)
+            passed, failed = passed + (word == "pass"), failed + (word == "FAIL")
     print(f"prune: {passed} passed, {failed} failed")
     sys.exit(1 if failed or not passed else 0)
 

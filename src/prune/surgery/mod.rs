@@ -270,7 +270,8 @@ mod tests {
             (&[("p", 0, &[0])], "tensor \"p\" cannot be cut: the size of axis 0 is not known"),
             (&[("p", 3, &[0])], "tensor \"p\" cannot be cut: the size of axis 3 is not known"),
         ] {
-            let refused = apply(&mut model.graph, &cut(&model.graph, entries)).unwrap_err();
+            let cut = cut(&model.graph, entries);
+            let refused = apply(&mut model.graph, &cut).unwrap_err();
             assert!(refused.to_string().starts_with(why), "{refused}, not {why}");
             assert!(!refused.hint.is_empty());
             assert_eq!(print(&model), before);
@@ -283,7 +284,8 @@ mod tests {
         let node = model.graph.producer(y).unwrap().0;
         let p = value(&model.graph, "p");
         model.graph.add_output(ScopeId::MAIN, "p", p, Type::Unknown);
-        let refused = apply(&mut model.graph, &cut(&model.graph, &all(&[0], &[0], &[0]))).unwrap_err();
+        let cut = cut(&model.graph, &all(&[0], &[0], &[0]));
+        let refused = apply(&mut model.graph, &cut).unwrap_err();
         assert!(refused.to_string().starts_with("output \"p\""), "{refused}");
         assert!(model.graph.has_node(node));
     }
