@@ -6,6 +6,7 @@
 use crate::edit::{Broken, EditFault};
 use crate::onnx::{ReadError, WriteError};
 use crate::passes::pipeline::PassError;
+use crate::precision::HalveError;
 use crate::prune::PruneError;
 use crate::quantize::QuantizeError;
 use crate::survey::{self, Finding};
@@ -33,6 +34,9 @@ pub enum Error {
     /// The model does not get integers.
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
+    /// The model does not get halves.
+    #[error(transparent)]
+    Halve(#[from] HalveError),
     /// The target does not know an opset any more.
     #[error("the oldest opset that {target} runs is {oldest}, not {opset}")]
     OlderOpset {
@@ -125,6 +129,7 @@ impl Error {
             | Error::Edit(_)
             | Error::Prune(_)
             | Error::Quantize(_)
+            | Error::Halve(_)
             | Error::OlderOpset { .. }
             | Error::NewerOpset { .. }
             | Error::NoSuchRule { .. }
@@ -140,7 +145,7 @@ impl Error {
             Error::Quantize(QuantizeError::Noisy { .. } | QuantizeError::Drops { .. }) => {
                 Some("nothing was written; without the bound, --report table names the layers that err most".into())
             }
-            Error::Write(_) | Error::Prune(_) | Error::Quantize(_) => None,
+            Error::Write(_) | Error::Prune(_) | Error::Quantize(_) | Error::Halve(_) => None,
             Error::Edit(fault) => fault.hint(),
             Error::Broken(broken) => Some(broken.why.into()),
             Error::OlderOpset { oldest, .. } => Some(format!("--opset {oldest}")),

@@ -35,6 +35,7 @@ pub mod onnx;
 pub mod ops;
 pub mod optimizer;
 pub mod passes;
+pub mod precision;
 pub mod proof;
 pub mod prune;
 pub mod quantize;

@@ -29,6 +29,7 @@ use crate::model::Model;
 use crate::ops::CallView;
 use crate::passes::pipeline::{self, Observer, Silent};
 use crate::passes::{Context, Engine, Fault, InferShapes, Pass, Pipeline, infer_declared};
+use crate::precision::Halver;
 use crate::proof::{self, Proof, Reason, Referee};
 use crate::prune::{Criterion, Pruner};
 use crate::quantize::{Dynamic, Quantizer};
@@ -51,6 +52,7 @@ pub struct Optimizer {
     pruner: Option<Pruner>,
     quantizer: Option<Quantizer>,
     dynamic: Option<Dynamic>,
+    halver: Option<Halver>,
 }
 
 /// What may run before channels go: what importance is told by must still be there.
@@ -99,6 +101,7 @@ impl Optimizer {
             pruner: None,
             quantizer: None,
             dynamic: None,
+            halver: None,
         }
     }
 
@@ -159,6 +162,13 @@ impl Optimizer {
     #[must_use]
     pub fn quantized_dynamically(mut self, dynamic: Dynamic) -> Optimizer {
         self.dynamic = Some(dynamic);
+        self
+    }
+
+    /// Have the result compute in half the bits, or keep its weights in them.
+    #[must_use]
+    pub fn halved(mut self, halver: Halver) -> Optimizer {
+        self.halver = Some(halver);
         self
     }
 
@@ -244,7 +254,7 @@ impl Optimizer {
         let fuel = Fuel::unlimited();
         let mut watch = Watch { inner: observer, macs_before: None };
         // Integers and channels are for operators of ONNX; a runtime fuses integers itself.
-        let contrib = if self.gives_integers() { &[] } else { self.target.contrib };
+        let contrib = if self.gives_integers() || self.halver.is_some() { &[] } else { self.target.contrib };
         let (first, before_pruning) = match &self.pruner {
             None => (contrib, enabled.clone()),
             Some(pruner) => (&[][..], before_pruning(pruner, &enabled)),
@@ -297,6 +307,13 @@ impl Optimizer {
             report.quantization = Some(dynamic.run(&mut model)?);
             self.refuse_unsupported(&model, from, &mut report)?;
         }
+        if let Some(halver) = &self.halver {
+            observer.started("halve");
+            let observer = RefCell::new(&mut *observer);
+            let tell = |done, total| observer.borrow_mut().sampled(done, total);
+            report.precision = Some(halver.run(&mut model, &tell)?);
+            self.refuse_unsupported(&model, from, &mut report)?;
+        }
         report.after = census::take(&model);
         report.interface = Interface::of(&model.graph);
         report.notes = std::mem::take(&mut model.notes);
@@ -325,6 +342,7 @@ impl Optimizer {
     fn opset_for(&self, from: i64) -> Result<i64, Error> {
         // Scales per channel came with 13.
         let from = if self.gives_integers() { from.max(13) } else { from };
+        let from = self.halver.as_ref().map_or(from, |halver| halver.opset_for(from));
         let newest = self.target.newest_opset;
         match self.opset {
             None => Ok(self.target.opset_for(from)),

@@ -116,6 +116,9 @@ pub struct Report {
     /// What became of a model that got integers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantization: Option<Summary>,
+    /// What became of a model that got halves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<crate::precision::Summary>,
     /// What the target cannot run of the result, or runs badly.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,

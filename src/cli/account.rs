@@ -10,6 +10,7 @@ use crate::cli::args::{self, Noise};
 use crate::cli::jobs::Job;
 use crate::cli::render;
 use crate::proof::{Proof, Reason};
+use crate::precision::{self, Half};
 use crate::quantize::{Coverage, Quality, Summary, in_decibels};
 use crate::report::{Census, Report, Step};
 use crate::survey;
@@ -190,6 +191,26 @@ fn integers(text: &mut String, done: &Summary, in_full: bool) {
     }
 }
 
+/// What has half the bits, and what had to stay.
+fn halves(text: &mut String, done: &precision::Summary, in_full: bool) {
+    let (what, name) = match done.half {
+        Half::F16 => ("operators in", "float16"),
+        Half::BF16 => ("operators in", "bfloat16"),
+        Half::Weights => ("weights stored as", "float16"),
+    };
+    let _ = writeln!(text, "  {} {what} {name}, {} in float32, {} casts", done.halves, done.floats, done.casts);
+    for kept in &done.kept {
+        let first = kept.nodes.first().map_or("", |node| node);
+        let others = match kept.nodes.len() {
+            0 | 1 => String::new(),
+            more => format!(" and {} more", more - 1),
+        };
+        let places = if in_full { kept.nodes.join(", ") } else { format!("{first}{others}") };
+        let _ = writeln!(text, "  float32: {} {places}: {}", kept.op, kept.why);
+    }
+    qualities(text, &done.outputs, done.held_out);
+}
+
 /// How far outputs are from what they were, on samples that were held out.
 fn qualities(text: &mut String, outputs: &[Quality], held_out: usize) {
     for q in outputs {
@@ -238,13 +259,17 @@ fn notes(text: &mut String, report: &Report, in_full: bool) {
     if let Some(done) = &report.quantization {
         integers(text, done, in_full);
     }
+    if let Some(done) = &report.precision {
+        halves(text, done, in_full);
+    }
     for line in survey::lines(&report.findings) {
         let mark = if line.starts_with(' ') { "         " } else { "warning: " };
         text.push_str(&render::fitted(&format!("{mark}{line}")));
     }
     let pruning = report.pruning.iter().flat_map(|done| &done.notes);
     let quantizing = report.quantization.iter().flat_map(|done| &done.notes);
-    for note in report.notes.iter().chain(pruning).chain(quantizing) {
+    let halving = report.precision.iter().flat_map(|done| &done.notes);
+    for note in report.notes.iter().chain(pruning).chain(quantizing).chain(halving) {
         let _ = writeln!(text, "note: {note}");
     }
 }

@@ -170,6 +170,9 @@ pub(super) struct Quantizing {
     /// What the result computes in
     #[arg(help_heading = QUANTIZING, long, value_enum)]
     pub precision: Option<Precision>,
+    /// What becomes of float32 inputs and outputs with --precision fp16 or bf16
+    #[arg(help_heading = QUANTIZING, long, value_enum, default_value_t)]
+    pub io: Io,
     /// Write nothing, and exit with code 1, where an output has less than DB dB of signal over its quantization noise
     #[arg(help_heading = QUANTIZING, long, value_name = "DB", allow_negative_numbers = true, value_parser = decibels)]
     pub min_sqnr: Option<f64>,
@@ -206,6 +209,22 @@ pub(super) enum Precision {
     Int8,
     /// The same without samples: weights become integers, and activations do while the model runs
     Int8Dynamic,
+    /// float16, where it is enough: what needs more stays float32, and the report says why
+    Fp16,
+    /// bfloat16, which has the range of float32 and fewer digits than float16
+    Bf16,
+    /// Weights in float16 in the file, and float32 in a run
+    Fp16Weights,
+}
+
+/// What becomes of inputs and outputs of a model that gets halves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Io {
+    /// They stay as they are
+    #[default]
+    Keep,
+    /// They change their type, too
+    Convert,
 }
 
 /// Under this the help lists the edits.

@@ -23,6 +23,7 @@ use crate::model::Model;
 use crate::onnx::{self, Defaults, Functions, IrVersion, ReadError, ReadOptions, Weights, WriteOptions};
 use crate::optimizer::Optimizer;
 use crate::passes::pipeline::Observer;
+use crate::precision::{Half, Halver, Io};
 use crate::prune::{Budget, Pruner};
 use crate::quantize::{Bounds, Dynamic, QuantizeError, Quantizer};
 use crate::report::Report;
@@ -92,8 +93,14 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
         optimizer = optimizer.only_edits();
     }
     let is_quantized = args.verb == args::OptimizeVerb::Quantize || args.quantizing.precision.is_some();
+    let half = half(args);
+    if half.is_none() && args.quantizing.io != args::Io::Keep {
+        return Err(usage(args.verb(), "--io goes with --precision fp16 or bf16"));
+    }
     if args.quantizing.precision == Some(args::Precision::Int8Dynamic) {
         optimizer = optimizer.quantized_dynamically(dynamic(args, target.profile)?);
+    } else if let Some(half) = half {
+        optimizer = optimizer.halved(halver(args, half)?);
     } else if is_quantized {
         optimizer = optimizer.quantized(quantizer(args, target)?);
     }
@@ -194,6 +201,31 @@ fn dynamic(args: &args::Optimize, target: &Profile) -> anyhow::Result<Dynamic> {
         return Err(usage(args.verb(), QuantizeError::NothingToCompare));
     }
     Ok(Dynamic { choice: args.quantizing.choosing.choice(), calibration, bounds, ..dynamic })
+}
+
+/// What takes the place of float32, if anything is to.
+fn half(args: &args::Optimize) -> Option<Half> {
+    match args.quantizing.precision? {
+        args::Precision::Fp16 => Some(Half::F16),
+        args::Precision::Bf16 => Some(Half::BF16),
+        args::Precision::Fp16Weights => Some(Half::Weights),
+        args::Precision::Int8 | args::Precision::Int8Dynamic => None,
+    }
+}
+
+/// How models get halves.
+fn halver(args: &args::Optimize, half: Half) -> anyhow::Result<Halver> {
+    let io = match args.quantizing.io {
+        args::Io::Keep => Io::Keep,
+        args::Io::Convert => Io::Convert,
+    };
+    Ok(Halver {
+        io,
+        choice: args.quantizing.choosing.choice(),
+        calibration: args.quantizing.calibration.calibration()?,
+        bounds: bounds(args),
+        ..Halver::new(half, engine::executor(args.proof.engine)?)
+    })
 }
 
 /// How good a quantized model has to be.

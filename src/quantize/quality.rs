@@ -141,7 +141,7 @@ pub fn layers(
 }
 
 /// `model` with these values as its outputs.
-fn showing(model: &Model, values: &[ValueId]) -> Model {
+pub(crate) fn showing(model: &Model, values: &[ValueId]) -> Model {
     let mut shown = model.clone();
     let g = &mut shown.graph;
     while let Some(last) = g.scope(ScopeId::MAIN).outputs().len().checked_sub(1) {

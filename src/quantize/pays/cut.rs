@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 /// More than anything costs.
-pub(super) const NEVER: u64 = 1 << 50;
+pub(crate) const NEVER: u64 = 1 << 50;
 
 /// A network of arcs that may be cut, each at a price.
-pub(super) struct Network {
+pub(crate) struct Network {
     arcs: Vec<Arc>,
     /// The arcs of each node; every second one is the way back.
     of: Vec<Vec<usize>>,
@@ -18,27 +18,27 @@ struct Arc {
 }
 
 /// What is on the side of integers.
-pub(super) const INTEGERS: usize = 0;
+pub(crate) const INTEGERS: usize = 0;
 /// What is on the side of real numbers.
-pub(super) const REALS: usize = 1;
+pub(crate) const REALS: usize = 1;
 
 /// Steps that are taken for each arc, on average, before a network counts as too knotted.
 const STEPS: usize = 1 << 12;
 
 impl Network {
     /// One without arcs: of both sides, and so many other nodes.
-    pub(super) fn new(others: usize) -> Network {
+    pub(crate) fn new(others: usize) -> Network {
         Network { arcs: Vec::new(), of: vec![Vec::new(); others + 2] }
     }
 
     /// One more node.
-    pub(super) fn node(&mut self) -> usize {
+    pub(crate) fn node(&mut self) -> usize {
         self.of.push(Vec::new());
         self.of.len() - 1
     }
 
     /// This is paid where `from` is on the side of integers and `to` on that of real numbers.
-    pub(super) fn arc(&mut self, from: usize, to: usize, price: u64) {
+    pub(crate) fn arc(&mut self, from: usize, to: usize, price: u64) {
         for (from, to, left) in [(from, to, price.min(NEVER)), (to, from, 0)] {
             self.of[from].push(self.arcs.len());
             self.arcs.push(Arc { to, left });
@@ -47,7 +47,7 @@ impl Network {
 
     /// For each node, whether it is on the side of integers when as little is paid as can be; of several such ways, the
     /// one with the most integers. `None` for a network that takes too long.
-    pub(super) fn part(mut self) -> Option<Vec<bool>> {
+    pub(crate) fn part(mut self) -> Option<Vec<bool>> {
         let mut budget = STEPS.saturating_mul(self.arcs.len() + 1);
         loop {
             let far = self.far();

@@ -26,7 +26,7 @@ impl Choice {
     ///
     /// # Errors
     /// For a pattern that matches nothing.
-    pub(in crate::quantize) fn excluded(&self, graph: &Graph) -> Result<FxHashMap<NodeId, String>, ChoiceError> {
+    pub(crate) fn excluded(&self, graph: &Graph) -> Result<FxHashMap<NodeId, String>, ChoiceError> {
         let mut found = FxHashMap::default();
         if !self.only.is_empty() {
             let mut chosen = FxHashSet::default();

@@ -1,0 +1,26 @@
+//! Half the bits in the place of float32: which tensors become float16 or bfloat16, which stay, and what it costs in
+//! accuracy.
+//!
+//! ```text
+//! Model ─ cells (what changes type together) ─▶ keep, fit (what must stay, and why) ─▶ sides (fewest Casts) ─▶ emit
+//!      └──────────── samples that were held out ──────────▶ quality ◀──────────────────────────────────────────┘
+//! ```
+//!
+//! Types are explicit: every operand of a call has the type that its operator asks for, and a `Cast` stands wherever a
+//! tensor is made in one type and read in the other, one for each such tensor. [`store`] is another way, which halves
+//! the file and changes nothing that is computed but by the rounding of the weights.
+
+mod cells;
+mod emit;
+mod fit;
+mod halver;
+mod keep;
+mod repair;
+mod sides;
+mod slots;
+mod store;
+
+pub use fit::Fit;
+pub use halver::{HalveError, Halver, Half, Io, Kept, Summary};
+pub use keep::{KEEPS, Keep};
+pub use store::store;
