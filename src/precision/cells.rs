@@ -7,9 +7,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::ir::{DType, Graph, NodeId, OpKind, Origin, ScopeId, User, ValueId};
 use crate::ops::CallView;
 use crate::ops::control::{NUM_SCAN_INPUTS, body};
-use crate::precision::keep::{came_with, counting, is_guard, is_work, keeps, reads_shape};
+use crate::precision::keep::{came_with, counting, filled, is_work, keeps, reads_shape};
 use crate::precision::slots::Slots;
-use crate::precision::{Fit, Io};
+use crate::precision::{Fit, Io, Role};
 
 /// Index of a cell.
 pub(super) type Cell = usize;
@@ -135,6 +135,8 @@ fn call(graph: &Graph, node: NodeId, asked: &Asked<'_>, counting: &FxHashSet<Nod
         Some("it has to do with values of unknown types".into())
     } else if takes_none || results.iter().any(is_lost) {
         Some(came_with(slots.as_ref().and_then(Slots::since), asked.fit.half))
+    } else if let Some(why) = filled(call.node()).and_then(|t| asked.fit.refuses(t, Role::Number)) {
+        Some(why)
     } else if !asked.bodies && call.node().scope() != ScopeId::MAIN {
         Some("nothing is known of what tensors within a body hold".into())
     } else {
@@ -224,17 +226,17 @@ fn judge(graph: &Graph, asked: &Asked<'_>, found: &mut Cells) {
             why.entry(cell).or_insert(reason);
         }
     }
-    let mut judged: FxHashMap<(ValueId, bool), Option<String>> = FxHashMap::default();
+    let mut judged: FxHashMap<(ValueId, Role), Option<String>> = FxHashMap::default();
     for (user, &cell) in &found.reads {
-        let (value, guards) = match *user {
-            User::Node(node, slot) => (graph.operand(node, slot), Some(graph.node(node).op)),
-            User::Output(scope, index) => (Some(graph.scope(scope).outputs()[index].value()), None),
+        let value = match *user {
+            User::Node(node, slot) => graph.operand(node, slot),
+            User::Output(scope, index) => Some(graph.scope(scope).outputs()[index].value()),
         };
         let Some(value) = value.filter(|_| cell != FLOAT && !found.facts[cell].must) else { continue };
         let reason = match (graph.value(value).origin(), graph.constant(value)) {
             (Origin::Constant, Some(tensor)) => {
-                let guards = guards.is_some_and(|op| is_guard(op, tensor));
-                judged.entry((value, guards)).or_insert_with(|| asked.fit.refuses(tensor, guards)).clone()
+                let role = asked.fit.role(graph, value, *user);
+                judged.entry((value, role)).or_insert_with(|| asked.fit.refuses(tensor, role)).clone()
             }
             _ => asked.fit.exceeds(value),
         };

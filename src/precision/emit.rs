@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use crate::ir::{Attr, DType, Graph, NodeId, OpKind, ScopeId, Tensor, Type, User, ValueId};
-use crate::precision::Fit;
+use crate::precision::fit::{Fit, Role};
 use crate::precision::cells::Cells;
-use crate::precision::keep::is_guard;
 
 /// What was written.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,7 +74,7 @@ fn attributes(graph: &mut Graph, node: NodeId, fit: &Fit) {
         OpKind::Cast if is_float => graph.set_attr(node, "to", i64::from(fit.half.code()).into()),
         OpKind::ConstantOfShape if is_float => {
             let element = match graph.node(node).attr("value") {
-                Some(Attr::Tensor(tensor)) => fit.halved(tensor, false),
+                Some(Attr::Tensor(tensor)) => fit.halved(tensor, Role::Number),
                 _ => Tensor::rounded(fit.half, &[1], &[0.0]).ok(),
             };
             if let Some(element) = element {
@@ -89,16 +88,12 @@ fn attributes(graph: &mut Graph, node: NodeId, fit: &Fit) {
 /// A constant is converted in place; where both types are read, there is one of each.
 fn constant(graph: &mut Graph, value: ValueId, cells: &Cells, is_half: &[bool], fit: &Fit) {
     let users = graph.value(value).users().to_vec();
-    let guards = |graph: &Graph, user: &User| match *user {
-        User::Node(node, _) => graph.constant(value).is_some_and(|t| is_guard(graph.node(node).op, t)),
-        User::Output(..) => false,
-    };
     let reads = |user: &User| cells.reads.get(user).is_some_and(|&cell| is_half[cell]);
-    for guard in [false, true] {
+    for role in Role::ALL {
         let halves: Vec<User> =
-            users.iter().copied().filter(|user| reads(user) && guards(graph, user) == guard).collect();
+            users.iter().copied().filter(|user| reads(user) && fit.role(graph, value, *user) == role).collect();
         let Some(half) = graph.constant(value).filter(|_| !halves.is_empty()) else { continue };
-        let Some(half) = fit.halved(half, guard) else { continue };
+        let Some(half) = fit.halved(half, role) else { continue };
         if halves.len() == users.len() {
             graph.set_constant(value, half);
             return;

@@ -3,7 +3,25 @@
 use rustc_hash::FxHashMap;
 
 use crate::calibrate::{Gathered, observed};
-use crate::ir::{DType, Graph, Tensor, ValueId};
+use crate::ir::{DType, Graph, Tensor, User, ValueId};
+use crate::precision::keep::is_guard;
+use crate::precision::masks::Masks;
+
+/// What a constant is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// For what it is.
+    Number,
+    /// So that something is not zero: it does not become zero.
+    Guard,
+    /// So that a `Softmax` gives nothing to what it is added to: it need not be as large as it is.
+    Mask,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Role; 3] = [Role::Number, Role::Guard, Role::Mask];
+}
 
 /// What is known of the tensors that runs compute.
 #[derive(Clone, Debug)]
@@ -11,6 +29,7 @@ pub struct Fit {
     /// The type that they are to have.
     pub half: DType,
     largest: FxHashMap<ValueId, f64>,
+    masks: Masks,
 }
 
 /// What was seen on samples may be exceeded by so much.
@@ -20,9 +39,11 @@ const ROOM: f64 = 2.0;
 const LOST: f64 = 0.5;
 
 impl Fit {
-    /// Nothing is known but constants.
-    pub fn unknown(half: DType) -> Fit {
-        Fit { half, largest: FxHashMap::default() }
+    /// Nothing is known of `graph`'s tensors but constants.
+    pub fn unknown(half: DType, graph: &Graph) -> Fit {
+        let mut fit = Fit { half, largest: FxHashMap::default(), masks: Masks::default() };
+        fit.masks = Masks::of(graph, fit.most() / ROOM);
+        fit
     }
 
     /// What was gathered of `graph`'s tensors.
@@ -31,7 +52,17 @@ impl Fit {
             let seen = gathered.tensors.get(&name).filter(|seen| seen.samples > 0)?;
             Some((value, f64::from(seen.min.abs().max(seen.max.abs()))))
         });
-        Fit { half, largest: known.collect() }
+        Fit { largest: known.collect(), ..Fit::unknown(half, graph) }
+    }
+
+    /// What the constant `value` is there for where `user` reads it.
+    pub fn role(&self, graph: &Graph, value: ValueId, user: User) -> Role {
+        let Some(tensor) = graph.constant(value) else { return Role::Number };
+        match user {
+            _ if self.masks.is_mask(value) => Role::Mask,
+            User::Node(node, _) if is_guard(graph.node(node).op, tensor) => Role::Guard,
+            User::Node(..) | User::Output(..) => Role::Number,
+        }
     }
 
     /// The largest magnitude of a tensor's elements on samples.
@@ -73,12 +104,15 @@ impl Fit {
 
     /// Why a tensor that a run computes does not fit.
     pub fn exceeds(&self, value: ValueId) -> Option<String> {
-        let largest = self.largest(value)?;
+        let largest = self.largest(value).filter(|_| !self.masks.is_masked(value))?;
         (largest * ROOM > self.most()).then(|| format!("it has to do with {largest:.3e}, and a half ends at 65504"))
     }
 
     /// Why a constant does not fit.
-    pub fn refuses(&self, constant: &Tensor, is_guard: bool) -> Option<String> {
+    pub fn refuses(&self, constant: &Tensor, role: Role) -> Option<String> {
+        if role == Role::Mask {
+            return None;
+        }
         let reals = match constant.uniform_real() {
             Some(element) => vec![element],
             None => constant.reals()?,
@@ -88,7 +122,7 @@ impl Fit {
         if largest > self.most() {
             return Some(format!("its constant has {largest:.3e}, and a half ends at {}", self.most()));
         }
-        if largest == 0.0 || is_guard {
+        if largest == 0.0 || role == Role::Guard {
             return None;
         }
         if largest < self.least_normal() {
@@ -100,10 +134,14 @@ impl Fit {
         (share > LOST).then(|| format!("{:.0} % of its constant would become zero", 100.0 * share))
     }
 
-    /// A constant as halves. A guard does not become zero.
-    pub fn halved(&self, constant: &Tensor, is_guard: bool) -> Option<Tensor> {
-        let least = self.least();
-        let number = |x: f64| if is_guard && x != 0.0 && x.abs() < least { least.copysign(x) } else { x };
+    /// A constant as halves.
+    pub fn halved(&self, constant: &Tensor, role: Role) -> Option<Tensor> {
+        let (least, most) = (self.least(), self.most() / ROOM);
+        let number = |x: f64| match role {
+            Role::Guard if x != 0.0 && x.abs() < least => least.copysign(x),
+            Role::Mask if x.is_finite() => x.clamp(-most, most),
+            _ => x,
+        };
         if let (true, Some(element)) = (constant.is_repeated(), constant.uniform_real()) {
             let one = Tensor::rounded(self.half, &[], &[number(element)]).ok()?;
             return Tensor::splat(self.half, constant.dims(), &one.element(0)?).ok();
@@ -117,28 +155,35 @@ impl Fit {
 mod tests {
     use super::*;
 
-    fn refuses(elements: &[f32], is_guard: bool) -> Option<String> {
-        Fit::unknown(DType::F16).refuses(&Tensor::f32s(&[elements.len()], elements).unwrap(), is_guard)
+    fn refuses(elements: &[f32], role: Role) -> Option<String> {
+        let none = Graph::default();
+        Fit::unknown(DType::F16, &none).refuses(&Tensor::f32s(&[elements.len()], elements).unwrap(), role)
     }
 
     #[test]
     fn constants_fit_or_it_is_said_why_not() {
-        assert_eq!(refuses(&[0.0, 1.0, -65504.0], false), None);
-        assert_eq!(refuses(&[0.0, f32::NEG_INFINITY], false), None);
-        assert!(refuses(&[1.0, -1e9], false).unwrap().contains("1.000e9"));
-        assert!(refuses(&[1e-12], false).unwrap().contains("few digits"));
-        assert_eq!(refuses(&[1e-12], true), None);
-        assert!(refuses(&[1.0, 1e-9, 1e-9, 1e-9], false).unwrap().starts_with("75 %"));
-        assert_eq!(refuses(&[1.0, 2.0, 1e-9, 1e-9], false), None);
+        assert_eq!(refuses(&[0.0, 1.0, -65504.0], Role::Number), None);
+        assert_eq!(refuses(&[0.0, f32::NEG_INFINITY], Role::Number), None);
+        assert!(refuses(&[1.0, -1e9], Role::Number).unwrap().contains("1.000e9"));
+        assert_eq!(refuses(&[1.0, -1e9], Role::Mask), None);
+        assert!(refuses(&[1e-12], Role::Number).unwrap().contains("few digits"));
+        assert_eq!(refuses(&[1e-12], Role::Guard), None);
+        assert!(refuses(&[1.0, 1e-9, 1e-9, 1e-9], Role::Number).unwrap().starts_with("75 %"));
+        assert_eq!(refuses(&[1.0, 2.0, 1e-9, 1e-9], Role::Number), None);
     }
 
     #[test]
-    fn a_guard_stays_more_than_zero() {
-        let fit = Fit::unknown(DType::F16);
-        let tiny = Tensor::f32s(&[], &[1e-12]).unwrap();
-        assert_eq!(fit.halved(&tiny, true).unwrap().item(), Some(2f64.powi(-24)));
-        assert_eq!(fit.halved(&tiny, false).unwrap().item(), Some(0.0));
-        let brain = Fit::unknown(DType::BF16).halved(&tiny, true).unwrap().item().unwrap();
-        assert!((brain - 1e-12).abs() < 1e-14);
+    fn guards_and_masks_are_as_large_as_they_must() {
+        let of = |half, x: f32, role| {
+            let fit = Fit::unknown(half, &Graph::default());
+            fit.halved(&Tensor::f32s(&[], &[x]).unwrap(), role).unwrap().item().unwrap()
+        };
+        assert_eq!(of(DType::F16, 1e-12, Role::Guard), 2f64.powi(-24));
+        assert_eq!(of(DType::F16, -1e-12, Role::Guard), -2f64.powi(-24));
+        assert_eq!(of(DType::F16, 1e-12, Role::Number), 0.0);
+        assert!((of(DType::BF16, 1e-12, Role::Guard) - 1e-12).abs() < 1e-14);
+        assert_eq!(of(DType::F16, f32::MIN, Role::Mask), -32752.0);
+        assert!(of(DType::BF16, f32::MIN, Role::Mask) > -2e38);
+        assert_eq!(of(DType::F16, f32::NEG_INFINITY, Role::Mask), f64::NEG_INFINITY);
     }
 }

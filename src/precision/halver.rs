@@ -12,6 +12,7 @@ use crate::ir::{DType, Graph, NodeId, ScopeId};
 use crate::model::Model;
 use crate::precision::cells::{Asked, Cells, FLOAT, cells};
 use crate::precision::emit::emit;
+use crate::precision::rehearse::rehearse;
 use crate::precision::repair::noisiest;
 use crate::precision::sides::sides;
 use crate::precision::{Fit, store};
@@ -127,13 +128,16 @@ const FLOOR: f64 = 50.0;
 const REPAIRS: usize = 4;
 
 /// One way to do it.
-struct Attempt {
+pub(super) struct Attempt {
     model: Model,
+    /// What it computes, in float32.
+    pub rehearsal: Model,
     halves: usize,
     floats: usize,
     casts: usize,
     kept: Vec<Kept>,
-    half_nodes: Vec<NodeId>,
+    /// Calls that have halves.
+    pub half_nodes: Vec<NodeId>,
     in_bodies: bool,
 }
 
@@ -178,7 +182,9 @@ impl Halver {
             }
             Err(why) => return Err(why.into()),
         };
-        notes.extend(probe.notes.iter().cloned());
+        if self.calibration.source.is_some() {
+            notes.extend(probe.notes.iter().cloned());
+        }
         let mut summary = match self.half {
             Half::Weights => self.stored(model, &probe.held_out, &mut notes)?,
             _ => self.converted(model, &excluded, &calibration, &probe.held_out, &mut notes, tell)?,
@@ -230,12 +236,12 @@ impl Halver {
                 Ok(gathered) => Fit::of(half, &model.graph, &gathered),
                 Err(why) if self.calibration.source.is_none() => {
                     notes.push(format!("nothing is known of what tensors hold but constants: {why}"));
-                    Fit::unknown(half)
+                    Fit::unknown(half, &model.graph)
                 }
                 Err(why) => return Err(why.into()),
             },
             // Whatever float32 holds.
-            _ => Fit::unknown(half),
+            _ => Fit::unknown(half, &model.graph),
         };
         let mut excluded = excluded.clone();
         let mut bodies = true;
@@ -244,12 +250,7 @@ impl Halver {
         let mut attempt = attempt(&float, &fit, self.io, bodies, &excluded);
         let mut outputs = Vec::new();
         for round in 0..=REPAIRS {
-            // Types of inputs and outputs are no matter of accuracy.
-            let shown = match self.io {
-                Io::Keep => None,
-                Io::Convert => Some(self::attempt(&float, &fit, Io::Keep, bodies, &excluded).model),
-            };
-            outputs = match compare(&float, shown.as_ref().unwrap_or(&attempt.model), feeds, &*self.engine) {
+            outputs = match compare(&float, &attempt.rehearsal, feeds, &*self.engine) {
                 Ok(outputs) => outputs,
                 Err(_) if attempt.in_bodies && bodies => {
                     bodies = false;
@@ -269,10 +270,7 @@ impl Halver {
             if attempt.in_bodies && bodies {
                 bodies = false;
             } else {
-                let shown = shown.as_ref().unwrap_or(&attempt.model);
-                let Ok(found) = noisiest(&float, shown, &attempt.half_nodes, feeds, &*self.engine, 1 << round) else {
-                    break;
-                };
+                let Ok(found) = noisiest(&float, &attempt, feeds, &*self.engine, 1 << round) else { break };
                 if found.is_empty() {
                     break;
                 }
@@ -339,8 +337,10 @@ fn attempt(float: &Model, fit: &Fit, io: Io, bodies: bool, excluded: &FxHashMap<
     };
     let (half_nodes, floats) = (nodes(true), nodes(false).len());
     let in_bodies = half_nodes.iter().any(|&n| model.graph.node(n).scope() != ScopeId::MAIN);
+    let mut rehearsal = model.clone();
+    rehearse(&mut rehearsal.graph, &cells, &is_half, fit);
     let written = emit(&mut model.graph, &cells, &is_half, fit);
-    Attempt { model, halves: half_nodes.len(), floats, casts: written.casts, kept, half_nodes, in_bodies }
+    Attempt { model, rehearsal, halves: half_nodes.len(), floats, casts: written.casts, kept, half_nodes, in_bodies }
 }
 
 /// What had to stay.

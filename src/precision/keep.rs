@@ -3,7 +3,7 @@
 use rustc_hash::FxHashSet;
 
 use crate::ir::OpKind::{self, *};
-use crate::ir::{DType, Graph, NodeId, Tensor, ValueId};
+use crate::ir::{Attr, DType, Graph, Node, NodeId, Tensor, ValueId};
 use crate::ops::CallView;
 use crate::precision::Fit;
 
@@ -49,8 +49,13 @@ pub static KEEPS: &[Keep] = &[
         &[STFT, DFT, MelWeightMatrix, HannWindow, HammingWindow, BlackmanWindow],
         "spectra span more than halves have digits for",
     ),
-    keep(&[ReduceL2, ReduceSumSquare, LpNormalization, LpPool], "the sum of squares may be too large for a half")
-        .when(sum_of_squares),
+    keep(&[ReduceL2, LpPool], "the sum of squares may be too large for a half").when(|call, fit| {
+        squares(fit, call.graph().result(call.id(), 0), Some(1.0))
+    }),
+    keep(&[LpNormalization], "the sum of squares may be too large for a half").when(|call, fit| {
+        let count = call.dims(0).map(|dims| dims.iter().map(|d| d.known().unwrap_or(1024) as f64).product());
+        squares(fit, call.operand(0), count)
+    }),
     keep(&[ReduceLogSumExp, ReduceLogSum, ReduceProd, Det], "what it computes on the way may be too large for a half"),
     keep(&[Cast], "its integers are no halves").when(counts),
     keep(&[OptionalGetElement, Optional, OptionalHasElement], "it is of a value that may be absent"),
@@ -68,17 +73,13 @@ pub(super) fn keeps(call: &CallView<'_>, fit: &Fit) -> Option<&'static str> {
     KEEPS.iter().find(|r| r.slots.is_empty() && r.ops.contains(&op) && (r.when)(call, fit)).map(|row| row.why)
 }
 
-/// Whether squares that are added up may exceed what a half holds.
-fn sum_of_squares(call: &CallView<'_>, fit: &Fit) -> bool {
-    if fit.half != DType::F16 {
-        return false;
-    }
-    let Some(value) = call.operand(0) else { return false };
-    let count = call.dims(0).map(|dims| dims.iter().map(|d| d.known().unwrap_or(1024) as f64).product::<f64>());
-    match (fit.largest(value), count) {
-        (Some(largest), Some(count)) => largest * largest * count > fit.most(),
-        _ => true,
-    }
+/// Whether `count` squares of elements like those of `value` may exceed what a half holds when they are added up.
+fn squares(fit: &Fit, value: Option<ValueId>, count: Option<f64>) -> bool {
+    fit.half == DType::F16
+        && match (value.and_then(|value| fit.largest(value)), count) {
+            (Some(largest), Some(count)) => largest * largest * count > fit.most(),
+            _ => true,
+        }
 }
 
 /// Whether a `Cast` from integers makes numbers that are no halves.
@@ -145,6 +146,14 @@ pub(super) fn is_work(op: OpKind) -> bool {
 /// is not zero.
 pub(super) fn is_guard(op: OpKind, constant: &Tensor) -> bool {
     matches!(op, Add | Sub | Max | Clip) && constant.len() == 1
+}
+
+/// The number that a tensor is filled with, where the call says it.
+pub(super) fn filled(node: &Node) -> Option<&Tensor> {
+    match node.attr("value") {
+        Some(Attr::Tensor(tensor)) if node.op == ConstantOfShape && tensor.dtype() == DType::F32 => Some(tensor),
+        _ => None,
+    }
 }
 
 /// Whether the call reads nothing but the shape of a tensor, of whatever type.

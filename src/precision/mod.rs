@@ -7,20 +7,25 @@
 //! ```
 //!
 //! Types are explicit: every operand of a call has the type that its operator asks for, and a `Cast` stands wherever a
-//! tensor is made in one type and read in the other, one for each such tensor. [`store`] is another way, which halves
-//! the file and changes nothing that is computed but by the rounding of the weights.
+//! tensor is made in one type and read in the other, one for each such tensor. What that costs in accuracy is told by a
+//! rehearsal: the float32 model with each of these tensors rounded, which any engine runs. Calls that cost too much stay
+//! float32. [`store`] is another way, which halves the file and changes nothing that is computed but by the rounding of
+//! the weights.
 
 mod cells;
 mod emit;
 mod fit;
 mod halver;
 mod keep;
+mod masks;
+mod rehearse;
 mod repair;
 mod sides;
 mod slots;
 mod store;
 
-pub use fit::Fit;
+pub use fit::{Fit, Role};
+pub use masks::Masks;
 pub use halver::{HalveError, Halver, Half, Io, Kept, Summary};
 pub use keep::{KEEPS, Keep};
 pub use store::store;

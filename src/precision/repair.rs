@@ -7,6 +7,7 @@ use crate::exec::demand::{of_type, run_of};
 use crate::exec::{Cannot, Executor};
 use crate::ir::{DType, Graph, NodeId, ScopeId, ValueId};
 use crate::model::Model;
+use crate::precision::halver::Attempt;
 use crate::quantize::{compare, showing};
 
 /// Bytes of tensors that are held at a time. One tensor is held whatever it takes.
@@ -15,20 +16,19 @@ const MEMORY: u128 = 512 << 20;
 /// Bytes that count for a tensor of which only a run tells the size.
 const UNKNOWN: u128 = MEMORY / 16;
 
-/// The `most` of `nodes` that bring the most noise in, with those that make what they read: a difference of large
+/// The `most` calls of `attempt` that bring the most noise in, with those that make what they read: a difference of large
 /// numbers is no better than these are.
 ///
 /// # Errors
 /// When the engine cannot run one of the models.
 pub(super) fn noisiest(
     float: &Model,
-    half: &Model,
-    nodes: &[NodeId],
+    attempt: &Attempt,
     feeds: &[Sample],
     engine: &dyn Executor,
     most: usize,
 ) -> Result<Vec<NodeId>, Cannot> {
-    let noise = noises(float, half, feeds, engine)?;
+    let noise = noises(float, &attempt.rehearsal, feeds, engine)?;
     let graph = &float.graph;
     let of = |value: ValueId| noise.get(&value).copied().unwrap_or(0.0);
     let brought = |&node: &NodeId| {
@@ -37,7 +37,7 @@ pub(super) fn noisiest(
         // What is lost is lost first where it was not before.
         if left.is_infinite() && came.is_infinite() { 0.0 } else { left - came }
     };
-    let mut found: Vec<(f64, NodeId)> = nodes.iter().map(|node| (brought(node), *node)).collect();
+    let mut found: Vec<(f64, NodeId)> = attempt.half_nodes.iter().map(|node| (brought(node), *node)).collect();
     found.retain(|(noise, node)| *noise > 0.0 && graph.node(*node).scope() == ScopeId::MAIN);
     found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     let mut chosen = Vec::new();

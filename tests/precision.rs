@@ -1,0 +1,133 @@
+//! Each fixture in `fixtures/precision/<what>` shows what becomes of a model that gets halves, and why the rest has none.
+
+#[allow(dead_code, reason = "each test uses some of it")]
+mod support;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use onnx_slim::exec::tract::Tract;
+use onnx_slim::ir::{DType, Graph, NodeId, OpKind, ScopeId};
+use onnx_slim::model::Model;
+use onnx_slim::ops::schema;
+use onnx_slim::passes::infer_shapes;
+use onnx_slim::precision::{HalveError, Half, Halver, Io, Summary};
+use onnx_slim::text;
+
+use support::{assert_sound, each};
+
+fn halver(what: &str) -> Halver {
+    let (half, io) = match what {
+        "fp16" => (Half::F16, Io::Keep),
+        "fp16-convert" => (Half::F16, Io::Convert),
+        "bf16" => (Half::BF16, Io::Keep),
+        "fp16-weights" => (Half::Weights, Io::Keep),
+        other => panic!("{other}: there is no such precision"),
+    };
+    Halver { io, ..Halver::new(half, Arc::new(Tract)) }
+}
+
+/// What is wrong with the types of a call: strongly typed runtimes take no operands of one type letter that differ, and
+/// none that the operator has not.
+fn mistyped(graph: &Graph, node: NodeId, opset: u32) -> Vec<String> {
+    let n = graph.node(node);
+    let Some(schema) = schema::lookup(n.domain(), n.op_name(), opset) else { return Vec::new() };
+    let mut letters: BTreeMap<&str, DType> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for (slot, value) in graph.operands(node).enumerate() {
+        let (Some(value), Some(param)) = (value, schema.input(slot)) else { continue };
+        let Some(dtype) = graph.value(value).ty.dtype() else { continue };
+        let differs = *letters.entry(param.ty).or_insert(dtype) != dtype;
+        // Operands of a body's node are of any type each.
+        if differs && n.bodies().next().is_none() || !schema.takes(slot, dtype.name()) {
+            wrong.push(format!("{} operand {slot} is {}", graph.label(node), dtype.name()));
+        }
+    }
+    wrong
+}
+
+fn assert_typed(model: &Model) {
+    let opset = u32::try_from(model.opset()).unwrap();
+    let wrong: Vec<String> = model.graph.nodes().flat_map(|n| mistyped(&model.graph, n, opset)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // What is inferred anew is what was written.
+    let mut again = model.clone();
+    infer_shapes(&mut again.graph);
+    for value in model.graph.values() {
+        let types = (model.graph.value(value).ty.dtype(), again.graph.value(value).ty.dtype());
+        assert_eq!(types.0, types.1, "{}", model.graph.value_label(value));
+    }
+}
+
+fn words(summary: &Summary) -> String {
+    let mut words = format!("{} halves, {} floats, {} casts\n", summary.halves, summary.floats, summary.casts);
+    for kept in &summary.kept {
+        let _ = writeln!(words, "{} {} stays: {}", kept.op, kept.nodes.join(", "), kept.why);
+    }
+    for note in &summary.notes {
+        let _ = writeln!(words, "{note}");
+    }
+    words
+}
+
+#[test]
+fn fixtures() {
+    each("precision", |mut case| {
+        infer_shapes(&mut case.model.graph);
+        let halver = halver(&case.subject);
+        let words = match halver.run(&mut case.model, &|_, _| {}) {
+            Ok(summary) => {
+                let least = if halver.half == Half::BF16 { 35.0 } else { 55.0 };
+                for output in summary.outputs.iter().filter(|q| q.cosine.is_some()) {
+                    assert!(output.sqnr > least, "{} is {} dB", output.output, output.sqnr);
+                }
+                words(&summary)
+            }
+            Err(why) => format!("{why}\n"),
+        };
+        assert_sound(&case.model);
+        assert_typed(&case.model);
+        case.snapshot("precision", &format!("{}---\n{words}", text::print(&case.model)));
+    });
+}
+
+fn parsed(text: &str) -> Model {
+    let mut model = text::parse(text).unwrap();
+    infer_shapes(&mut model.graph);
+    model
+}
+
+#[test]
+fn what_is_excluded_stays() {
+    let mut model = parsed(
+        "g (float[2,4] x) => (float[2,4] y) <float[4,4] w> { [one] a = MatMul(x, w) [two] y = MatMul(a, w) }",
+    );
+    let mut halver = halver("fp16");
+    halver.choice.exclude = vec!["two".into()];
+    let summary = halver.run(&mut model, &|_, _| {}).unwrap();
+    assert_eq!((summary.halves, summary.floats, summary.casts), (1, 1, 2));
+    halver.choice.exclude = vec!["three".into()];
+    assert!(matches!(halver.run(&mut model, &|_, _| {}), Err(HalveError::Choice(_))));
+}
+
+#[test]
+fn a_bound_that_is_not_kept_is_an_error() {
+    let mut model = parsed("g (float[2,4] x) => (float[2,4] y) <float[4,4] w> { y = MatMul(x, w) }");
+    let mut halver = halver("bf16");
+    halver.bounds.min_sqnr = Some(90.0);
+    let error = halver.run(&mut model, &|_, _| {}).unwrap_err().to_string();
+    assert!(error.contains("at least 90 dB"), "{error}");
+}
+
+#[test]
+fn no_more_casts_than_a_cut_needs() {
+    // Two branches of one float32 tensor that halves read: one Cast serves both.
+    let mut model = parsed(
+        "g (float[2,4] x) => (float[2,4] y) <float[4,4] w, float[4,4] v> {
+            a = MatMul(x, w) b = MatMul(x, v) c = Add(a, b) y = Relu(c) }",
+    );
+    let summary = halver("fp16").run(&mut model, &|_, _| {}).unwrap();
+    let casts = model.graph.nodes_of(ScopeId::MAIN).filter(|&n| model.graph.node(n).op == OpKind::Cast).count();
+    assert_eq!((summary.casts, casts), (2, 2));
+}
