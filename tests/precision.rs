@@ -12,7 +12,7 @@ use onnx_slim::ir::{DType, Graph, NodeId, OpKind, ScopeId};
 use onnx_slim::model::Model;
 use onnx_slim::ops::schema;
 use onnx_slim::passes::infer_shapes;
-use onnx_slim::precision::{HalveError, Half, Halver, Io, Summary};
+use onnx_slim::precision::{Half, HalveError, Halver, Io, Summary};
 use onnx_slim::text;
 
 use support::{assert_sound, each};
@@ -100,9 +100,8 @@ fn parsed(text: &str) -> Model {
 
 #[test]
 fn what_is_excluded_stays() {
-    let mut model = parsed(
-        "g (float[2,4] x) => (float[2,4] y) <float[4,4] w> { [one] a = MatMul(x, w) [two] y = MatMul(a, w) }",
-    );
+    let mut model =
+        parsed("g (float[2,4] x) => (float[2,4] y) <float[4,4] w> { [one] a = MatMul(x, w) [two] y = MatMul(a, w) }");
     let mut halver = halver("fp16");
     halver.choice.exclude = vec!["two".into()];
     let summary = halver.run(&mut model, &|_, _| {}).unwrap();

@@ -75,7 +75,11 @@ fn output(input: &Path, args: &args::Optimize) -> anyhow::Result<PathBuf> {
     name.push(match args.verb {
         args::OptimizeVerb::Optimize => ".slim.onnx",
         args::OptimizeVerb::Edit => ".edited.onnx",
-        args::OptimizeVerb::Quantize => ".int8.onnx",
+        args::OptimizeVerb::Quantize => match args.quantizing.precision {
+            Some(args::Precision::Fp16 | args::Precision::Fp16Weights) => ".fp16.onnx",
+            Some(args::Precision::Bf16) => ".bf16.onnx",
+            Some(args::Precision::Int8 | args::Precision::Int8Dynamic) | None => ".int8.onnx",
+        },
         args::OptimizeVerb::Prune => ".pruned.onnx",
     });
     Ok(input.with_file_name(name))

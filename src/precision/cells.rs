@@ -57,8 +57,7 @@ const WORK: u64 = 1 << 20;
 /// The cells of `graph`.
 pub(super) fn cells(graph: &Graph, asked: &Asked<'_>) -> Cells {
     let counting = counting(graph);
-    let mut found =
-        Cells { facts: vec![Facts::default()], makes: BTreeMap::new(), reads: FxHashMap::default() };
+    let mut found = Cells { facts: vec![Facts::default()], makes: BTreeMap::new(), reads: FxHashMap::default() };
     let mut scopes: Vec<ScopeId> = graph.scopes().collect();
     scopes.sort_unstable();
     for scope in scopes {
@@ -144,7 +143,7 @@ fn call(graph: &Graph, node: NodeId, asked: &Asked<'_>, counting: &FxHashSet<Nod
     };
     let constants = operands.iter().filter_map(|(_, v)| graph.constant(*v));
     let bytes: usize = constants.map(crate::ir::Tensor::stored_bytes).sum();
-    let worth = CHEAP + if is_work(op) { WORK } else { 0 } + (bytes as u64 / 256).min(WORK);
+    let worth = CHEAP + if is_work(call.node()) { WORK } else { 0 } + (bytes as u64 / 256).min(WORK);
     let cell = found.add(Facts { node: Some(node), stays, must: false, worth });
     for &(slot, _) in operands.iter().filter(|(_, v)| is_float(graph, *v)) {
         found.reads.insert(User::Node(node, slot), if takes(slot) { cell } else { FLOAT });
@@ -232,7 +231,7 @@ fn judge(graph: &Graph, asked: &Asked<'_>, found: &mut Cells) {
             User::Node(node, slot) => graph.operand(node, slot),
             User::Output(scope, index) => Some(graph.scope(scope).outputs()[index].value()),
         };
-        let Some(value) = value.filter(|_| cell != FLOAT && !found.facts[cell].must) else { continue };
+        let Some(value) = value.filter(|_| cell != FLOAT) else { continue };
         let reason = match (graph.value(value).origin(), graph.constant(value)) {
             (Origin::Constant, Some(tensor)) => {
                 let role = asked.fit.role(graph, value, *user);

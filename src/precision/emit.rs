@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::ir::{Attr, DType, Graph, NodeId, OpKind, ScopeId, Tensor, Type, User, ValueId};
-use crate::precision::fit::{Fit, Role};
 use crate::precision::cells::Cells;
+use crate::precision::fit::{Fit, Role};
 
 /// What was written.
 #[derive(Clone, Copy, Debug, Default)]

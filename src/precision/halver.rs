@@ -127,6 +127,9 @@ const FLOOR: f64 = 50.0;
 /// How often nodes are looked for that keep outputs from being good.
 const REPAIRS: usize = 4;
 
+/// Calls stay float32 for this gain in dB, where they do not make an output as good as it has to be.
+const HELPS: f64 = 6.0;
+
 /// One way to do it.
 pub(super) struct Attempt {
     model: Model,
@@ -167,11 +170,7 @@ impl Halver {
         let made_up = !self.calibration.source.as_ref().is_some_and(Source::is_real);
         let calibration = match &self.calibration.source {
             Some(_) => self.calibration.clone(),
-            None => Calibration {
-                source: Some(Source::Random(0)),
-                samples: Some(MADE_UP),
-                ..self.calibration.clone()
-            },
+            None => Calibration { source: Some(Source::Random(0)), samples: Some(MADE_UP), ..self.calibration.clone() },
         };
         let mut notes = Vec::new();
         let probe = match calibration.probe(model, &*self.engine, &|_| 0) {
@@ -249,6 +248,7 @@ impl Halver {
         let floor = self.bounds.min_sqnr.unwrap_or(FLOOR);
         let mut attempt = attempt(&float, &fit, self.io, bodies, &excluded);
         let mut outputs = Vec::new();
+        let mut first: Option<(Attempt, Vec<Quality>)> = None;
         for round in 0..=REPAIRS {
             outputs = match compare(&float, &attempt.rehearsal, feeds, &*self.engine) {
                 Ok(outputs) => outputs,
@@ -263,8 +263,19 @@ impl Halver {
                 }
                 Err(why) => return Err(HalveError::NotCompared(why)),
             };
-            let worst = outputs.iter().filter(|q| q.cosine.is_some()).map(|q| q.sqnr).fold(f64::INFINITY, f64::min);
-            if worst >= floor || outputs.is_empty() || half == DType::BF16 || round == REPAIRS {
+            let worst = worst(&outputs);
+            if worst >= floor || outputs.is_empty() || half == DType::BF16 {
+                break;
+            }
+            if round == REPAIRS {
+                // Float32 here and there does not help: noise comes from everywhere.
+                if let Some((all, before)) = first.take().filter(|(_, before)| worst < self::worst(before) + HELPS) {
+                    notes.push(format!(
+                        "{worst:.1} dB is what float32 in {} more calls would give: noise comes from everywhere",
+                        attempt.floats - all.floats
+                    ));
+                    (attempt, outputs) = (all, before);
+                }
                 break;
             }
             if attempt.in_bodies && bodies {
@@ -278,12 +289,18 @@ impl Halver {
                     excluded.insert(node, format!("an output had {worst:.1} dB of signal over its noise with it"));
                 }
             }
-            attempt = self::attempt(&float, &fit, self.io, bodies, &excluded);
+            let next = self::attempt(&float, &fit, self.io, bodies, &excluded);
+            let before = std::mem::replace(&mut attempt, next);
+            if first.is_none() && worst.is_finite() {
+                first = Some((before, std::mem::take(&mut outputs)));
+            }
         }
         self.bounds.check(&outputs).map_err(HalveError::Bounds)?;
         if attempt.halves == 0 && attempt.floats > 0 {
-            let why = attempt.kept.iter().max_by_key(|kept| kept.nodes.len()).map_or_else(String::new, said);
-            return Err(HalveError::Nothing { half: half.name(), why });
+            match attempt.kept.iter().max_by_key(|kept| kept.nodes.len()) {
+                Some(kept) => return Err(HalveError::Nothing { half: half.name(), why: said(kept) }),
+                None => notes.push("nothing gains by halves: all is cheaper than the casts".into()),
+            }
         }
         let Attempt { model: done, halves, floats, casts, kept, .. } = attempt;
         *model = done;
@@ -319,6 +336,11 @@ impl Halver {
             Err(why) => Err(HalveError::NotCompared(why)),
         }
     }
+}
+
+/// The least ratio of the float outputs, in dB.
+fn worst(outputs: &[Quality]) -> f64 {
+    outputs.iter().filter(|q| q.cosine.is_some()).map(|q| q.sqnr).fold(f64::INFINITY, f64::min)
 }
 
 fn said(kept: &Kept) -> String {

@@ -49,9 +49,8 @@ pub static KEEPS: &[Keep] = &[
         &[STFT, DFT, MelWeightMatrix, HannWindow, HammingWindow, BlackmanWindow],
         "spectra span more than halves have digits for",
     ),
-    keep(&[ReduceL2, LpPool], "the sum of squares may be too large for a half").when(|call, fit| {
-        squares(fit, call.graph().result(call.id(), 0), Some(1.0))
-    }),
+    keep(&[ReduceL2, LpPool], "the sum of squares may be too large for a half")
+        .when(|call, fit| squares(fit, call.graph().result(call.id(), 0), Some(1.0))),
     keep(&[LpNormalization], "the sum of squares may be too large for a half").when(|call, fit| {
         let count = call.dims(0).map(|dims| dims.iter().map(|d| d.known().unwrap_or(1024) as f64).product());
         squares(fit, call.operand(0), count)
@@ -134,12 +133,11 @@ pub(super) fn counting(graph: &Graph) -> FxHashSet<NodeId> {
     found
 }
 
-/// Operators whose time and weights are what halves are for.
-pub(super) fn is_work(op: OpKind) -> bool {
-    matches!(
-        op,
-        Conv | ConvTranspose | DeformConv | MatMul | Gemm | Einsum | Attention | LSTM | GRU | RNN | RotaryEmbedding
-    )
+/// Whether the call is of those whose time and weights are what halves are for.
+pub(super) fn is_work(node: &Node) -> bool {
+    let op = node.op;
+    matches!(op, Conv | ConvTranspose | DeformConv | MatMul | Gemm | Einsum | Attention | LSTM | GRU | RNN)
+        || op == Custom && node.op_name().starts_with("Fused")
 }
 
 /// Whether a small constant that this call reads may be the least half instead of zero: it is there so that something

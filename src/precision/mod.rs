@@ -25,7 +25,7 @@ mod slots;
 mod store;
 
 pub use fit::{Fit, Role};
-pub use masks::Masks;
-pub use halver::{HalveError, Halver, Half, Io, Kept, Summary};
+pub use halver::{Half, HalveError, Halver, Io, Kept, Summary};
 pub use keep::{KEEPS, Keep};
+pub use masks::Masks;
 pub use store::store;

@@ -4,42 +4,55 @@ use crate::ir::{DType, OpKind};
 use crate::ops::CallView;
 use crate::ops::schema::{self, Schema};
 use crate::precision::keep;
+use crate::rewrite::CONTRIB;
 
-/// The types of a call's operands and results, by schema: the newest, whose slots a graph's nodes have, and that of the
-/// opset which is written.
+/// The types of a call's operands and results.
 pub(super) struct Slots<'g> {
     call: CallView<'g>,
+    half: DType,
+    schemas: Option<Schemas>,
+}
+
+/// What tells of an operator of ONNX: the newest schema, whose slots a graph's nodes have, and that of the opset which is
+/// written.
+#[derive(Clone, Copy)]
+struct Schemas {
     newest: &'static Schema,
     written: &'static Schema,
-    half: DType,
 }
+
+/// Operators of com.microsoft whose float tensors are all of one type, which may be float16.
+const CONTRIBUTED: &[&str] = &["FusedConv", "FusedGemm", "FusedMatMul", "Gelu", "BiasGelu", "FastGelu", "QuickGelu"];
 
 impl<'g> Slots<'g> {
     /// Of `call` in a model of `opset`; nothing for an operator that there is no schema of.
     pub(super) fn new(call: CallView<'g>, opset: i64, half: DType) -> Option<Slots<'g>> {
         let node = call.node();
         if node.op == OpKind::Custom {
-            return None;
+            let is_known = node.domain() == CONTRIB && CONTRIBUTED.contains(&node.op_name()) && half == DType::F16;
+            return is_known.then_some(Slots { call, half, schemas: None });
         }
         let newest = schema::newest("", node.op_name())?;
         let written = schema::lookup("", node.op_name(), u32::try_from(opset).unwrap_or(0))?;
-        Some(Slots { call, newest, written, half })
+        Some(Slots { call, half, schemas: Some(Schemas { newest, written }) })
     }
 
     /// Whether the operand in `slot`, a float32 tensor, may be a half.
     pub(super) fn takes(&self, slot: usize) -> bool {
         let half = self.half.name();
-        self.newest.takes(slot, half) && self.written.takes(slot, half) && !keep::keeps_slot(&self.call, slot)
+        let by = |schemas: &Schemas| schemas.newest.takes(slot, half) && schemas.written.takes(slot, half);
+        self.schemas.as_ref().is_none_or(by) && !keep::keeps_slot(&self.call, slot)
     }
 
     /// Whether the result in `slot`, a float32 tensor, becomes a half when the operands do that may.
     pub(super) fn gives(&self, slot: usize) -> bool {
+        let Some(Schemas { newest, written }) = self.schemas else { return true };
         let node = self.call.node();
         if matches!(node.op, OpKind::Cast | OpKind::ConstantOfShape) {
-            return gives(self.newest, slot, self.half) && gives(self.written, slot, self.half);
+            return gives(newest, slot, self.half) && gives(written, slot, self.half);
         }
-        let Some(result) = self.newest.output(slot) else { return false };
-        let follows = |operand: usize| match (node.op, self.newest.input(operand)) {
+        let Some(result) = newest.output(slot) else { return false };
+        let follows = |operand: usize| match (node.op, newest.input(operand)) {
             // Its result has the type of its scale.
             (OpKind::DequantizeLinear, _) => operand == 1 && node.attr("output_dtype").is_none(),
             (_, Some(param)) => param.ty == result.ty,
@@ -47,8 +60,8 @@ impl<'g> Slots<'g> {
         };
         let is_float = |operand: usize| self.call.dtype(operand) == Some(DType::F32);
         (0..self.call.operand_count()).any(|operand| is_float(operand) && follows(operand) && self.takes(operand))
-            && gives(self.newest, slot, self.half)
-            && gives(self.written, slot, self.half)
+            && gives(newest, slot, self.half)
+            && gives(written, slot, self.half)
     }
 
     /// The oldest opset in which the operator takes halves wherever it takes float32.

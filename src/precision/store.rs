@@ -4,8 +4,8 @@
 //! folds when it loads the model.
 
 use crate::ir::{DType, Graph, Tensor, User, ValueId};
-use crate::precision::{Fit, Role};
 use crate::precision::emit::cast;
+use crate::precision::{Fit, Role};
 
 /// Smaller constants stay: a `Cast` takes as many bytes.
 const LEAST: usize = 64;
