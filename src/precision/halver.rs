@@ -124,6 +124,9 @@ const MADE_UP: usize = 2;
 /// stay float32.
 const FLOOR: f64 = 50.0;
 
+/// The same on made-up samples, which tell less.
+const FLOOR_MADE_UP: f64 = 45.0;
+
 /// How often nodes are looked for that keep outputs from being good.
 const REPAIRS: usize = 4;
 
@@ -245,7 +248,8 @@ impl Halver {
         let mut excluded = excluded.clone();
         let mut bodies = true;
         let float = model.clone();
-        let floor = self.bounds.min_sqnr.unwrap_or(FLOOR);
+        let is_real = self.calibration.source.as_ref().is_some_and(Source::is_real);
+        let floor = self.bounds.min_sqnr.unwrap_or(if is_real { FLOOR } else { FLOOR_MADE_UP });
         let mut attempt = attempt(&float, &fit, self.io, bodies, &excluded);
         let mut outputs = Vec::new();
         let mut first: Option<(Attempt, Vec<Quality>)> = None;
