@@ -42,6 +42,7 @@ mod random;
 pub mod report;
 pub mod rewrite;
 pub mod rules;
+pub mod selecting;
 pub mod similar;
 pub mod survey;
 pub mod target;

@@ -91,6 +91,12 @@ impl Groups {
         &self.sinks
     }
 
+    /// The multiply-accumulates of each call that has some, with open sizes counted as 1, and the axes with classes that
+    /// they run over.
+    pub fn work(&self) -> impl Iterator<Item = (f64, &[Arc<[Class]>])> {
+        self.work.iter().map(|work| (work.macs, work.axes.as_slice()))
+    }
+
     /// Which classes were removed, as a mask by number: none.
     pub fn nothing(&self) -> Vec<bool> {
         vec![false; self.colouring.class_count() + 1]

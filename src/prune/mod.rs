@@ -11,11 +11,14 @@
 
 pub mod account;
 pub mod atoms;
+pub mod budget;
 mod call;
 pub mod colour;
 pub mod cut;
 pub mod groups;
+pub mod importance;
 pub mod mask;
+mod pruner;
 pub mod rank;
 pub mod recover;
 pub mod surgery;
@@ -23,11 +26,14 @@ pub mod untie;
 pub mod view;
 
 pub use account::{GroupAccount, StopAccount, accounts, stops};
+pub use budget::{Allocation, Budget, Measure, Rules, allocate};
 pub use colour::{Axis, Choices, Class, Colouring, Factor, Grouped};
 pub use cut::Cut;
 pub use groups::{Group, Groups, Member, Sink};
+pub use importance::{Criterion, Ranking, by_weights};
 pub use mask::masked;
-pub use rank::{By, Ranker, Ranking, rank};
+pub use pruner::{PruneError, Pruned, Pruner, Summary};
+pub use rank::{By, Ranker, rank};
 pub use recover::{Recovered, Recovery, recover};
 pub use surgery::{Refused, apply};
 pub use untie::untie;

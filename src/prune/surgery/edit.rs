@@ -37,7 +37,9 @@ impl Edit {
             Edit::IntoGather(node, axis, indices) => {
                 graph.node_mut(node).op = OpKind::Gather;
                 own(graph, node, 1, indices);
+                let bounds: Vec<_> = graph.operands(node).skip(2).flatten().collect();
                 graph.truncate_operands(node, 2);
+                bounds.into_iter().for_each(|bound| graph.prune_constant(bound));
                 graph.set_attr(node, "axis", signed(axis).into());
             }
             Edit::GatherBefore(node, axis, indices) => {
@@ -58,16 +60,20 @@ fn signed(n: usize) -> i64 {
 
 /// Have operand `slot` be a constant that only `node` reads. The one that it read goes when nobody else does.
 fn own(graph: &mut Graph, node: NodeId, slot: usize, tensor: Tensor) {
-    let old = graph.operand(node, slot);
-    let name = old.map(|value| graph.value(value).name.clone()).unwrap_or_default();
-    let is_only = old.is_some_and(|value| graph.constant(value).is_some() && graph.value(value).users().len() == 1);
-    if let (Some(old), true) = (old, is_only) {
+    let old = graph.operand(node, slot).filter(|&value| graph.constant(value).is_some());
+    if let Some(old) = old
+        && graph.value(old).users().len() == 1
+        && graph.constant(old).is_some_and(|before| before.dims() == tensor.dims())
+    {
         graph.set_constant(old, tensor);
         return;
     }
-    let name = if old.is_some_and(|old| graph.constant(old).is_some()) { &*name } else { "" };
-    let value = graph.add_constant(graph.node(node).scope(), name, tensor);
+    let name = old.map(|value| graph.value(value).name.clone()).unwrap_or_default();
+    let value = graph.add_constant(graph.node(node).scope(), &name, tensor);
     graph.set_operand(node, slot, Some(value));
+    if let Some(old) = old {
+        graph.prune_constant(old);
+    }
 }
 
 /// Put `elements` in place of those that operand `slot`, a vector, has at run time.

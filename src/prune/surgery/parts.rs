@@ -22,9 +22,6 @@ pub(super) fn split(call: &Call<'_>) -> Result<Vec<Edit>, Refused> {
     for size in sizes {
         let end = start + size;
         let count = kept.iter().filter(|&&index| (start..end).contains(&index)).count();
-        if count == 0 && size > 0 {
-            return Err(call.refuse("nothing would be left of a part", "remove less, or protect this part"));
-        }
         left.push(i64::try_from(count).unwrap_or(i64::MAX));
         start = end;
     }
