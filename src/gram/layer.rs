@@ -290,6 +290,11 @@ fn behind(graph: &Graph, node: NodeId) -> Option<Bias> {
 /// Make operand `slot` of `node` a constant of its own.
 fn set(graph: &mut Graph, node: NodeId, slot: usize, tensor: Tensor) {
     let old = graph.operand(node, slot);
+    // What nobody else reads keeps its name to whoever counts values.
+    if let Some(old) = old.filter(|&old| graph.constant(old).is_some() && graph.value(old).users().len() == 1) {
+        graph.set_constant(old, tensor);
+        return;
+    }
     let name = old.map(|old| graph.value(old).name.clone()).unwrap_or_default();
     let new = graph.add_constant(graph.node(node).scope(), &name, tensor);
     graph.set_operand(node, slot, Some(new));

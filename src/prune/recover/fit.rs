@@ -83,7 +83,8 @@ pub(super) struct Change {
 const RIGHT: f64 = 1e-9;
 
 impl Fit<'_> {
-    /// The best that there is on the held-out rows; `None` where numbers are not finite.
+    /// The best that there is: made from the fitted rows, and where it is better on the held-out ones from all of them.
+    /// `None` where numbers are not finite.
     pub(super) fn best(&self, fitted: &Task<'_>, held_out: &Task<'_>, ridge: f64) -> Option<Found> {
         let none = Change { weight: self.weight.clone(), shift: vec![0.0; self.layer.outputs] };
         let measure = |change: &Change| self.error(if held_out.patches.rows() > 0 { held_out } else { fitted }, change);
@@ -92,10 +93,8 @@ impl Fit<'_> {
         if before < RIGHT {
             return Some(found);
         }
-        let groups: Vec<Option<Solved>> =
-            (0..self.layer.groups).into_par_iter().map(|group| self.solve(fitted, group, ridge)).collect();
-        let groups: Vec<Solved> = groups.into_iter().collect::<Option<_>>()?;
-        let whole = |part: fn(&Solved) -> (&Array2<f32>, &Array1<f64>)| {
+        let groups = self.solve(&[fitted], ridge)?;
+        let whole = |groups: &[Solved], part: fn(&Solved) -> &Part| {
             let mut change = none.clone();
             for (group, solved) in groups.iter().enumerate() {
                 let outputs = self.outputs(group);
@@ -105,18 +104,25 @@ impl Fit<'_> {
             }
             change
         };
-        for (how, change) in [
-            (How::LeastSquares, whole(|solved| (&solved.best.0, &solved.best.1))),
-            (How::Matched, whole(|solved| (&solved.matched.0, &solved.matched.1))),
-        ] {
-            if let Some(after) = measure(&change)
+        let parts: [(How, fn(&Solved) -> &Part); 2] =
+            [(How::LeastSquares, |solved| &solved.best), (How::Matched, |solved| &solved.matched)];
+        for (how, part) in parts {
+            if let Some(after) = measure(&whole(&groups, part))
                 && after < found.after
             {
+                // It is worth doing, so it is done with all samples.
+                let change = whole(&self.solve(&[fitted, held_out], ridge)?, part);
                 found = Found { before, after, how, change: Some(change) };
                 break;
             }
         }
         Some(found)
+    }
+
+    /// The weights of all groups.
+    fn solve(&self, tasks: &[&Task<'_>], ridge: f64) -> Option<Vec<Solved>> {
+        let groups = (0..self.layer.groups).into_par_iter().map(|group| self.solve_group(tasks, group, ridge));
+        groups.collect::<Vec<_>>().into_iter().collect()
     }
 
     fn outputs(&self, group: usize) -> Range<usize> {
@@ -147,13 +153,14 @@ impl Fit<'_> {
     }
 
     /// The weights of one group.
-    fn solve(&self, task: &Task<'_>, group: usize, ridge: f64) -> Option<Solved> {
+    fn solve_group(&self, tasks: &[&Task<'_>], group: usize, ridge: f64) -> Option<Solved> {
         let outputs = self.outputs(group);
         let start = self.start.unwrap_or(self.weight).slice(s![outputs.clone(), ..]);
         let constant: Array1<f32> = outputs.clone().map(|o| self.constant[o] as f32).collect();
         let (mut sums, mut wanted, mut made) =
             (Sums::new(start.ncols(), outputs.len()), Statistics::new(outputs.len()), Statistics::new(outputs.len()));
-        for rows in task.patches.blocks() {
+        let blocks = tasks.iter().flat_map(|task| task.patches.blocks().map(move |rows| (task, rows)));
+        for (task, rows) in blocks {
             let (x, y) = task.block(rows, group, outputs.clone());
             let prediction = times(&x, start) + &constant;
             wanted.add(y.view());
@@ -198,9 +205,12 @@ fn matched(
 
 /// What is found for a group.
 struct Solved {
-    best: (Array2<f32>, Array1<f64>),
-    matched: (Array2<f32>, Array1<f64>),
+    best: Part,
+    matched: Part,
 }
+
+/// A group's weights, and what is added to its biases.
+type Part = (Array2<f32>, Array1<f64>);
 
 fn times(x: &Array2<f32>, weight: ArrayView2<'_, f32>) -> Array2<f32> {
     let mut made = Array2::zeros((x.nrows(), weight.nrows()));
