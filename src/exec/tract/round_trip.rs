@@ -7,23 +7,74 @@
 
 use std::sync::Arc;
 
+use tract_onnx::Onnx;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
-use tract_onnx::Onnx;
 
-use crate::ir::{DType, Graph, NodeId, OpKind, User};
+use crate::ir::{DType, Graph, Key, NodeId, OpKind, Tensor, User};
+use crate::ops::normalize_axis;
 
 /// What the operator is called. No file has such a name: it holds a control character.
 const NAME: &str = "\u{1}RoundTrip";
 
-/// Make one operator of every pair in `graph` that has one scale and one zero point.
+/// Make one operator of every pair in `graph` that has one scale and one zero point, and real numbers of constants.
 pub(super) fn join(graph: &mut Graph) {
-    let quantizers: Vec<NodeId> =
-        graph.nodes().filter(|&node| graph.node(node).op == OpKind::QuantizeLinear).collect();
+    let readers: Vec<NodeId> = graph.nodes().filter(|&node| graph.node(node).op == OpKind::DequantizeLinear).collect();
+    for node in readers {
+        spell(graph, node);
+    }
+    let quantizers: Vec<NodeId> = graph.nodes().filter(|&node| graph.node(node).op == OpKind::QuantizeLinear).collect();
     for node in quantizers {
         join_readers(graph, node);
     }
+}
+
+/// Weights as real numbers, where a constant's integers are around zero: tract walks an axis with scales of its own
+/// element by element, which takes as long as a run.
+fn spell(graph: &mut Graph, node: NodeId) -> Option<()> {
+    const AXIS: Key<i64> = Key::new("axis", 1);
+    const BLOCK_SIZE: Key<i64> = Key::new("block_size", 0);
+    let constant = |slot: usize| graph.constant(graph.operand(node, slot)?);
+    let (integers, scale) = (constant(0)?, constant(1)?);
+    if let Some(zero) = graph.operand(node, 2)
+        && !graph.constant(zero)?.integers()?.iter().all(|zero| *zero == 0)
+    {
+        return None;
+    }
+    let is_plain = BLOCK_SIZE.of(graph.node(node)) == 0 && scale.dtype() == DType::F32 && scale.rank() <= 1;
+    let scales: Vec<f32> = scale.reals().filter(|_| is_plain)?.into_iter().map(|s| s as f32).collect();
+    let dims = integers.dims();
+    let inner = match scales.len() {
+        0 => return None,
+        1 => integers.len(),
+        size => {
+            let axis = normalize_axis(AXIS.of(graph.node(node)), dims.len()).filter(|&axis| dims[axis] == size)?;
+            dims[axis + 1..].iter().product()
+        }
+    };
+    let bytes = integers.bytes().filter(|_| integers.len() > 0)?;
+    let mut reals = vec![0f32; integers.len()];
+    let rows = reals.chunks_mut(inner.max(1)).zip(scales.iter().cycle());
+    match integers.dtype() {
+        DType::I8 => {
+            for ((row, scale), bytes) in rows.zip(bytes.chunks(inner.max(1))) {
+                row.iter_mut().zip(bytes).for_each(|(real, byte)| *real = f32::from(byte.cast_signed()) * scale);
+            }
+        }
+        DType::I32 => {
+            for ((row, scale), bytes) in rows.zip(bytes.as_chunks::<4>().0.chunks(inner.max(1))) {
+                row.iter_mut().zip(bytes).for_each(|(real, bytes)| *real = i32::from_le_bytes(*bytes) as f32 * scale);
+            }
+        }
+        _ => return None,
+    }
+    let reals = Tensor::f32s(dims, &reals).ok()?;
+    let (scope, result) = (graph.node(node).scope(), graph.result(node, 0)?);
+    let reals = graph.add_constant(scope, "", reals);
+    graph.replace(result, reals);
+    graph.remove_node(node);
+    Some(())
 }
 
 /// Let those who read what `quantize` makes, as reals, read it from one operator.
@@ -217,6 +268,34 @@ mod tests {
             ];
             let found = loaded.run(&given).unwrap();
             assert_eq!((found[0].reals().unwrap(), found[1].integers()), (y.to_vec(), Some(vec![2])));
+        }
+    }
+
+    #[test]
+    fn constants_are_the_real_numbers_they_stand_for() {
+        for (call, known) in [
+            (
+                "<int8[2,2] q = {1, -2, 3, 4}, float[2] s = {0.5, 2}> { w = DequantizeLinear <axis = 1> (q, s)",
+                [0.5, -4.0, 1.5, 8.0],
+            ),
+            (
+                "<int8[2,2] q = {1, -2, 3, 4}, float[2] s = {0.5, 2}, int8[2] z = {0, 0}>
+              { w = DequantizeLinear <axis = -2> (q, s, z)",
+                [0.5, -1.0, 6.0, 8.0],
+            ),
+            ("<int32[2,2] q = {1, -2, 3, 4}, float s = {3}> { w = DequantizeLinear(q, s)", [3.0, -6.0, 9.0, 12.0]),
+            (
+                "<int8[2,2] q = {1, -2, 3, 4}, float s = {3}, int8 z = {1}> { w = DequantizeLinear(q, s, z)",
+                [0.0, -9.0, 6.0, 9.0],
+            ),
+        ] {
+            let model = model(&format!("g (float[2,2] x) => (float[2,2] y) {call} y = Add(x, w) }}"));
+            let mut joined = model.clone();
+            super::join(&mut joined.graph);
+            let is_spelled = !call.contains("{1}");
+            assert_eq!(joined.graph.nodes().count(), if is_spelled { 1 } else { 2 }, "{call}");
+            let zeros = Tensor::f32s(&[2, 2], &[0.0; 4]).unwrap();
+            assert_eq!(loaded(&model).run(&[zeros]).unwrap()[0].reals().unwrap(), known, "{call}");
         }
     }
 
