@@ -6,6 +6,7 @@
 use crate::edit::{Broken, EditFault};
 use crate::onnx::{ReadError, WriteError};
 use crate::passes::pipeline::PassError;
+use crate::prune::PruneError;
 use crate::quantize::QuantizeError;
 use crate::survey::{self, Finding};
 use crate::target::Effect;
@@ -26,6 +27,9 @@ pub enum Error {
     /// An edit that was asked for does not do what it should on this model.
     #[error(transparent)]
     Broken(#[from] Broken),
+    /// The model is not pruned.
+    #[error(transparent)]
+    Prune(#[from] PruneError),
     /// The model does not get integers.
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
@@ -119,6 +123,7 @@ impl Error {
             | Error::Read(_)
             | Error::Write(_)
             | Error::Edit(_)
+            | Error::Prune(_)
             | Error::Quantize(_)
             | Error::OlderOpset { .. }
             | Error::NewerOpset { .. }
@@ -135,7 +140,7 @@ impl Error {
             Error::Quantize(QuantizeError::Noisy { .. } | QuantizeError::Drops { .. }) => {
                 Some("nothing was written; without the bound, --report table names the layers that err most".into())
             }
-            Error::Write(_) | Error::Quantize(_) => None,
+            Error::Write(_) | Error::Prune(_) | Error::Quantize(_) => None,
             Error::Edit(fault) => fault.hint(),
             Error::Broken(broken) => Some(broken.why.into()),
             Error::OlderOpset { oldest, .. } => Some(format!("--opset {oldest}")),

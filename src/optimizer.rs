@@ -30,6 +30,7 @@ use crate::ops::CallView;
 use crate::passes::pipeline::{self, Observer, Silent};
 use crate::passes::{Context, Engine, Fault, InferShapes, Pass, Pipeline, infer_declared};
 use crate::proof::{self, Proof, Reason, Referee};
+use crate::prune::{Criterion, Pruner};
 use crate::quantize::{Dynamic, Quantizer};
 use crate::report::{Report, Step};
 use crate::rewrite::{CONTRIB, Exactness, Fuel, Growth, Limits, Rule, apply};
@@ -47,8 +48,18 @@ pub struct Optimizer {
     only: BTreeSet<String>,
     check: Result<Check, Reason>,
     allows_unsupported: bool,
+    pruner: Option<Pruner>,
     quantizer: Option<Quantizer>,
     dynamic: Option<Dynamic>,
+}
+
+/// What may run before channels go: what importance is told by must still be there.
+fn before_pruning<'n>(pruner: &Pruner, enabled: &BTreeSet<&'n str>) -> BTreeSet<&'n str> {
+    let mut enabled = enabled.clone();
+    if pruner.criterion == Some(Criterion::BatchNorm) {
+        enabled.retain(|name| !name.starts_with("fold-batchnorm"));
+    }
+    enabled
 }
 
 /// Whether the call is a product with an activation in one, which a runtime makes of integers itself.
@@ -85,6 +96,7 @@ impl Optimizer {
             only: BTreeSet::new(),
             check: default_check(),
             allows_unsupported: false,
+            pruner: None,
             quantizer: None,
             dynamic: None,
         }
@@ -126,6 +138,13 @@ impl Optimizer {
     #[must_use]
     pub fn allow_unsupported(mut self) -> Optimizer {
         self.allows_unsupported = true;
+        self
+    }
+
+    /// Have the result lose channels.
+    #[must_use]
+    pub fn pruned(mut self, pruner: Pruner) -> Optimizer {
+        self.pruner = Some(pruner);
         self
     }
 
@@ -224,7 +243,13 @@ impl Optimizer {
         let domains = model.opset_imports.len();
         let fuel = Fuel::unlimited();
         let mut watch = Watch { inner: observer, macs_before: None };
-        report.steps = self.edit(&mut model, from, &enabled, &fuel, &mut watch)?;
+        // Integers and channels are for operators of ONNX; a runtime fuses integers itself.
+        let contrib = if self.gives_integers() { &[] } else { self.target.contrib };
+        let (first, before_pruning) = match &self.pruner {
+            None => (contrib, enabled.clone()),
+            Some(pruner) => (&[][..], before_pruning(pruner, &enabled)),
+        };
+        report.steps = self.edit(&mut model, from, &before_pruning, first, &fuel, &mut watch)?;
         self.refuse_unsupported(&model, from, &mut report)?;
         report.before.macs = watch.macs_before.flatten();
         report.exactness = exactness(&report.steps);
@@ -238,9 +263,28 @@ impl Optimizer {
             }
             Ok((check, original)) => {
                 observer.started("check");
-                Proof::Run(self.prove(check, &original, &model, &enabled, &fuel, report.exactness)?)
+                Proof::Run(self.prove(check, &original, &model, &before_pruning, first, &fuel, report.exactness)?)
             }
         };
+        if let Some(pruner) = &self.pruner {
+            observer.started("prune");
+            let telling = RefCell::new(&mut *observer);
+            let tell = |done, total| telling.borrow_mut().sampled(done, total);
+            report.pruning = Some(pruner.run(&mut model, &tell)?);
+            // What is left is optimized once more: constants that were made private are equal again.
+            let pruned = self.check.as_ref().map(|check| (check, model.clone())).map_err(|why| *why);
+            let fuel = Fuel::unlimited();
+            let mut watch = Watch { inner: observer, macs_before: None };
+            let opset = model.opset();
+            let steps = self.edit(&mut model, opset, &enabled, contrib, &fuel, &mut watch)?;
+            infer_declared(&mut model.graph);
+            if let (Ok((check, pruned)), true) = (pruned, steps.iter().any(Step::changed)) {
+                observer.started("check");
+                self.prove(check, &pruned, &model, &enabled, contrib, &fuel, exactness(&steps))?;
+            }
+            report.steps.extend(steps);
+            self.refuse_unsupported(&model, from, &mut report)?;
+        }
         if let Some(quantizer) = &self.quantizer {
             observer.started("quantize");
             let observer = RefCell::new(&mut *observer);
@@ -311,6 +355,7 @@ impl Optimizer {
         model: &mut Model,
         from: i64,
         enabled: &BTreeSet<&str>,
+        contrib: &'static [&'static str],
         fuel: &Fuel,
         observer: &mut dyn Observer,
     ) -> Result<Vec<Step>, Error> {
@@ -326,8 +371,7 @@ impl Optimizer {
             avoids: self.target.avoids,
             limits: Limits::new(&lacks),
             narrows: self.target.narrows,
-            // Integers are for operators of ONNX; a runtime fuses them itself.
-            contrib: if self.gives_integers() { &[] } else { self.target.contrib },
+            contrib,
             fuel,
             enabled: &|name| enabled.contains(name),
             growth: &growth,
@@ -345,6 +389,7 @@ impl Optimizer {
         original: &Model,
         result: &Model,
         enabled: &BTreeSet<&str>,
+        contrib: &'static [&'static str],
         fuel: &Fuel,
         exactness: Exactness,
     ) -> Result<Verdict, Error> {
@@ -361,7 +406,7 @@ impl Optimizer {
                     Verdict::Fails { .. } | Verdict::NotRun { .. } => None,
                 }
             };
-            let guilty = self.find_guilty(original, enabled, fuel.spent(), until, &differs);
+            let guilty = self.find_guilty(original, enabled, contrib, fuel.spent(), until, &differs);
             return Err(Error::Different { guilty, differences: proof::differences(&verdict) });
         }
         Ok(verdict)
@@ -372,6 +417,7 @@ impl Optimizer {
         &self,
         original: &Model,
         enabled: &BTreeSet<&str>,
+        contrib: &'static [&'static str],
         total: u64,
         until: Instant,
         differs: &dyn Fn(Model, Exactness) -> Option<bool>,
@@ -379,7 +425,7 @@ impl Optimizer {
         let with = |edits: u64| {
             let (mut model, fuel) = (original.clone(), Fuel::new(edits));
             model.set_opset(self.opset_for(model.opset()).ok()?);
-            let steps = self.edit(&mut model, original.opset(), enabled, &fuel, &mut Silent).ok()?;
+            let steps = self.edit(&mut model, original.opset(), enabled, contrib, &fuel, &mut Silent).ok()?;
             Some((model, steps, fuel))
         };
         let first = proof::first_guilty(total, |edits| {

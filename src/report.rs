@@ -110,6 +110,9 @@ pub struct Report {
     pub interface: Interface,
     /// Whether the result computes what the original does.
     pub proof: Proof,
+    /// What became of a model that was pruned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pruning: Option<crate::prune::Summary>,
     /// What became of a model that got integers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantization: Option<Summary>,

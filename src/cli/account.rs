@@ -10,7 +10,7 @@ use crate::cli::args::{self, Noise};
 use crate::cli::jobs::Job;
 use crate::cli::render;
 use crate::proof::{Proof, Reason};
-use crate::quantize::{Coverage, Summary, in_decibels};
+use crate::quantize::{Coverage, Quality, Summary, in_decibels};
 use crate::report::{Census, Report, Step};
 use crate::survey;
 
@@ -181,20 +181,25 @@ fn integers(text: &mut String, done: &Summary, in_full: bool) {
         "  integers in {share} multiply-accumulates: {integer} of {weighted} layers{}",
         if done.samples > 0 { format!(", ranges from {}", samples(done.samples)) } else { String::new() }
     );
-    for q in &done.outputs {
+    qualities(text, &done.outputs, done.held_out);
+    if in_full && !done.layers.is_empty() {
+        text.push_str("  layers that err most, with what came to them\n");
+        let rows: Vec<[String; 3]> =
+            done.layers.iter().map(|l| [format!("  {}", l.node), l.op.clone(), in_decibels(l.sqnr)]).collect();
+        text.push_str(&render::columns(&rows));
+    }
+}
+
+/// How far outputs are from what they were, on samples that were held out.
+fn qualities(text: &mut String, outputs: &[Quality], held_out: usize) {
+    for q in outputs {
         let mut said = vec![match q.equal {
             Some(share) => format!("{:.1} % of its elements are the same", 100.0 * share),
             None => in_decibels(q.sqnr),
         }];
         said.extend(q.cosine.map(|cosine| format!("cosine {cosine:.4}")));
         said.extend(q.agreement.map(|share| format!("the same class in {:.1} %", 100.0 * share)));
-        let _ = writeln!(text, "  output \"{}\" on {}: {}", q.output, samples(done.held_out as u64), said.join(", "));
-    }
-    if in_full && !done.layers.is_empty() {
-        text.push_str("  layers that err most, with what came to them\n");
-        let rows: Vec<[String; 3]> =
-            done.layers.iter().map(|l| [format!("  {}", l.node), l.op.clone(), in_decibels(l.sqnr)]).collect();
-        text.push_str(&render::columns(&rows));
+        let _ = writeln!(text, "  output \"{}\" on {}: {}", q.output, samples(held_out as u64), said.join(", "));
     }
 }
 
@@ -212,6 +217,24 @@ fn notes(text: &mut String, report: &Report, in_full: bool) {
     if !matches!(report.proof, Proof::Without(Reason::Edited)) {
         let _ = writeln!(text, "  {}", report.proof);
     }
+    if let Some(done) = &report.pruning {
+        for line in done.lines() {
+            let _ = writeln!(text, "  {line}");
+        }
+        qualities(text, &done.outputs, done.held_out);
+        if in_full {
+            text.push_str("  channels of each group before and after\n");
+            let rows: Vec<[String; 3]> = done
+                .groups
+                .iter()
+                .filter(|g| g.after < g.before)
+                .map(|g| {
+                    [format!("  {}", g.layers.first().map_or("", |l| l)), g.before.to_string(), g.after.to_string()]
+                })
+                .collect();
+            text.push_str(&render::columns(&rows));
+        }
+    }
     if let Some(done) = &report.quantization {
         integers(text, done, in_full);
     }
@@ -219,8 +242,9 @@ fn notes(text: &mut String, report: &Report, in_full: bool) {
         let mark = if line.starts_with(' ') { "         " } else { "warning: " };
         text.push_str(&render::fitted(&format!("{mark}{line}")));
     }
+    let pruning = report.pruning.iter().flat_map(|done| &done.notes);
     let quantizing = report.quantization.iter().flat_map(|done| &done.notes);
-    for note in report.notes.iter().chain(quantizing) {
+    for note in report.notes.iter().chain(pruning).chain(quantizing) {
         let _ = writeln!(text, "note: {note}");
     }
 }

@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use crate::cli::calibration::Calibration;
 use crate::cli::choosing::{Choosing, TargetParser};
 use crate::cli::preparing;
+use crate::cli::pruning::Pruning;
 use crate::edit::{Postprocess, Preprocess, Rename};
 use crate::interface::Size;
 use crate::target;
@@ -54,6 +55,8 @@ pub(super) enum Verb {
     Optimize(Box<Optimize>),
     /// Make a model compute in integers: optimize with --precision int8
     Quantize(Box<Optimize>),
+    /// Make a model smaller by channels that it needs least: optimize with --prune
+    Prune(Box<Optimize>),
     /// Cut, resize or rename a model, and change nothing else
     Edit(Box<Edit>),
     /// Make one model of two, the second behind the first
@@ -108,6 +111,8 @@ pub(super) struct Optimize {
     #[command(flatten)]
     pub edits: Edits,
     #[command(flatten)]
+    pub pruning: Pruning,
+    #[command(flatten)]
     pub quantizing: Quantizing,
     #[command(flatten)]
     pub proof: Proving,
@@ -140,6 +145,8 @@ pub(super) enum OptimizeVerb {
     Edit,
     /// The whole pipeline, with integers.
     Quantize,
+    /// The whole pipeline, with fewer channels.
+    Prune,
 }
 
 impl Optimize {
@@ -149,6 +156,7 @@ impl Optimize {
             OptimizeVerb::Optimize => "optimize",
             OptimizeVerb::Edit => "edit",
             OptimizeVerb::Quantize => "quantize",
+            OptimizeVerb::Prune => "prune",
         }
     }
 }
@@ -342,6 +350,7 @@ impl From<Edit> for Optimize {
             dump_after: Vec::new(),
             report,
             files,
+            pruning: Pruning::default(),
             quantizing: Quantizing::default(),
             verb: OptimizeVerb::Edit,
         }
@@ -428,6 +437,9 @@ pub(super) struct Check {
 pub(super) struct Inspect {
     /// The model; `-` is standard input
     pub model: PathBuf,
+    /// Show which channels can only be removed together, and what keeps others from being removed
+    #[arg(long)]
+    pub groups: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

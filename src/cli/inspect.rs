@@ -13,9 +13,12 @@ use crate::interface::{Interface, Port};
 use crate::ir::{Graph, Tensor};
 use crate::model::Model;
 use crate::onnx::About;
+use crate::optimizer::Optimizer;
 use crate::passes::infer_declared;
+use crate::prune::{Choices, Colouring, GroupAccount, Groups, StopAccount, accounts, stops, untie};
 use crate::quantize::{Coverage, coverage};
 use crate::report::Census;
+use crate::target;
 
 /// What is printed.
 #[derive(Serialize)]
@@ -49,6 +52,9 @@ struct Constants {
 
 pub(super) fn run(args: &args::Inspect) -> anyhow::Result<End> {
     let mut model = Model::read(&args.model).map_err(Error::from)?;
+    if args.groups {
+        return groups(args, model);
+    }
     infer_declared(&mut model.graph);
     let found = inspect(&args.model.display().to_string(), model);
     let text = if args.json {
@@ -58,6 +64,61 @@ pub(super) fn run(args: &args::Inspect) -> anyhow::Result<End> {
     };
     io::stdout().write_all(text.as_bytes())?;
     Ok(End::Done)
+}
+
+/// What can be pruned of a model.
+#[derive(Serialize)]
+struct Prunable {
+    model: String,
+    /// Channels that can only be removed together, all that are alike in one group.
+    groups: Vec<GroupAccount>,
+    /// Operators about whose channels nothing is known.
+    stopped: Vec<StopAccount>,
+}
+
+/// Show the groups of a model as it is pruned: optimized, with constants that only look shared apart.
+fn groups(args: &args::Inspect, model: Model) -> anyhow::Result<End> {
+    let mut model = Optimizer::for_target(&target::ONNX).unchecked().run(model)?.model;
+    untie(&mut model.graph);
+    let groups = Groups::of(&model.graph, Colouring::of(&model.graph, &Choices::default()));
+    let found = Prunable {
+        model: args.model.display().to_string(),
+        groups: accounts(&model.graph, &groups),
+        stopped: stops(&model.graph, &groups.colouring),
+    };
+    let text = if args.json {
+        format!("{}\n", serde_json::to_string_pretty(&found)?)
+    } else {
+        render::fitted(&groups_for_people(&found))
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(End::Done)
+}
+
+fn groups_for_people(found: &Prunable) -> String {
+    let classes: usize = found.groups.iter().map(|g| g.classes).sum();
+    let mut text = format!("{}: {} groups, {classes} classes\n\n", found.model, found.groups.len());
+    let list = |names: &[String]| match names {
+        [] => "-".to_string(),
+        [one] => one.clone(),
+        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+    };
+    let mut rows = vec![["classes", "elements each", "made by", "summed by", "coupled"].map(String::from)];
+    rows.extend(found.groups.iter().map(|g| {
+        [
+            g.classes.to_string(),
+            g.elements.to_string(),
+            list(&g.made_by),
+            list(&g.summed_by),
+            g.coupled.clone().unwrap_or_default(),
+        ]
+    }));
+    text.push_str(&render::columns(&rows));
+    for stop in &found.stopped {
+        let times = if stop.calls == 1 { "once".to_string() } else { format!("{} times", stop.calls) };
+        let _ = writeln!(text, "note: nothing is known of the channels of {}, {times}: {}", stop.op, stop.node);
+    }
+    text
 }
 
 fn inspect(name: &str, model: Model) -> Inspection {

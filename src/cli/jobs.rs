@@ -76,6 +76,7 @@ fn output(input: &Path, args: &args::Optimize) -> anyhow::Result<PathBuf> {
         args::OptimizeVerb::Optimize => ".slim.onnx",
         args::OptimizeVerb::Edit => ".edited.onnx",
         args::OptimizeVerb::Quantize => ".int8.onnx",
+        args::OptimizeVerb::Prune => ".pruned.onnx",
     });
     Ok(input.with_file_name(name))
 }

@@ -15,6 +15,7 @@ mod join;
 mod optimize;
 mod preparing;
 mod progress;
+mod pruning;
 mod render;
 
 use std::io::{self, Write};
@@ -84,6 +85,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<End> {
         Verb::Optimize(args) => optimize::run(&args, cli.noise),
         Verb::Quantize(mut args) => {
             args.verb = args::OptimizeVerb::Quantize;
+            optimize::run(&args, cli.noise)
+        }
+        Verb::Prune(mut args) => {
+            args.verb = args::OptimizeVerb::Prune;
             optimize::run(&args, cli.noise)
         }
         Verb::Edit(args) => optimize::run(&(*args).into(), cli.noise),

@@ -23,6 +23,7 @@ use crate::model::Model;
 use crate::onnx::{self, Defaults, Functions, IrVersion, ReadError, ReadOptions, Weights, WriteOptions};
 use crate::optimizer::Optimizer;
 use crate::passes::pipeline::Observer;
+use crate::prune::{Budget, Pruner};
 use crate::quantize::{Bounds, Dynamic, QuantizeError, Quantizer};
 use crate::report::Report;
 use crate::target::{Profile, Target};
@@ -75,6 +76,7 @@ pub(super) fn run(args: &args::Optimize, noise: Noise) -> anyhow::Result<End> {
 
 fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     let target = Target::open(&args.target).map_err(|error| usage(args.verb(), error))?;
+    let target_profile = target.profile;
     let mut optimizer = Optimizer::for_target(target.profile);
     let edits = edits(&args.edits);
     if edits.batch.is_none() && !args.edits.batch_inputs.is_empty() {
@@ -94,6 +96,13 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
         optimizer = optimizer.quantized_dynamically(dynamic(args, target.profile)?);
     } else if is_quantized {
         optimizer = optimizer.quantized(quantizer(args, target)?);
+    }
+    let budget = args.pruning.budget();
+    if args.verb == args::OptimizeVerb::Prune && budget.is_none() {
+        return Err(usage(args.verb(), "how much is to go: --ratio RATIO or --prune BUDGET"));
+    }
+    if let Some(budget) = budget {
+        optimizer = optimizer.pruned(pruner(args, budget, target_profile)?);
     }
     if let Some(opset) = args.opset {
         optimizer = optimizer.opset(opset);
@@ -123,7 +132,12 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     dump::prepare(&args.dump_after)?;
     let files = &args.files;
     let read = reading(files);
-    let is_asked = is_quantized || is_edited || args.opset.is_some() || files.freeze_defaults || files.external_data;
+    let is_asked = is_quantized
+        || budget.is_some()
+        || is_edited
+        || args.opset.is_some()
+        || files.freeze_defaults
+        || files.external_data;
     let weights = if files.external_data { Weights::Beside } else { Weights::Inside };
     let ir_version = if only_edits { IrVersion::Kept } else { IrVersion::Lowest };
     let write = WriteOptions { weights, ir_version };
@@ -146,6 +160,28 @@ fn quantizer(args: &args::Optimize, target: Target) -> anyhow::Result<Quantizer>
         engine: engine::executor(args.proof.engine)?,
         bounds: bounds(args),
     })
+}
+
+/// How models lose channels.
+fn pruner(args: &args::Optimize, budget: Budget, target: &Profile) -> anyhow::Result<Pruner> {
+    let proof = &args.proof;
+    let check = match proof.no_check {
+        true => None,
+        false => Some(engine::plan(None, proof.check_budget, proof.check_memory)?),
+    };
+    let bounds = bounds(args);
+    if budget == Budget::Auto && bounds == Bounds::default() {
+        return Err(usage(
+            args.verb(),
+            "--prune auto goes as far as a bound allows: --min-sqnr DB or --max-drop PERCENT",
+        ));
+    }
+    let calibration = args.quantizing.calibration.calibration()?;
+    if calibration.source.is_none() && bounds != Bounds::default() {
+        return Err(usage(args.verb(), QuantizeError::NothingToCompare));
+    }
+    let engine = engine::executor(proof.engine)?;
+    Ok(args.pruning.pruner(budget, target.channel_multiple, engine, calibration, check, bounds))
 }
 
 /// How models get integers without samples.

@@ -17,6 +17,7 @@ mod one_call;
 pub mod ort;
 mod proof;
 pub(crate) mod sample;
+pub mod stepper;
 #[cfg(feature = "tract")]
 pub mod tract;
 
@@ -27,3 +28,4 @@ pub use expand::expand;
 pub(crate) use made_up::MadeUp;
 pub use one_call::fold_with_engine;
 pub use proof::{Account, Feeding, Plan, Reference, Verdict, compare, join_along, more_inputs};
+pub use stepper::Stepper;

@@ -1,9 +1,11 @@
 //! Attention, its positions, and the recurrent layers that stand in for it.
 
+use smallvec::SmallVec;
+
 use crate::ir::{DType, Int, Key, Shape, Type};
 use crate::ops::dims::product;
 use crate::ops::elementwise::{UNARY, like_first};
-use crate::ops::{CallView, Infer, OpDef, Outcome, Quant};
+use crate::ops::{CallView, End, Infer, OpDef, Outcome, Quant, Tie, Ties};
 
 /// Scaled dot-product attention: `[batch, heads, length, size]`, or `[batch, length, heads · size]`.
 pub static ATTENTION: OpDef = OpDef {
@@ -13,11 +15,12 @@ pub static ATTENTION: OpDef = OpDef {
         let elements = product(c.dims(0)?)?.checked_add(&product(c.result_dims(0)?)?)?;
         elements.checked_mul(&total_length(c)?)
     },
+    ties: whole_heads,
     ..OpDef::PURE
 };
 
 /// Queries and keys turned by their position.
-pub static ROTARY_EMBEDDING: OpDef = OpDef { infer: Some(like_first), ..OpDef::PURE };
+pub static ROTARY_EMBEDDING: OpDef = OpDef { infer: Some(like_first), ties: turned_heads, ..OpDef::PURE };
 
 /// Attention as a recurrence over a state `[batch, heads, key size, value size]`.
 pub static LINEAR_ATTENTION: OpDef = OpDef { infer: Some(linear), macs: linear_macs, ..OpDef::PURE };
@@ -37,6 +40,45 @@ pub static SWIGLU: OpDef = OpDef {
     quant: |_| Quant::Float,
     ..UNARY
 };
+
+/// Heads stand or fall as a whole, with the queries that share a head of keys; each size of a value is its own.
+///
+/// The size of a key is no part of it: where `scale` is left out, it follows from that.
+fn whole_heads(call: &CallView<'_>) -> Ties {
+    let (Some(rank @ 3..=4), Some(heads)) = (call.rank(0), Heads::of(call).keys) else { return Ties::new() };
+    let Some(count @ 1..) = heads.known().and_then(|n| usize::try_from(n).ok()) else { return Ties::new() };
+    let axis = if rank == 4 { 1 } else { 2 };
+    let mut ends: SmallVec<[End; 4]> = (0..3).map(|slot| End::operand(slot, axis)).collect();
+    // Masks may have one head for all.
+    if call.dims(3).is_some_and(|dims| dims.len() == 4 && dims[1].known() != Some(1)) {
+        ends.push(End::operand(3, 1));
+    }
+    ends.extend([4, 5].map(|slot| End::operand(slot, 1)));
+    ends.push(End::result(0, axis));
+    ends.extend([1, 2, 3].map(|slot| End::result(slot, 1)));
+    let mut ties = vec![Tie::Runs { ends, count }];
+    if rank == 4 {
+        ties.extend(
+            [End::operand(5, 3), End::result(0, 3), End::result(2, 3)].map(|v| Tie::Same(End::operand(2, 3), v)),
+        );
+    }
+    ties
+}
+
+/// Heads turned by the same angles.
+fn turned_heads(call: &CallView<'_>) -> Ties {
+    match call.rank(0) {
+        Some(4) => vec![Tie::Same(End::operand(0, 1), End::result(0, 1))],
+        Some(3) => match heads(call, "num_heads").and_then(|h| usize::try_from(h.known()?).ok()) {
+            Some(count) => {
+                let ends = SmallVec::from_slice(&[End::operand(0, 2), End::result(0, 2)]);
+                vec![Tie::Runs { ends, count }]
+            }
+            None => Ties::new(),
+        },
+        _ => Ties::new(),
+    }
+}
 
 /// A positive number of heads.
 fn heads(call: &CallView<'_>, name: &'static str) -> Option<Int> {

@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use crate::ir::{Attr, DType, Int, Key};
 use crate::ops::dims::product;
+use crate::ops::ties::{convolution, transposed_convolution};
 use crate::ops::window::{Padding, Rounding, Windows, spatial};
 use crate::ops::{CallView, Channels, Infer, OpDef, Outcome, Quant};
 
@@ -13,18 +14,21 @@ const GROUP: Key<i64> = Key::new("group", 1);
 pub static CONV: OpDef = OpDef {
     infer: Some(|c| convolve(c, 0, 1, c.dtype(0).or(c.dtype(1)))),
     channels: |c| mixed(c, 0, 1, 2),
+    ties: |c| convolution(c, 0, 1, 2),
     quant: |c| if c.is_weight(1) { Quant::Kernel { weight: 1, axis: 0 } } else { Quant::Activation },
     macs: |c| per_result(c, 1),
     ..OpDef::PURE
 };
 
 /// As [`CONV`] with sampling places that move: `[X, W, offset, B, mask]`.
-pub static DEFORM_CONV: OpDef = OpDef { channels: |c| mixed(c, 0, 1, 3), quant: |_| Quant::Float, ..CONV };
+pub static DEFORM_CONV: OpDef =
+    OpDef { channels: |c| mixed(c, 0, 1, 3), ties: |c| convolution(c, 0, 1, 3), quant: |_| Quant::Float, ..CONV };
 
 /// Weight `[C, M/group, kernel…]`: each input element adds a scaled kernel to the result.
 pub static CONV_TRANSPOSE: OpDef = OpDef {
     infer: Some(transpose),
     channels: |c| along(c, 0, 1, 2, (1, 0)),
+    ties: |c| transposed_convolution(c, 0, 1, 2),
     quant: |c| if c.is_weight(1) { Quant::Kernel { weight: 1, axis: 1 } } else { Quant::Activation },
     macs: |c| product(c.dims(0)?)?.checked_mul(&product(c.dims(1)?.get(1..)?)?),
     ..OpDef::PURE
@@ -37,12 +41,17 @@ pub(super) fn mixed(call: &CallView<'_>, x: usize, w: usize, b: usize) -> Channe
 
 /// As [`mixed`], with the axes of the weight where output and input channels are.
 fn along(call: &CallView<'_>, x: usize, w: usize, b: usize, (out_axis, in_axis): (usize, usize)) -> Channels {
-    let Ok(groups @ 1..) = usize::try_from(GROUP.of(call.node())) else { return Channels::Barrier };
+    let Some(groups) = groups(call) else { return Channels::Barrier };
     if !call.is_weight(w) {
         return Channels::Barrier;
     }
     let bias = call.has(b).then_some(b);
     Channels::Mixed { weight: w, out_axis, in_axis, groups, input: (x, 1), output: 1, bias }
+}
+
+/// How many independent groups of channels a convolution has.
+pub fn groups(call: &CallView<'_>) -> Option<usize> {
+    usize::try_from(GROUP.of(call.node())).ok().filter(|&groups| groups >= 1)
 }
 
 /// The multiply-accumulates of a convolution with weight `w`: one weight slice for each element of the result.

@@ -1,9 +1,12 @@
 //! Images: resizing and sampling of `[N, C, spatial…]`, regions, blocks.
 
+use smallvec::SmallVec;
+
 use crate::ir::{Attr, DType, Int, Key, Shape, Type};
 use crate::ops::dims::product;
 use crate::ops::pool::leading;
-use crate::ops::{CallView, Channels, Infer, OpDef, Outcome, Quant, normalize_axis};
+use crate::ops::ties::same_axes;
+use crate::ops::{CallView, Channels, End, Infer, OpDef, Outcome, Quant, Tie, Ties, normalize_axis, ties};
 
 const COORDINATES: Key<&str> = Key::new("coordinate_transformation_mode", "half_pixel");
 const MODE: Key<&str> = Key::new("mode", "nearest");
@@ -49,6 +52,7 @@ pub static ROI_ALIGN: OpDef = OpDef {
         let size = |name| Int::from(Key::new(name, 1i64).of(c.node()));
         regions(c, [size("output_height"), size("output_width")])
     }),
+    ties: |_| vec![Tie::Same(End::operand(0, 1), End::result(0, 1))],
     ..OpDef::PURE
 };
 
@@ -92,6 +96,11 @@ pub static DEPTH_TO_SPACE: OpDef = OpDef {
             Some([n.clone(), divided(d, &b.checked_mul(b)?)?, h.checked_mul(b)?, w.checked_mul(b)?])
         })
     }),
+    ties: |c| {
+        const DEPTH_FIRST: &str = "DCR";
+        let is_depth_first = Key::new("mode", DEPTH_FIRST).of(c.node()) == DEPTH_FIRST;
+        in_blocks(c, End::operand(0, 1), End::result(0, 1), is_depth_first)
+    },
     quant: |_| Quant::SharesScale,
     ..OpDef::PURE
 };
@@ -103,9 +112,24 @@ pub static SPACE_TO_DEPTH: OpDef = OpDef {
             Some([n.clone(), d.checked_mul(&b.checked_mul(b)?)?, divided(h, b)?, divided(w, b)?])
         })
     }),
+    ties: |c| in_blocks(c, End::result(0, 1), End::operand(0, 1), true),
     quant: |_| Quant::SharesScale,
     ..OpDef::PURE
 };
+
+/// Each channel of `few` is as many of `many` as a block has pixels: one in each run of channels, or one whole run.
+fn in_blocks(call: &CallView<'_>, many: End, few: End, is_depth_first: bool) -> Ties {
+    let mut ties = same_axes(call, |axis| axis == 0);
+    if let (Some(size), Some(channels @ 1..)) = (ties::size(call, many), ties::size(call, few)) {
+        if is_depth_first {
+            let indices = (0..size).map(|i| i % channels).collect();
+            ties.push(Tie::Picked { from: few, to: many, indices });
+        } else {
+            ties.push(Tie::Runs { ends: SmallVec::from_slice(&[many, few]), count: channels });
+        }
+    }
+    ties
+}
 
 /// Whether sizes depend on the region that `roi` cuts out.
 fn crops(call: &CallView<'_>) -> bool {

@@ -7,12 +7,13 @@ use smallvec::SmallVec;
 use crate::ir::{DType, Int, Key, Shape, Type};
 use crate::ops::dims::product;
 use crate::ops::elementwise::{broadcast, together};
-use crate::ops::{CallView, Channels, Infer, OpDef, Outcome, Quant};
+use crate::ops::{CallView, Channels, End, Infer, OpDef, Outcome, Quant, Tie, Ties, ties};
 
 /// `a · b` over the last two axes, earlier ones broadcast; a vector is a row on the left, a column on the right.
 pub static MATMUL: OpDef = OpDef {
     infer: Some(|c| multiply(c, 0, 1, c.dtype(0).or(c.dtype(1)))),
     channels: matmul_channels,
+    ties: |c| ties::product(c, 0, 1),
     quant: |c| match matmul_channels(c) {
         Channels::Mixed { weight, out_axis, .. } => Quant::Kernel { weight, axis: out_axis },
         _ => Quant::Activation,
@@ -28,6 +29,7 @@ const TRANS_B: Key<bool> = Key::new("transB", false);
 pub static GEMM: OpDef = OpDef {
     infer: Some(gemm),
     channels: gemm_channels,
+    ties: gemm_ties,
     quant: |c| match gemm_channels(c) {
         Channels::Mixed { weight, out_axis, .. } => Quant::Kernel { weight, axis: out_axis },
         _ => Quant::Activation,
@@ -39,6 +41,7 @@ pub static GEMM: OpDef = OpDef {
 /// Sums of products of elements, as the equation's letters line them up.
 pub static EINSUM: OpDef = OpDef {
     infer: Some(einsum),
+    ties: |c| Equation::of(c).map(|e| e.ties(c)).unwrap_or_default(),
     macs: |c| {
         let equation = Equation::of(c)?;
         let sizes = equation.sizes(c, |_| None)?;
@@ -154,6 +157,20 @@ fn gemm_channels(call: &CallView<'_>) -> Channels {
     }
 }
 
+fn gemm_ties(call: &CallView<'_>) -> Ties {
+    let a = usize::from(TRANS_A.of(call.node()));
+    let b = usize::from(TRANS_B.of(call.node()));
+    let mut found = vec![
+        Tie::Contracted(End::operand(0, 1 - a), End::operand(1, b)),
+        Tie::Same(End::operand(0, a), End::result(0, 0)),
+        Tie::Same(End::operand(1, 1 - b), End::result(0, 1)),
+    ];
+    if call.has(2) {
+        found.extend(ties::broadcast(call, [2], 0));
+    }
+    found
+}
+
 /// One subscript of a term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Label {
@@ -181,6 +198,30 @@ impl Equation {
         const EQUATION: Key<&str> = Key::new("equation", "");
         let ranks: Vec<Option<usize>> = (0..call.operand_count()).map(|slot| call.rank(slot)).collect();
         Equation::parse(&EQUATION.of(call.node()), &ranks)
+    }
+
+    /// An axis of the result is each operand's of the same letter; over letters that it lacks, products are summed.
+    fn ties(&self, call: &CallView<'_>) -> Ties {
+        let mut ties = Ties::new();
+        let mut summed: BTreeMap<Label, End> = BTreeMap::new();
+        for (slot, term) in self.terms.iter().enumerate() {
+            for (axis, label) in term.iter().enumerate() {
+                let end = End::operand(slot, axis);
+                // What an ellipsis stands for broadcasts.
+                if call.dims(slot).and_then(|dims| dims.get(axis)?.known()) == Some(1) {
+                    continue;
+                }
+                if let Some(at) = self.result.iter().position(|l| l == label) {
+                    ties.push(Tie::Same(end, End::result(0, at)));
+                } else if let Some(&first) = summed.get(label) {
+                    ties.push(Tie::Contracted(first, end));
+                } else {
+                    summed.insert(*label, end);
+                    ties.push(Tie::Summed(end));
+                }
+            }
+        }
+        ties
     }
 
     /// Read `text` for operands of these ranks; `None` when they do not fit, or a rank that matters is not known.

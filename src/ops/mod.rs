@@ -34,10 +34,12 @@ pub mod target;
 #[cfg(test)]
 mod testing;
 pub mod text;
+pub mod ties;
 pub mod window;
 
 pub use call::CallView;
 pub use infer::{Infer, MAX_RANK, Outcome, infer_node};
+pub use ties::{End, Port, Tie, Ties};
 
 use smallvec::SmallVec;
 
@@ -53,8 +55,11 @@ pub struct OpDef {
     pub deterministic: fn(&CallView<'_>) -> bool,
     /// Types, shapes and known content of the results.
     pub infer: Option<InferRule>,
-    /// How output channels depend on input channels. Read by structured pruning.
+    /// How output channels depend on input channels.
     pub channels: fn(&CallView<'_>) -> Channels,
+    /// Which indices of which axes stand or fall together, by default as follows from `channels`. Read by structured
+    /// pruning.
+    pub ties: fn(&CallView<'_>) -> Ties,
     /// What a quantizer may do with the call. Read by QDQ insertion.
     pub quant: fn(&CallView<'_>) -> Quant,
     /// Multiply-accumulates of one run, where shapes tell; `None` when they do not. Reads the results' shapes: infer
@@ -73,6 +78,7 @@ impl OpDef {
         deterministic: |_| false,
         infer: None,
         channels: |_| Channels::Barrier,
+        ties: ties::of_channels,
         quant: |_| Quant::Float,
         macs: |_| None,
     };

@@ -4,7 +4,8 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::ir::{DType, Int, Key, Shape, Type};
 use crate::ops::elementwise::like_first;
-use crate::ops::{CallView, Channels, Infer, OpDef, Outcome, Quant, normalize_axis};
+use crate::ops::ties::{broadcast, same_axes};
+use crate::ops::{CallView, Channels, End, Infer, OpDef, Outcome, Quant, Tie, Ties, normalize_axis};
 
 const AXIS: Key<i64> = Key::new("axis", -1);
 const STASH_TYPE: Key<i64> = Key::new("stash_type", 1);
@@ -49,6 +50,12 @@ pub static BATCH_NORMALIZATION: OpDef = OpDef {
 pub static INSTANCE_NORMALIZATION: OpDef = OpDef {
     infer: Some(like_first),
     channels: |_| Channels::PerChannel { axis: 1, parameters: smallvec![1, 2] },
+    // Statistics span the axes behind the channels.
+    ties: |c| {
+        let mut ties = same_axes(c, |axis| axis < 2);
+        ties.extend([1, 2].map(|slot| Tie::Same(End::result(0, 1), End::operand(slot, 0))));
+        ties
+    },
     ..OpDef::PURE
 };
 
@@ -84,6 +91,14 @@ pub static RMS_NORMALIZATION: OpDef = OpDef {
         Some(())
     }),
     channels: |c| from_axis(c, smallvec![1]),
+    // The mean of squares is a sum, divided by how many there were: a pruner sees to that number.
+    ties: |c| {
+        let Some(axis) = axis(c) else { return Ties::new() };
+        let mut ties = same_axes(c, |_| true);
+        ties.extend((axis..c.rank(0).unwrap_or(0)).map(|axis| Tie::Summed(End::operand(0, axis))));
+        ties.extend(broadcast(c, [1], 0));
+        ties
+    },
     ..OpDef::PURE
 };
 

@@ -7,7 +7,8 @@ use crate::ops::conv::{convolve, mixed, per_result};
 use crate::ops::dims::product;
 use crate::ops::matmul::multiply;
 use crate::ops::shape::dtype_of;
-use crate::ops::{CallView, Channels, Infer, OpDef, Outcome, normalize_axis};
+use crate::ops::ties::product as product_ties;
+use crate::ops::{CallView, Channels, Infer, OpDef, Outcome, Ties, normalize_axis};
 
 /// `QuantizeLinear`, `DequantizeLinear`: the axis of a scale with one element per slice.
 pub const AXIS: Key<i64> = Key::new("axis", 1);
@@ -36,8 +37,13 @@ pub static CONV_INTEGER: OpDef = OpDef {
     ..OpDef::PURE
 };
 /// `QLinearMatMul`: `[a, its scale and zero point, b, …, the result's scale and zero point]`.
-pub static QLINEAR_MATMUL: OpDef =
-    OpDef { infer: Some(|c| multiply(c, 0, 3, c.dtype(7))), macs: product_macs, ..OpDef::PURE };
+pub static QLINEAR_MATMUL: OpDef = OpDef {
+    infer: Some(|c| multiply(c, 0, 3, c.dtype(7))),
+    // Rows or columns with scales of their own are not those of one operand.
+    ties: |c| if [1, 4, 6].iter().all(|&slot| is_single(c, slot)) { product_ties(c, 0, 3) } else { Ties::new() },
+    macs: product_macs,
+    ..OpDef::PURE
+};
 /// `MatMulInteger`: `[a, b, zero point of a, zero point of b]`.
 pub static MATMUL_INTEGER: OpDef =
     OpDef { infer: Some(|c| multiply(c, 0, 1, Some(DType::I32))), macs: product_macs, ..OpDef::PURE };

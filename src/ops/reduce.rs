@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use crate::ir::{DType, Int, Key, Shape, Type};
 use crate::ops::arith::{self, Binary};
-use crate::ops::{CallView, Channels, Infer, OpDef, Outcome, Quant, normalize_axis};
+use crate::ops::{CallView, Channels, End, Infer, OpDef, Outcome, Quant, Tie, normalize_axis, ties};
 
 const KEEPDIMS: Key<bool> = Key::new("keepdims", true);
 const NOOP_WITH_EMPTY_AXES: Key<bool> = Key::new("noop_with_empty_axes", false);
@@ -17,7 +17,17 @@ pub static REDUCE: OpDef = OpDef { infer: Some(|c| reduce(c, None)), channels, .
 pub static MEAN: OpDef = OpDef { quant: |_| Quant::Activation, ..REDUCE };
 
 /// The sum.
-pub static SUM: OpDef = OpDef { infer: Some(|c| reduce(c, Some((0, arith::add)))), ..REDUCE };
+pub static SUM: OpDef = OpDef {
+    infer: Some(|c| reduce(c, Some((0, arith::add)))),
+    ties: |c| {
+        let mut ties = ties::of_channels(c);
+        if let Some((axes, rank)) = c.rank(0).and_then(|rank| Some((axes(c, rank)?, rank))) {
+            ties.extend((0..rank).filter(|&a| axes.reduces(a)).map(|a| Tie::Summed(End::operand(0, a))));
+        }
+        ties
+    },
+    ..REDUCE
+};
 
 /// The product.
 pub static PROD: OpDef = OpDef { infer: Some(|c| reduce(c, Some((1, arith::mul)))), ..REDUCE };

@@ -2,7 +2,7 @@
 
 use crate::ir::{DType, Int, Key};
 use crate::ops::dims::{clearest, product};
-use crate::ops::{CallView, Infer, OpDef, Outcome};
+use crate::ops::{CallView, End, Infer, OpDef, Outcome, Tie, Ties, ties};
 
 const HIDDEN_SIZE: Key<i64> = Key::new("hidden_size", 0);
 const DIRECTION: Key<&'static str> = Key::new("direction", "forward");
@@ -10,7 +10,7 @@ const DIRECTION: Key<&'static str> = Key::new("direction", "forward");
 const LAYOUT: Key<bool> = Key::new("layout", false);
 
 /// `LSTM`, `GRU` and `RNN`: operands `[X, W, R, …]`, results `[Y, Y_h]` and, of an LSTM, `Y_c`.
-pub static RECURRENT: OpDef = OpDef { infer: Some(|call| recur(call, 2)), macs, ..OpDef::PURE };
+pub static RECURRENT: OpDef = OpDef { infer: Some(|call| recur(call, 2)), ties: units, macs, ..OpDef::PURE };
 /// com.microsoft's `DynamicQuantizeLSTM`: weights of integers, transposed.
 pub static DYNAMIC_QUANTIZE_LSTM: OpDef = OpDef { infer: Some(|call| recur(call, 1)), macs, ..OpDef::PURE };
 
@@ -60,6 +60,24 @@ fn recur(call: &mut Infer<'_>, inner: usize) -> Outcome {
     call.set(1, dtype, last.clone());
     call.set(2, dtype, last);
     Some(())
+}
+
+/// A unit of the state is a row of every gate in both weights, in biases and peepholes, and a column of `R`; both
+/// directions have the same.
+fn units(call: &CallView<'_>) -> Ties {
+    let unit = End::operand(2, 2);
+    let Some(hidden @ 1..) = ties::size(call, unit) else { return Ties::new() };
+    // Clipping and activations act on every unit alike.
+    let mut found = vec![Tie::Contracted(End::operand(0, 2), End::operand(1, 2)), Tie::Summed(unit)];
+    for (slot, axis) in [(1, 1), (2, 1), (3, 1), (7, 1)] {
+        let rows = End::operand(slot, axis);
+        if let Some(size) = ties::size(call, rows) {
+            found.push(Tie::Picked { from: unit, to: rows, indices: (0..size).map(|i| i % hidden).collect() });
+        }
+    }
+    found.extend([5, 6].map(|slot| Tie::Same(End::operand(slot, 2), unit)));
+    found.extend([(0, 3), (1, 2), (2, 2)].map(|(slot, axis)| Tie::Same(unit, End::result(slot, axis))));
+    found
 }
 
 /// Each step of each sequence multiplies by both weights, all gates and directions of which they hold.

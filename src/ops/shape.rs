@@ -1,10 +1,10 @@
 //! Ops that ask for, make or change a shape, and leave every element as it is.
 
-use crate::ir::{Atom, Attr, DType, Int, Key, Type};
+use crate::ir::{Atom, Attr, DType, Int, Key, OpKind, Type, User};
 use crate::ops::call::MAX_CONTENT;
 use crate::ops::dims::{product, quotient, slice_len};
 use crate::ops::elementwise::broadcast;
-use crate::ops::{CallView, Channels, Infer, OpDef, Outcome, Quant, normalize_axis};
+use crate::ops::{CallView, Channels, End, Infer, OpDef, Outcome, Quant, Tie, Ties, normalize_axis};
 
 /// `Reshape`: a 0 in the target is a size of 0, not a copy of the operand's.
 pub const ALLOWZERO: Key<bool> = Key::new("allowzero", false);
@@ -23,17 +23,17 @@ pub const DTYPE: Key<i64> = Key::new("dtype", 0);
 const MOVES: OpDef = OpDef { quant: |_| Quant::SharesScale, ..OpDef::PURE };
 
 /// `Shape`.
-pub static SHAPE: OpDef = OpDef { infer: Some(shape), ..OpDef::PURE };
+pub static SHAPE: OpDef = OpDef { infer: Some(shape), ties: untold, ..OpDef::PURE };
 /// `Size`.
 pub static SIZE: OpDef = OpDef { infer: Some(size), ..OpDef::PURE };
 /// `Reshape`.
-pub static RESHAPE: OpDef = OpDef { infer: Some(reshape), channels: regrouped, ..MOVES };
+pub static RESHAPE: OpDef = OpDef { infer: Some(reshape), channels: regrouped, ties: |_| vec![Tie::View], ..MOVES };
 /// `Flatten`.
-pub static FLATTEN: OpDef = OpDef { infer: Some(flatten), channels: regrouped, ..MOVES };
+pub static FLATTEN: OpDef = OpDef { infer: Some(flatten), channels: regrouped, ties: |_| vec![Tie::View], ..MOVES };
 /// `Squeeze`.
-pub static SQUEEZE: OpDef = OpDef { infer: Some(squeeze), channels: regrouped, ..MOVES };
+pub static SQUEEZE: OpDef = OpDef { infer: Some(squeeze), channels: regrouped, ties: |_| vec![Tie::View], ..MOVES };
 /// `Unsqueeze`.
-pub static UNSQUEEZE: OpDef = OpDef { infer: Some(unsqueeze), channels: regrouped, ..MOVES };
+pub static UNSQUEEZE: OpDef = OpDef { infer: Some(unsqueeze), channels: regrouped, ties: |_| vec![Tie::View], ..MOVES };
 /// `Expand`.
 pub static EXPAND: OpDef = OpDef { infer: Some(expand), channels: expanded, ..MOVES };
 /// `ConstantOfShape`.
@@ -67,6 +67,44 @@ fn shape(call: &mut Infer<'_>) -> Outcome {
     call.set(0, DType::I64, [Int::from(len)]);
     call.set_content(0, content);
     Some(())
+}
+
+/// The axes whose sizes nobody asks for may lose indices: they are outside of the range that is told, or all who read
+/// the sizes pick those of others.
+fn untold(call: &CallView<'_>) -> Ties {
+    let Some(rank) = call.rank(0) else { return Ties::new() };
+    let bound = |at: i64| {
+        let length = i64::try_from(rank).unwrap_or(i64::MAX);
+        usize::try_from(if at < 0 { at.saturating_add(length) } else { at }.clamp(0, length)).unwrap_or(rank)
+    };
+    let (start, end) = (bound(START.of(call.node())), bound(END.of(call.node())));
+    let picked = |node, slot| {
+        let reader = CallView::new(call.graph(), node);
+        if reader.node().op != OpKind::Gather || slot != 0 {
+            return None;
+        }
+        let told = end.checked_sub(start)?;
+        reader.known_ints(1)?.into_iter().map(|i| Some(start + normalize_axis(i, told)?)).collect::<Option<Vec<_>>>()
+    };
+    let mut asked = Some(Vec::new());
+    for result in call.graph().results(call.id()).iter().flatten() {
+        for user in call.graph().value(*result).users() {
+            let more = match *user {
+                User::Node(node, slot) => picked(node, slot),
+                _ => None,
+            };
+            asked = asked.zip(more).map(|(mut all, more): (Vec<usize>, _)| {
+                all.extend(more);
+                all
+            });
+        }
+    }
+    let is_asked = |axis: &usize| match &asked {
+        Some(asked) => asked.contains(axis),
+        None => (start..end).contains(axis),
+    };
+    let free = (0..rank).filter(|axis| !is_asked(axis));
+    free.map(|axis| Tie::Same(End::operand(0, axis), End::operand(0, axis))).collect()
 }
 
 fn size(call: &mut Infer<'_>) -> Outcome {

@@ -3,7 +3,7 @@
 use crate::ir::{Attr, DType, Int, Key};
 use crate::ops::call::MAX_CONTENT;
 use crate::ops::dims::{clearest, known_slice, product, slice_len, sum};
-use crate::ops::{CallView, Channels, Infer, MAX_RANK, OpDef, Outcome, Quant, normalize_axis};
+use crate::ops::{CallView, Channels, End, Infer, MAX_RANK, OpDef, Outcome, Quant, Tie, Ties, normalize_axis, ties};
 
 /// The axis of `Concat`, `Split`, `Gather`, `GatherElements`, `ScatterElements`.
 pub const AXIS: Key<i64> = Key::new("axis", 0);
@@ -24,13 +24,13 @@ pub const REDUCTION: Key<&'static str> = Key::new("reduction", "none");
 const MOVES: OpDef = OpDef { quant: |_| Quant::SharesScale, ..OpDef::PURE };
 
 /// `Slice`.
-pub static SLICE: OpDef = OpDef { infer: Some(slice), channels: cut, ..MOVES };
+pub static SLICE: OpDef = OpDef { infer: Some(slice), channels: cut, ties: sliced, ..MOVES };
 /// `Split`.
 pub static SPLIT: OpDef = OpDef { infer: Some(split), channels: parted, ..MOVES };
 /// `Concat`.
 pub static CONCAT: OpDef = OpDef { infer: Some(concat), channels: joined, ..MOVES };
 /// `Gather`.
-pub static GATHER: OpDef = OpDef { infer: Some(gather), channels: gathered, ..MOVES };
+pub static GATHER: OpDef = OpDef { infer: Some(gather), channels: gathered, ties: picked, ..MOVES };
 /// `GatherElements`.
 pub static GATHER_ELEMENTS: OpDef = OpDef { infer: Some(gather_elements), ..MOVES };
 /// `GatherND`.
@@ -148,6 +148,23 @@ fn cut(call: &CallView<'_>) -> Channels {
         (Some(cuts), Some(rank)) => kept(rank, |axis| cuts.iter().any(|c| c.axis == axis)),
         _ => Channels::Barrier,
     }
+}
+
+/// A cut axis keeps the indices that are cut out.
+fn sliced(call: &CallView<'_>) -> Ties {
+    let mut ties = ties::of_channels(call);
+    for cut in cuts(call).unwrap_or_default() {
+        let indices = || {
+            let size = call.dims(0)?.get(cut.axis)?.known()?;
+            let (start, len) = known_slice(size, cut.start.known()?, cut.end.known()?, cut.step)?;
+            let index = |i: i64| usize::try_from(start.checked_add(i.checked_mul(cut.step)?)?).ok();
+            (0..len).map(index).collect::<Option<Vec<_>>>()
+        };
+        if let Some(indices) = indices() {
+            ties.push(Tie::Picked { from: End::operand(0, cut.axis), to: End::result(0, cut.axis), indices });
+        }
+    }
+    ties
 }
 
 /// The axis attribute, brought into `0..rank`.
@@ -275,6 +292,23 @@ fn gathered(call: &CallView<'_>) -> Channels {
     let Some(axis) = axis_of(call, rank) else { return Channels::Barrier };
     let before = (0..axis).map(Some);
     Channels::Moved(before.chain((0..indices).map(|_| None)).chain((axis + 1..rank).map(Some)).collect())
+}
+
+/// A list of constant indices picks from the axis.
+fn picked(call: &CallView<'_>) -> Ties {
+    let mut ties = ties::of_channels(call);
+    let found = || {
+        let axis = axis_of(call, call.rank(0)?)?;
+        let size = ties::size(call, End::operand(0, axis))?;
+        if call.rank(1)? != 1 {
+            return None;
+        }
+        let indices = call.constant(1)?.integers()?.into_iter();
+        let indices = indices.map(|i| normalize_axis(i, size)).collect::<Option<Vec<_>>>()?;
+        Some(Tie::Picked { from: End::operand(0, axis), to: End::result(0, axis), indices })
+    };
+    ties.extend(found());
+    ties
 }
 
 fn gather_elements(call: &mut Infer<'_>) -> Outcome {

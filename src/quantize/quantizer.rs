@@ -51,7 +51,10 @@ pub struct Bounds {
 
 impl Bounds {
     /// Whether `outputs` are good enough.
-    pub(super) fn check(&self, outputs: &[Quality]) -> Result<(), QuantizeError> {
+    ///
+    /// # Errors
+    /// When they are not.
+    pub fn check(&self, outputs: &[Quality]) -> Result<(), QuantizeError> {
         if let Some(least) = self.min_sqnr {
             let worst = outputs.iter().filter(|q| q.cosine.is_some()).min_by(|a, b| a.sqnr.total_cmp(&b.sqnr));
             if let Some(worst) = worst.filter(|q| q.sqnr < least) {

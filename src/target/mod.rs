@@ -38,6 +38,8 @@ pub struct Profile {
     pub contrib: &'static [&'static str],
     /// How it wants its integers: a [`Policy`], as text.
     pub policy: &'static str,
+    /// Layers whose channels are a multiple of this run best: what its vectors or tiles hold.
+    pub channel_multiple: usize,
     /// How it quantizes activations while a model runs.
     pub dynamics: Dynamics,
     /// What a user should know about models written for it.

@@ -13,6 +13,7 @@ pub static ONNX: Profile = Profile {
     limits: &[],
     narrows: &[],
     policy: include_str!("policies/onnxruntime.toml"),
+    channel_multiple: 1,
     dynamics: Dynamics::Operators { lstm: false },
     notes: &[],
 };

@@ -19,6 +19,7 @@ pub static ONNXRUNTIME: Profile = Profile {
     limits: &[LIMITS],
     narrows: &[],
     policy: include_str!("policies/onnxruntime.toml"),
+    channel_multiple: 8,
     dynamics: Dynamics::Operators { lstm: true },
     notes: &[],
 };

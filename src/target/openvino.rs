@@ -17,6 +17,7 @@ pub static OPENVINO: Profile = Profile {
     limits: &[LIMITS],
     narrows: &[],
     policy: include_str!("policies/openvino.toml"),
+    channel_multiple: 16,
     dynamics: Dynamics::Weights,
     notes: &[],
 };

@@ -16,6 +16,7 @@ pub static TENSORRT: Profile = Profile {
     limits: &[EVERY, INTEGERS],
     narrows: &[(DType::F64, DType::F32)],
     policy: include_str!("policies/tensorrt.toml"),
+    channel_multiple: 8,
     dynamics: Dynamics::None,
     notes: &[
         "an input with an open dimension needs a range when the engine is built: trtexec --minShapes, --optShapes, --maxShapes",

@@ -16,6 +16,7 @@ pub static TFLITE: Profile = Profile {
     limits: &[LIMITS],
     narrows: &[(DType::F64, DType::F32)],
     policy: include_str!("policies/tflite.toml"),
+    channel_multiple: 8,
     dynamics: Dynamics::None,
     notes: &["the model is written as ONNX, for a converter to .tflite to read"],
 };

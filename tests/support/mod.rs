@@ -44,6 +44,8 @@ pub struct Case {
     pub name: String,
     /// The first line: one sentence.
     pub claim: String,
+    /// The comments behind it, which say what is to be done.
+    pub asks: Vec<String>,
     /// The model.
     pub model: Model,
 }
@@ -57,12 +59,14 @@ impl Case {
         let source = std::fs::read_to_string(path).expect("a fixture can be read");
         let claim = source.lines().next().and_then(|line| line.strip_prefix("# ")).unwrap_or_default();
         assert!(claim.ends_with('.'), "{}: the first line is a comment that says the claim", path.display());
+        let asks = source.lines().skip(1).map_while(|line| line.strip_prefix("# ")).map(str::to_string).collect();
         let model = text::parse(&source).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         assert_sound(&model);
         Case {
             subject: part(path.parent().and_then(Path::file_name)),
             name: part(path.file_stem()),
             claim: claim.to_string(),
+            asks,
             model,
         }
     }
@@ -87,6 +91,7 @@ pub fn assert_sound(model: &Model) {
 }
 
 /// What a step did and declined, a line each.
+#[allow(dead_code, reason = "each test takes what it needs")]
 pub fn report(step: &Step) -> String {
     let applied = step.applied.iter().map(|(what, times)| format!("{what} applied {times}\n"));
     let declined = step

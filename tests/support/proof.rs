@@ -62,6 +62,17 @@ pub fn compare(before: &Model, after: &Model, exactness: Exactness) {
     assert!(compared > 0 || runs_elsewhere, "the original does not run: {}", refused.join("; "));
 }
 
+/// Whether the outputs of two models that run are further apart than a thousandth of the largest element.
+pub fn differ(one: &Model, other: &Model) -> bool {
+    let inputs = inputs(one, Sizes::All(2), Numbers::Ordinary);
+    let (ours, theirs) = run(one, other, &inputs).unwrap_or_else(|why| panic!("a model does not run: {why}"));
+    ours.iter().zip(&theirs).any(|(a, b)| {
+        let (Some(a), Some(b)) = (a.reals(), b.reals()) else { return a != b };
+        let largest = a.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+        a.len() != b.len() || a.iter().zip(&b).any(|(a, b)| (a - b).abs() > largest / 1000.0)
+    })
+}
+
 /// Operators of which no engine here runs every form. tests/conformance/profiles.py writes them in older opsets and runs
 /// original and result in onnxruntime.
 const RUNS_ELSEWHERE: [OpKind; 2] = [OpKind::Attention, OpKind::SwiGLU];

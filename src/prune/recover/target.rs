@@ -1,0 +1,89 @@
+//! What a layer of the pruned model is to compute.
+
+use crate::gram::{Bias, Layer};
+use crate::ir::{Graph, NodeId, OpKind, User, ValueId};
+use crate::prune::Cut;
+
+/// Where that is found in both models.
+pub(super) struct Target {
+    /// What the layer reads in the pruned model.
+    pub input: ValueId,
+    /// What it reads in the dense one.
+    pub dense_input: ValueId,
+    /// What it makes in the dense one.
+    pub result: ValueId,
+    /// Outputs of the dense layer.
+    pub outputs: usize,
+    /// Which of them remain.
+    pub kept: Vec<usize>,
+    /// What its result is added to, in the dense and in the pruned model.
+    pub beside: Option<(ValueId, ValueId)>,
+    /// Tensors that are needed.
+    pub dense_values: Vec<ValueId>,
+    pub pruned_values: Vec<ValueId>,
+}
+
+impl Target {
+    /// The target of a layer. `waits` says of a value of the pruned model that it cannot be had yet.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) fn of(
+        dense: &Graph,
+        pruned: &Graph,
+        cut: &Cut,
+        of_dense: &Layer,
+        of_pruned: &Layer,
+        waits: impl Fn(ValueId) -> bool,
+    ) -> Result<Target, &'static str> {
+        let node = of_pruned.node;
+        let there = "it lacks an operand or a result";
+        let input = pruned.operand(node, 0).ok_or(there)?;
+        let dense_input = dense.operand(node, 0).ok_or(there)?;
+        let result = dense.result(node, 0).ok_or(there)?;
+        let kept = kept(cut, result, of_dense.output_axis, of_dense.outputs);
+        if kept.len() != of_pruned.outputs || kept.iter().any(|&o| o >= of_dense.outputs) {
+            return Err("the cut does not say which of its outputs remain");
+        }
+        let beside = beside(dense, pruned, of_pruned).filter(|&(of_dense_value, of_pruned_value)| {
+            let same_rank = dense.value(of_dense_value).ty.shape().rank() == dense.value(result).ty.shape().rank();
+            let same = self::kept(cut, of_dense_value, of_dense.output_axis, of_dense.outputs) == kept;
+            same_rank && same && !waits(of_pruned_value)
+        });
+        let mut dense_values = vec![result, dense_input];
+        let mut pruned_values = vec![input];
+        if let Some((of_dense, of_pruned)) = beside {
+            dense_values.push(of_dense);
+            pruned_values.push(of_pruned);
+        }
+        let outputs = of_dense.outputs;
+        Ok(Target { input, dense_input, result, outputs, kept, beside, dense_values, pruned_values })
+    }
+}
+
+/// What remains of an axis of `size`.
+pub(super) fn kept(cut: &Cut, value: ValueId, axis: usize, size: usize) -> Vec<usize> {
+    cut.kept(value, axis).map_or_else(|| (0..size).collect(), <[usize]>::to_vec)
+}
+
+/// What the result of a layer is added to, itself or with its bias, when nothing else reads it.
+fn beside(dense: &Graph, pruned: &Graph, layer: &Layer) -> Option<(ValueId, ValueId)> {
+    let mut at = layer.node;
+    if let Some(Bias { node, .. }) = layer.bias {
+        at = node;
+    }
+    let (sum, slot) = only_reader(pruned, at)?;
+    if pruned.node(sum).op != OpKind::Add || only_reader(dense, at) != Some((sum, slot)) {
+        return None;
+    }
+    let other = |graph: &Graph| graph.operand(sum, 1 - slot).filter(|&v| graph.constant(v).is_none());
+    Some((other(dense)?, other(pruned)?))
+}
+
+/// The node that alone reads result 0 of `node`, and its operand slot.
+fn only_reader(graph: &Graph, node: NodeId) -> Option<(NodeId, usize)> {
+    match *graph.value(graph.result(node, 0)?).users() {
+        [User::Node(reader, slot)] if slot < 2 => Some((reader, slot)),
+        _ => None,
+    }
+}
