@@ -43,6 +43,7 @@
 //! operands = "all"
 //! pairs = "both"                   # "one": the runtime moves integers past it by itself
 //! shares = true                    # one scale for all operands and the result
+//! near = true                      # pairs for operands stand right before it, behind Split, Transpose and such
 //!
 //! [[op]]
 //! rule = "NPU-4"
