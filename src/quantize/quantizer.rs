@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::calibrate::{Calibration, CalibrationError, Fingerprint, Gathered, Method, Sample, Wanted};
 use crate::census;
 use crate::exec::demand::run_of;
+use crate::exec::stepper::held_bytes;
 use crate::exec::{Cannot, Executor};
 use crate::ir::ValueId;
 use crate::model::Model;
@@ -172,6 +173,20 @@ const JUDGED: (u64, u64) = (16_000_000_000, 4);
 /// The same for samples that layers are compared on.
 const LAYERED: (u64, u64) = (8_000_000_000, 2);
 
+/// The same for samples that go through the model layer by layer, with and without integers; fewer say little of means.
+const STEPPED: (u64, u64) = (12_000_000_000, 8);
+
+/// Bytes of tensors that are held meanwhile.
+const STEPPED_BYTES: u128 = 256 << 20;
+
+/// How many of so many samples like this one go through the model layer by layer.
+fn stepped(model: &Model, sample: &Sample, samples: usize) -> usize {
+    let (macs, least) = STEPPED;
+    let fit = STEPPED_BYTES / (2 * held_bytes(model, sample)).max(1);
+    let most = affordable(model, sample, macs, 1, TRIED).min(usize::try_from(fit).unwrap_or(usize::MAX)).min(samples);
+    if most as u64 >= least { most } else { 0 }
+}
+
 /// How many samples like this one have so many multiplications together; between two numbers.
 fn affordable(model: &Model, sample: &Sample, macs: u64, least: u64, most: u64) -> usize {
     let each = census::macs(&run_of(model, sample)).unwrap_or(macs / (2 * least));
@@ -258,7 +273,11 @@ impl Quantizer {
         };
         let bench = match held.is_empty() {
             true => None,
-            false => Some(Bench::new(&float, &*self.engine, &probe, &plan, &self.without, bounded(JUDGED))?),
+            false => {
+                let stepped = stepped(&float, &held[0], probe.tried.len());
+                let limits = [bounded(JUDGED), stepped];
+                Some(Bench::new(&float, &*self.engine, &probe, &plan, &self.without, limits)?)
+            }
         };
         match &bench {
             None => notes.push("without samples nothing was corrected, and nothing is known of the result".into()),

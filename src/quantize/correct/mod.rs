@@ -14,6 +14,7 @@ mod biases;
 mod classes;
 mod equalize;
 mod factors;
+mod in_order;
 mod ranges;
 mod simulation;
 
@@ -28,6 +29,7 @@ use crate::model::Model;
 use crate::ops::{CallView, Channels, def};
 use crate::quantize::correct::biases::correct_biases;
 use crate::quantize::correct::equalize::{Kind, equalize, measures};
+use crate::quantize::correct::in_order::correct_in_order;
 use crate::quantize::correct::ranges::LADDER;
 pub use crate::quantize::correct::ranges::careful;
 pub use crate::quantize::correct::simulation::Scales;
@@ -59,6 +61,9 @@ pub struct Bench<'a> {
     pub plan: &'a Plan,
     /// Corrections that are left out.
     pub without: &'a BTreeSet<String>,
+    /// How many of the samples that corrections are made from go through the model layer by layer; none where that
+    /// takes too long.
+    stepped: usize,
     /// What is compared.
     scores: Vec<ValueId>,
     /// What that is in the model in real numbers.
@@ -95,7 +100,8 @@ fn giving(model: &Model, values: &[ValueId]) -> Model {
 const BEST: f64 = 60.0;
 
 impl<'a> Bench<'a> {
-    /// A bench for `float`, which decides on no more than `judged` of the samples held out.
+    /// A bench for `float`, which decides on no more than `judged` of the samples held out, and lets so many samples
+    /// go through it layer by layer.
     ///
     /// # Errors
     /// When the engine cannot run it.
@@ -105,7 +111,7 @@ impl<'a> Bench<'a> {
         probe: &'a Probe,
         plan: &'a Plan,
         without: &'a BTreeSet<String>,
-        judged: usize,
+        [judged, stepped]: [usize; 2],
     ) -> Result<Bench<'a>, Cannot> {
         let scores = scores(&float.graph);
         let mut shown = float.clone();
@@ -121,7 +127,8 @@ impl<'a> Bench<'a> {
             shown.graph.add_output(ScopeId::MAIN, &format!("\u{1}score {index}"), value, ty);
         }
         let mut session = engine.load(&shown)?;
-        let mut bench = Bench { engine, probe, plan, without, scores, reference: Vec::new(), outputs: Vec::new() };
+        let mut bench =
+            Bench { engine, probe, plan, without, stepped, scores, reference: Vec::new(), outputs: Vec::new() };
         for feed in &probe.held_out {
             let mut given = session.run(feed)?;
             if bench.reference.len() < judged.max(1) {
@@ -275,7 +282,16 @@ impl<'a> Bench<'a> {
             Some(before) => before,
             None => self.quantized(float, scales)?,
         };
-        let after = self.quantized(&changed, scales)?;
+        let mut best = (self.quantized(&changed, scales)?, changed, changes);
+        let feeds = &self.probe.tried[..self.stepped.min(self.probe.tried.len())];
+        if !feeds.is_empty() {
+            let (changed, changes) = correct_in_order(float, self.plan, scales, feeds, self.engine)?;
+            let found = self.quantized(&changed, scales)?;
+            if found > best.0 {
+                best = (found, changed, changes);
+            }
+        }
+        let (after, changed, changes) = best;
         let kept = after > before;
         if kept {
             *float = changed;
@@ -396,7 +412,7 @@ mod tests {
         let (float, plan) = planned(UNEVEN);
         let probe = given(&float);
         let none = BTreeSet::new();
-        let bench = Bench::new(&float, &Tract, &probe, &plan, &none, 8).unwrap();
+        let bench = Bench::new(&float, &Tract, &probe, &plan, &none, [8, 0]).unwrap();
         let (mut model, mut steps) = (float.clone(), Vec::new());
         let mut gathered = seen(&model, &plan, &probe, &Tract).unwrap();
         let ranges = Ranges::Method(Method::MinMax);
@@ -416,7 +432,7 @@ mod tests {
         let without = ["equalize-channels", "smooth-activations", "choose-ranges", "correct-biases"];
         let without: BTreeSet<String> = without.into_iter().map(str::to_string).collect();
         let model = float.clone();
-        let bench = Bench::new(&model, &Tract, &probe, &plan, &without, 8).unwrap();
+        let bench = Bench::new(&model, &Tract, &probe, &plan, &without, [8, 0]).unwrap();
         let mut gathered = seen(&float, &plan, &probe, &Tract).unwrap();
         let mut steps = Vec::new();
         let first = Ranges::Method(Method::MinMax);
@@ -438,7 +454,7 @@ mod tests {
         );
         let probe = given(&float);
         let none = BTreeSet::new();
-        let bench = Bench::new(&float, &Tract, &probe, &plan, &none, 8).unwrap();
+        let bench = Bench::new(&float, &Tract, &probe, &plan, &none, [8, 0]).unwrap();
         let (mut model, mut steps) = (float.clone(), Vec::new());
         let gathered = seen(&model, &plan, &probe, &Tract).unwrap();
         let scales = scales(&model.graph, &plan, &gathered, Method::MinMax).unwrap();
@@ -451,11 +467,38 @@ mod tests {
     }
 
     #[test]
+    fn biases_corrected_in_order_see_what_pads() {
+        // Every weight of the first layer is rounded up, by nearly half a step; elements that pad are none of a mean.
+        let (float, plan) = planned(
+            "g (float[1,1,3,3] x) => (float[1,1,3,3] y)
+            <float[2,1,3,3] w = {1, 0.0042, 0.0042, 0.0042, 0.0042, 0.0042, 0.0042, 0.0042, 0.0042,
+                                 0.0042, 0.0042, 0.0042, 0.0042, 0.0042, 0.0042, 0.0042, 0.0042, 1},
+             float[1,2,1,1] v = {1, 0.0042}>
+            { r = Relu(x)
+              a = Conv <pads = [1, 1, 1, 1]> (r, w)
+              y = Conv(a, v) }",
+        );
+        let probe = given(&float);
+        let gathered = seen(&float, &plan, &probe, &Tract).unwrap();
+        let scales = scales(&float.graph, &plan, &gathered, Method::MinMax).unwrap();
+        let (corrected, changes) = correct_in_order(&float, &plan, &scales, &probe.tried, &Tract).unwrap();
+        assert_eq!(changes, 2);
+        let none = BTreeSet::new();
+        let bench = Bench::new(&float, &Tract, &probe, &plan, &none, [8, 8]).unwrap();
+        let (before, after) =
+            (bench.quantized(&float, &scales).unwrap(), bench.quantized(&corrected, &scales).unwrap());
+        assert!(after > before, "{before} {after}");
+        let (mut model, mut steps) = (float.clone(), Vec::new());
+        bench.correct_biases(&mut model, &gathered, &scales, Some(before), &mut steps).unwrap();
+        assert!(steps[0].kept && steps[0].after >= after && steps[0].before == before, "{steps:?}");
+    }
+
+    #[test]
     fn ranges_are_no_worse_than_the_first_rung() {
         let (float, plan) = planned(UNEVEN);
         let probe = given(&float);
         let none = BTreeSet::new();
-        let bench = Bench::new(&float, &Tract, &probe, &plan, &none, 8).unwrap();
+        let bench = Bench::new(&float, &Tract, &probe, &plan, &none, [8, 0]).unwrap();
         let gathered = seen(&float, &plan, &probe, &Tract).unwrap();
         let mut steps = Vec::new();
         let (chosen, known) = bench.choose_ranges(&float, &gathered, &mut steps).unwrap();
@@ -472,7 +515,7 @@ mod tests {
             let (float, plan) = planned(&text);
             let probe = given(&float);
             let none = BTreeSet::new();
-            let bench = Bench::new(&float, &Tract, &probe, &plan, &none, 8).unwrap();
+            let bench = Bench::new(&float, &Tract, &probe, &plan, &none, [8, 0]).unwrap();
             let (mut model, mut steps) = (float.clone(), Vec::new());
             let mut gathered = seen(&model, &plan, &probe, &Tract).unwrap();
             bench.equalize(&mut model, &mut gathered, LADDER[0], &mut steps).unwrap();

@@ -33,12 +33,10 @@ impl Simulation {
         values: &[ValueId],
         engine: &dyn Executor,
     ) -> Result<Simulation, QuantizeError> {
-        let mut plan = plan.clone();
-        plan.weights.iter_mut().for_each(|site| site.bias = BiasForm::Float);
-        let mut model = float.clone();
+        let (mut model, written) = with_integers(float, plan, scales)?;
         let graph = &mut model.graph;
         let mut pairs = Vec::new();
-        for (site, [scale, zero]) in emit(graph, &plan, scales)? {
+        for (site, [scale, zero]) in written {
             let site = &plan.sites[site];
             if site.fixed.is_some() {
                 continue;
@@ -65,6 +63,19 @@ impl Simulation {
         }
         Ok(self.session.run(&given)?)
     }
+}
+
+/// `float` with the integers of `plan`, but for biases; and as [`emit`], where scales are written.
+pub(super) fn with_integers(
+    float: &Model,
+    plan: &Plan,
+    scales: &Scales,
+) -> Result<(Model, Vec<(usize, [ValueId; 2])>), TensorError> {
+    let mut plan = plan.clone();
+    plan.weights.iter_mut().for_each(|site| site.bias = BiasForm::Float);
+    let mut model = float.clone();
+    let written = emit(&mut model.graph, &plan, scales)?;
+    Ok((model, written))
 }
 
 fn integer(dtype: DType, number: i64) -> Result<Tensor, TensorError> {
