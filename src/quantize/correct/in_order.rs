@@ -84,7 +84,7 @@ fn mean_error(want: &[Tensor], got: &[Tensor], axis: usize) -> Option<Vec<f64>> 
         let mean = sum / count;
         let chance = (squares / count - mean * mean).max(0.0) / count;
         let power = mean * mean + chance;
-        if power > 0.0 { mean * mean * mean / power } else { 0.0 }
+        if power == 0.0 { 0.0 } else { mean * mean * mean / power }
     };
     let shift: Vec<f64> = sums.into_iter().map(shift).collect();
     shift.iter().all(|x| x.is_finite()).then_some(shift)
