@@ -8,6 +8,7 @@ use crate::onnx::{ReadError, WriteError};
 use crate::passes::pipeline::PassError;
 use crate::prune::PruneError;
 use crate::quantize::QuantizeError;
+use crate::sparsify::SparsifyError;
 use crate::survey::{self, Finding};
 use crate::target::Effect;
 
@@ -30,6 +31,9 @@ pub enum Error {
     /// The model is not pruned.
     #[error(transparent)]
     Prune(#[from] PruneError),
+    /// Weights do not get zeros.
+    #[error(transparent)]
+    Sparsify(#[from] SparsifyError),
     /// The model does not get integers.
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
@@ -124,6 +128,7 @@ impl Error {
             | Error::Write(_)
             | Error::Edit(_)
             | Error::Prune(_)
+            | Error::Sparsify(_)
             | Error::Quantize(_)
             | Error::OlderOpset { .. }
             | Error::NewerOpset { .. }
@@ -140,7 +145,7 @@ impl Error {
             Error::Quantize(QuantizeError::Noisy { .. } | QuantizeError::Drops { .. }) => {
                 Some("nothing was written; without the bound, --report table names the layers that err most".into())
             }
-            Error::Write(_) | Error::Prune(_) | Error::Quantize(_) => None,
+            Error::Write(_) | Error::Prune(_) | Error::Sparsify(_) | Error::Quantize(_) => None,
             Error::Edit(fault) => fault.hint(),
             Error::Broken(broken) => Some(broken.why.into()),
             Error::OlderOpset { oldest, .. } => Some(format!("--opset {oldest}")),

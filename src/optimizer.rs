@@ -35,6 +35,7 @@ use crate::quantize::{Dynamic, Quantizer};
 use crate::report::{Report, Step};
 use crate::rewrite::{CONTRIB, Exactness, Fuel, Growth, Limits, Rule, apply};
 use crate::similar::similar;
+use crate::sparsify::Sparsifier;
 use crate::survey::{self, lacks_words, survey};
 use crate::target::Profile;
 
@@ -49,6 +50,7 @@ pub struct Optimizer {
     check: Result<Check, Reason>,
     allows_unsupported: bool,
     pruner: Option<Pruner>,
+    sparsifier: Option<Sparsifier>,
     quantizer: Option<Quantizer>,
     dynamic: Option<Dynamic>,
 }
@@ -97,6 +99,7 @@ impl Optimizer {
             check: default_check(),
             allows_unsupported: false,
             pruner: None,
+            sparsifier: None,
             quantizer: None,
             dynamic: None,
         }
@@ -145,6 +148,13 @@ impl Optimizer {
     #[must_use]
     pub fn pruned(mut self, pruner: Pruner) -> Optimizer {
         self.pruner = Some(pruner);
+        self
+    }
+
+    /// Have weights of the result be zeros.
+    #[must_use]
+    pub fn sparse(mut self, sparsifier: Sparsifier) -> Optimizer {
+        self.sparsifier = Some(sparsifier);
         self
     }
 
@@ -284,6 +294,12 @@ impl Optimizer {
             }
             report.steps.extend(steps);
             self.refuse_unsupported(&model, from, &mut report)?;
+        }
+        if let Some(sparsifier) = &self.sparsifier {
+            observer.started("sparsify");
+            let telling = RefCell::new(&mut *observer);
+            let tell = |done, total| telling.borrow_mut().sampled(done, total);
+            report.sparsity = Some(sparsifier.run(&mut model, &tell)?);
         }
         if let Some(quantizer) = &self.quantizer {
             observer.started("quantize");

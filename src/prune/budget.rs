@@ -32,6 +32,17 @@ pub enum Budget {
     Auto,
 }
 
+impl Budget {
+    /// What is spent after a part of all stages, so that each takes the same share of what the one before left.
+    pub fn part(self, part: f64) -> Budget {
+        match self {
+            Budget::Ratio(ratio) => Budget::Ratio(1.0 - (1.0 - ratio).powf(part)),
+            Budget::Keep(measure, share) => Budget::Keep(measure, share.powf(part)),
+            Budget::Auto => Budget::Auto,
+        }
+    }
+}
+
 impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
-use crate::calibrate::{Calibration, CalibrationError, Probe};
+use crate::calibrate::{Calibration, CalibrationError, Probe, Sample};
 use crate::exec::{Cannot, Executor, Plan, Verdict};
-use crate::ir::{Graph, NodeId, ValueId};
+use crate::ir::{Graph, NodeId, OpKind, ScopeId, Tensor, ValueId};
 use crate::model::Model;
+use crate::ops::CallView;
 use crate::proof::{Referee, differences, summary};
 use crate::prune::account::{StopAccount, stops};
-use crate::prune::budget::{Budget, Rules, allocate};
-use crate::prune::colour::{Axis, Choices, Colouring, Factor, Grouped};
+use crate::prune::budget::{Budget, Measure, Rules, allocate};
+use crate::prune::colour::{Axis, Choices, Class, Colouring, Factor, Grouped};
 use crate::prune::cut::Cut;
 use crate::prune::groups::Groups;
 use crate::prune::importance::{Criterion, Ranking, by_weights};
@@ -159,6 +160,10 @@ impl Pruner {
     /// has to be.
     pub fn run(&self, model: &mut Model, tell: &dyn Fn(u64, u64)) -> Result<Summary, PruneError> {
         untie(&mut model.graph);
+        if self.stages > 1 && self.recovers {
+            // A repair may give a layer a bias, which the next stage has to know.
+            give_biases(&mut model.graph);
+        }
         let choices = Choices { grouped: self.grouped, factor: self.factor, protected: self.protected(&model.graph)? };
         let groups = Groups::of(&model.graph, Colouring::of(&model.graph, &choices));
         let stopped = stops(&model.graph, &groups.colouring);
@@ -167,7 +172,7 @@ impl Pruner {
         }
         let ratios = self.ratios(&model.graph, &groups)?;
         let probe = self.probe(model)?;
-        let mut work = Work { pruner: self, dense: model.clone(), groups, ratios, probe, tell };
+        let work = Work { pruner: self, dense: model.clone(), groups, ratios, probe, tell };
         let mut done = work.spend(self.budget)?;
         done.summary.stopped = stopped;
         self.bounds.check(&done.summary.outputs).map_err(PruneError::Bounds)?;
@@ -218,8 +223,31 @@ impl Pruner {
     }
 }
 
+/// Give each convolution without a bias one of zeros.
+fn give_biases(graph: &mut Graph) {
+    for node in graph.schedule(ScopeId::MAIN) {
+        let call = CallView::new(graph, node);
+        if !matches!(call.node().op, OpKind::Conv | OpKind::ConvTranspose) || call.has(2) || call.constant(1).is_none()
+        {
+            continue;
+        }
+        let channels = call.result_dims(0).and_then(|dims| usize::try_from(dims.get(1)?.known()?).ok());
+        let zeros = channels.and_then(|n| Tensor::rounded(call.dtype(1)?, &[n], &vec![0.0; n]).ok());
+        if let Some(zeros) = zeros {
+            let bias = graph.add_constant(ScopeId::MAIN, "", zeros);
+            graph.set_operand(node, 2, Some(bias));
+        }
+    }
+}
+
 /// Samples that importance and recovery are told by at the most.
 const MOST_SAMPLES: usize = 1024;
+
+/// The least share of the work that a search tries to leave.
+const LEAST_SHARE: f64 = 0.05;
+
+/// Steps of a search: the share that it finds is within a hundredth of the largest that is possible.
+const HALVINGS: usize = 6;
 
 /// A pruner at work on one model.
 struct Work<'a> {
@@ -239,35 +267,96 @@ struct Done {
 
 impl Work<'_> {
     /// Spend a budget.
-    fn spend(&mut self, budget: Budget) -> Result<Done, PruneError> {
+    fn spend(&self, budget: Budget) -> Result<Done, PruneError> {
         let criterion = match (self.pruner.criterion, self.probe.tried.is_empty()) {
             (Some(criterion), true) if criterion.needs_samples() => return Err(PruneError::NoSamples(criterion)),
             (Some(criterion), _) => criterion,
             (None, true) => Criterion::L2,
             (None, false) => Criterion::Obs,
         };
-        let rankings = self.rankings(criterion)?;
-        if rankings.iter().all(Option::is_none) {
+        let first = self.rankings(&self.dense, &self.groups, criterion)?;
+        if first.iter().all(Option::is_none) {
             return Err(PruneError::NoScores(criterion));
         }
-        let removed = self.choose(&rankings, budget);
-        let cut = self.groups.cut(&removed);
-        let mut model = self.dense.clone();
-        apply(&mut model.graph, &cut)?;
-        let structure = self.prove(&model, &cut)?;
-        let tried = &self.probe.tried;
-        let recovered = match self.pruner.recovers && !tried.is_empty() {
-            true => {
-                let samples = (&tried[..], &[][..]);
-                let (engine, how) = (&*self.pruner.engine, Recovery::default());
-                Some(recover(&self.dense, &mut model, &cut, samples, engine, &how, &self.telling())?)
+        match budget {
+            Budget::Auto => self.search(criterion, &first),
+            budget => self.in_stages(criterion, &first, budget),
+        }
+    }
+
+    /// As much as bounds allow, by halving the interval of shares of the work that may be enough.
+    fn search(&self, criterion: Criterion, first: &[Option<Ranking>]) -> Result<Done, PruneError> {
+        let (mut enough, mut found, mut last) = (1.0, None, None);
+        let mut little = LEAST_SHARE;
+        for _ in 0..HALVINGS {
+            let share = 0.5 * (enough + little);
+            let done = self.in_stages(criterion, first, Budget::Keep(Measure::Macs, share))?;
+            match self.pruner.bounds.check(&done.summary.outputs) {
+                Ok(()) => (enough, found) = (share, Some(done)),
+                Err(error) => (little, last) = (share, Some(error)),
             }
-            false => None,
-        };
+        }
+        match (found, last) {
+            (Some(done), _) => Ok(done),
+            (None, Some(error)) => Err(PruneError::Bounds(error)),
+            (None, None) => Err(PruneError::Nothing(Vec::new())),
+        }
+    }
+
+    /// Spend a budget in stages; before each but the first, importance is told anew from what is left.
+    fn in_stages(&self, criterion: Criterion, first: &[Option<Ranking>], budget: Budget) -> Result<Done, PruneError> {
+        let mut model = self.dense.clone();
+        let (mut cut, mut removed) = (Cut::default(), self.groups.nothing());
+        let (mut structure, mut recovered) = (None, None);
+        let mut short = None;
+        for stage in 1..=self.pruner.stages {
+            let again;
+            let rankings = if stage == 1 {
+                first
+            } else {
+                again = self.again(&model, &cut, &removed, criterion)?;
+                &again
+            };
+            let part = stage as f64 / self.pruner.stages as f64;
+            let (graph, rules) = (&self.dense.graph, &self.pruner.rules);
+            let chosen = allocate(graph, &self.groups, rankings, budget.part(part), rules, &self.ratios);
+            removed = chosen.removed;
+            let next = self.groups.cut(&removed);
+            let mut rest = next.behind(&cut);
+            // Lists of sizes and indices were written anew by the stage before.
+            rest.retain(|value| model.graph.has_value(value));
+            apply(&mut model.graph, &rest)?;
+            cut = next;
+            // What is repaired is another function: the structure of the first stage and of the last are looked at.
+            if stage == 1 && self.pruner.stages == 1 {
+                structure = self.prove(&model, &cut)?;
+            }
+            if self.pruner.recovers && !self.probe.tried.is_empty() {
+                let samples = (&self.probe.tried[..], self.judges());
+                let (engine, how) = (&*self.pruner.engine, Recovery::default());
+                recovered = Some(recover(&self.dense, &mut model, &cut, samples, engine, &how, &self.telling())?);
+            }
+            if let (Budget::Keep(_, asked), Some(left)) = (budget, chosen.left) {
+                short = (stage == self.pruner.stages && left > asked).then_some((asked, left));
+            }
+        }
+        if self.pruner.stages > 1 {
+            let mut bare = self.dense.clone();
+            apply(&mut bare.graph, &cut)?;
+            structure = self.prove(&bare, &cut)?;
+        }
         let outputs = match self.probe.held_out.is_empty() {
             true => Vec::new(),
             false => compare(&self.dense, &model, &self.probe.held_out, &*self.pruner.engine)?,
         };
+        let mut notes = self.probe.notes.clone();
+        notes.extend(short.map(|(asked, left)| {
+            format!(
+                "{:.0} % were to be left, and {:.0} % are: no group may lose more; --max-ratio and --align say how much",
+                100.0 * asked,
+                100.0 * left
+            )
+        }));
         let summary = Summary {
             importance: criterion.to_string(),
             groups: self.pruned(&removed),
@@ -277,32 +366,96 @@ impl Work<'_> {
             held_out: self.probe.held_out.len(),
             outputs,
             stopped: Vec::new(),
-            notes: self.probe.notes.clone(),
+            notes,
         };
         Ok(Done { model, summary })
     }
 
+    /// Rankings of what is left in `model`, behind the classes that are gone.
+    fn again(
+        &self,
+        model: &Model,
+        cut: &Cut,
+        removed: &[bool],
+        criterion: Criterion,
+    ) -> Result<Vec<Option<Ranking>>, PruneError> {
+        let choices = Choices {
+            grouped: self.pruner.grouped,
+            factor: self.pruner.factor,
+            protected: self.pruner.protected(&model.graph)?,
+        };
+        let left = Groups::of(&model.graph, Colouring::of(&model.graph, &choices));
+        let ranked = self.rankings(model, &left, criterion)?;
+        // Which class of the whole model a class of what is left is.
+        let mut whole: FxHashMap<Class, Class> = FxHashMap::default();
+        for (value, axes) in left.colouring.tensors() {
+            for (axis, classes) in axes.iter().enumerate() {
+                let (Axis::Of(classes), Some(before)) = (classes, self.groups.colouring.classes_of(value, axis)) else {
+                    continue;
+                };
+                let kept = cut.kept(value, axis);
+                for (i, &class) in classes.iter().enumerate().filter(|(_, class)| **class != 0) {
+                    let at = kept.map_or(Some(i), |kept| kept.get(i).copied());
+                    if let Some(&before) = at.and_then(|at| before.get(at)) {
+                        whole.insert(class, before);
+                    }
+                }
+            }
+        }
+        let mut group_of: FxHashMap<Class, usize> = FxHashMap::default();
+        for (i, group) in self.groups.groups.iter().enumerate() {
+            group_of.extend(group.classes.iter().map(|&class| (class, i)));
+        }
+        let gone = |i: usize| {
+            let classes = self.groups.groups[i].classes.iter().copied();
+            classes.filter(|&class| removed[class as usize]).map(|class| (class, 0.0))
+        };
+        let mut rankings: Vec<Option<Ranking>> = vec![None; self.groups.groups.len()];
+        for ranking in ranked.into_iter().flatten() {
+            for (class, cost) in ranking.order.iter().zip(&ranking.costs) {
+                let Some(&class) = whole.get(class) else { continue };
+                let Some(&group) = group_of.get(&class) else { continue };
+                let of = rankings[group].get_or_insert_with(|| gone(group).collect());
+                of.order.push(class);
+                of.costs.push(*cost);
+            }
+        }
+        // A group of which one class is left is no group any more.
+        for (i, ranking) in rankings.iter_mut().enumerate() {
+            if ranking.is_none() && gone(i).next().is_some() {
+                *ranking = Some(gone(i).collect());
+            }
+        }
+        Ok(rankings)
+    }
+
     /// The order in which the classes of each group go.
-    fn rankings(&self, criterion: Criterion) -> Result<Vec<Option<Ranking>>, PruneError> {
+    fn rankings(
+        &self,
+        model: &Model,
+        groups: &Groups,
+        criterion: Criterion,
+    ) -> Result<Vec<Option<Ranking>>, PruneError> {
         if !criterion.needs_samples() {
-            return Ok(by_weights(&self.dense.graph, &self.groups, criterion));
+            return Ok(by_weights(&model.graph, groups, criterion));
         }
         let mut ranker = Ranker::default();
         if criterion == Criterion::Activation {
             ranker.columns = 0;
         }
         let (samples, engine) = (&self.probe.tried, &*self.pruner.engine);
-        let ranked = rank(&self.dense, &self.groups, samples, engine, &ranker, &self.telling())?;
+        let ranked = rank(model, groups, samples, engine, &ranker, &self.telling())?;
         Ok(ranked.into_iter().map(|ranking| (ranking.by != By::Nothing).then(|| ranking.into())).collect())
+    }
+
+    /// Samples that say whether a repair is one: those held out, but not where these are samples that it is made from.
+    fn judges(&self) -> &[Sample] {
+        if self.probe.notes.is_empty() { &self.probe.held_out } else { &[] }
     }
 
     /// Progress in layers.
     fn telling(&self) -> impl Fn(usize, usize) + '_ {
         |done, total| (self.tell)(done as u64, total as u64)
-    }
-
-    fn choose(&self, rankings: &[Option<Ranking>], budget: Budget) -> Vec<bool> {
-        allocate(&self.dense.graph, &self.groups, rankings, budget, &self.pruner.rules, &self.ratios).removed
     }
 
     /// Compare what surgery made with the original in which removed channels are masked.

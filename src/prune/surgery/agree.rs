@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use crate::ir::{OpKind, count};
 use crate::ops::{End, Port, Tie};
 use crate::prune::Refused;
 use crate::prune::call::{Call, name};
@@ -21,7 +22,7 @@ pub(super) fn check(call: &Call<'_>) -> Result<(), Refused> {
     let ties = call.ties();
     let cut = call.ends();
     for end in &cut {
-        if !ties.iter().any(|tie| names(tie, *end)) {
+        if !ties.iter().any(|tie| names(tie, *end)) && !is_uniform(call, *end) {
             let why = format!("{} cannot lose anything", name(*end));
             return Err(call.refuse(why, "protect the tensors around this node from pruning"));
         }
@@ -33,6 +34,11 @@ pub(super) fn check(call: &Call<'_>) -> Result<(), Refused> {
         }
     }
     Ok(())
+}
+
+/// Whether every index of a result is like every other: any of them may go.
+fn is_uniform(call: &Call<'_>, end: End) -> bool {
+    call.view.node().op == OpKind::ConstantOfShape && end.port == Port::Result(0)
 }
 
 /// Whether a tie is about `end`.
@@ -98,11 +104,14 @@ fn holds(call: &Call<'_>, tie: &Tie, cut: &[End]) -> Result<(), End> {
     }
 }
 
+/// Larger axes, and segments of views, are not looked through.
+const MAX_ELEMENTS: usize = 1 << 27;
+
 /// What remains of an axis, spelled out.
 fn rest(call: &Call<'_>, end: End) -> Option<Vec<usize>> {
     match call.kept(end) {
         Some(kept) => Some(kept.to_vec()),
-        None => Some((0..call.size(end)?).collect()),
+        None => Some((0..call.size(end).filter(|&size| size <= MAX_ELEMENTS)?).collect()),
     }
 }
 
@@ -120,7 +129,8 @@ fn picked(call: &Call<'_>, from: End, to: End, indices: &[usize]) -> Result<(), 
 fn joined(call: &Call<'_>, whole: End, parts: &[End]) -> Result<(), End> {
     let all = rest(call, whole).ok_or(whole)?;
     let size = call.size(whole).ok_or(whole)?;
-    let known: usize = parts.iter().filter_map(|&part| call.size(part)).sum();
+    let mut sizes = parts.iter().filter_map(|&part| call.size(part));
+    let known = sizes.try_fold(0, usize::checked_add).filter(|&known| known <= size).ok_or(whole)?;
     let mut start = 0;
     let mut open = false;
     for &part in parts {
@@ -211,30 +221,39 @@ fn view(call: &Call<'_>) -> Option<()> {
         if left.iter().chain(&right).all(|&end| call.kept(end).is_none()) {
             continue;
         }
-        if elements(call, &left)? != elements(call, &right)? {
-            return None;
-        }
+        let (left, right) = (Rest::of(call, &left)?, Rest::of(call, &right)?);
+        let is_same = left.count == right.count && (0..left.count).all(|n| left.element(n) == right.element(n));
+        is_same.then_some(())?;
     }
     Some(())
 }
 
-/// Larger segments are not looked through.
-const MAX_ELEMENTS: usize = 1 << 26;
+/// What is left of the axes of a segment, in row-major order.
+struct Rest<'a> {
+    /// The size and the kept indices of each axis, from the last on.
+    axes: SmallVec<[(usize, Option<&'a [usize]>); 4]>,
+    count: usize,
+}
 
-/// Which elements remain of the axes of a segment, in row-major order.
-fn elements(call: &Call<'_>, ends: &[End]) -> Option<Vec<usize>> {
-    let mut found = vec![0usize];
-    for &end in ends {
-        let (size, kept) = (call.size(end)?, rest(call, end)?);
-        if found.len().checked_mul(kept.len())? > MAX_ELEMENTS {
-            return None;
-        }
-        let mut next = Vec::with_capacity(found.len() * kept.len());
-        for &place in &found {
-            let start = place.checked_mul(size)?;
-            next.extend(kept.iter().map(|index| start + index));
-        }
-        found = next;
+impl<'a> Rest<'a> {
+    fn of(call: &Call<'a>, ends: &[End]) -> Option<Rest<'a>> {
+        let axes: SmallVec<[(usize, Option<&[usize]>); 4]> =
+            ends.iter().rev().map(|&end| Some((call.size(end)?, call.kept(end)))).collect::<Option<_>>()?;
+        let sizes: SmallVec<[usize; 4]> = axes.iter().map(|(size, _)| *size).collect();
+        count(&sizes).filter(|&all| (1..=MAX_ELEMENTS).contains(&all))?;
+        let count = axes.iter().map(|(size, kept)| kept.map_or(*size, <[usize]>::len)).product();
+        Some(Rest { axes, count })
     }
-    Some(found)
+
+    /// Which of all elements the one in place `n` of those left is.
+    fn element(&self, mut n: usize) -> usize {
+        let (mut element, mut stride) = (0, 1);
+        for (size, kept) in &self.axes {
+            let length = kept.map_or(*size, <[usize]>::len);
+            element += kept.map_or(n % length, |kept| kept[n % length]) * stride;
+            n /= length;
+            stride *= size;
+        }
+        element
+    }
 }

@@ -137,7 +137,7 @@ fn edits_of(call: &Call<'_>) -> Result<Vec<Edit>, Refused> {
         OpKind::Conv | OpKind::ConvTranspose | OpKind::ConvInteger | OpKind::QLinearConv | OpKind::DeformConv => {
             conv::edits(call)
         }
-        OpKind::GroupNormalization => norm::groups(call),
+        OpKind::GroupNormalization => Ok(norm::groups(call)),
         OpKind::RMSNormalization => norm::root_mean_square(call),
         OpKind::LSTM | OpKind::GRU | OpKind::RNN => Ok(recurrent::edits(call)),
         OpKind::Attention => Ok(heads::attention(call)),
@@ -146,7 +146,7 @@ fn edits_of(call: &Call<'_>) -> Result<Vec<Edit>, Refused> {
         OpKind::Expand => shape::expand(call),
         OpKind::ConstantOfShape => shape::constant_of_shape(call),
         OpKind::Resize => shape::resize(call),
-        OpKind::Squeeze => shape::squeeze(call),
+        OpKind::Squeeze => Ok(shape::squeeze(call)),
         OpKind::Split => parts::split(call),
         OpKind::Slice => parts::slice(call),
         OpKind::Gather => parts::gather(call),
@@ -210,4 +210,83 @@ fn compare(graph: &Graph, result: &Graph, cut: &Cut) -> Result<(), Refused> {
 fn spelled(shape: &Shape) -> String {
     let dims = shape.dims().unwrap_or_default();
     format!("[{}]", dims.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::{parse, print};
+
+    fn value(graph: &Graph, name: &str) -> ValueId {
+        graph.values().find(|&v| *graph.value(v).name == *name).unwrap()
+    }
+
+    fn cut(graph: &Graph, entries: &[(&str, usize, &[usize])]) -> Cut {
+        let mut cut = Cut::default();
+        entries.iter().for_each(|&(name, axis, kept)| cut.keep(value(graph, name), axis, kept));
+        cut
+    }
+
+    #[test]
+    fn a_list_of_sizes_that_others_read_stays_theirs() {
+        let mut model = parse(
+            "g (float[N,3,4] x) => (float[N,2,4] y, float[N,2,4] z)
+             <float[5,3,1] w, float[2,2,1] u, float[2,3,1] v, float[5,3,1] w2, int64[2] sizes = {2, 3}> {
+               p = Conv(x, w)  r, s = Split<axis = 1>(p, sizes)  t = Conv(r, u)  o = Conv(s, v)  y = Add(t, o)
+               p2 = Conv(x, w2)  r2, s2 = Split<axis = 1>(p2, sizes)  z = Slice(r2, zero, two, one)
+             }"
+            .replace("int64[2] sizes", "int64[1] zero = {0}, int64[1] two = {2}, int64[1] one = {1}, int64[2] sizes")
+            .as_str(),
+        )
+        .unwrap();
+        infer_shapes(&mut model.graph);
+        let graph = &mut model.graph;
+        let cut = cut(graph, &[("w", 0, &[0, 1, 3, 4]), ("p", 1, &[0, 1, 3, 4]), ("s", 1, &[1, 2]), ("v", 1, &[1, 2])]);
+        let nodes: Vec<NodeId> = graph.nodes().collect();
+        apply(graph, &cut).unwrap();
+        assert_eq!(graph.nodes().collect::<Vec<_>>(), nodes);
+        let sizes = graph.constant(value(graph, "sizes")).and_then(|sizes| sizes.integers());
+        assert_eq!(sizes, Some(vec![2, 3]), "the other Split reads it");
+        let text = print(&model);
+        assert!(text.contains("{2, 2}") && text.contains("{2, 3}"), "{text}");
+    }
+
+    #[test]
+    fn what_is_refused_says_where_and_changes_nothing() {
+        let mut model = parse(
+            "g (float[N,3,4] x) => (float[N,2,4] y) <float[4,3,1] w, float[2,4,1] v> { p = Conv(x, w)  y = Conv(p, v) }",
+        )
+        .unwrap();
+        infer_shapes(&mut model.graph);
+        let before = print(&model);
+        let all =
+            |p: &'static [usize], w: &'static [usize], v: &'static [usize]| [("p", 1, p), ("w", 0, w), ("v", 1, v)];
+        for (entries, why) in [
+            (&all(&[0, 2], &[0, 2], &[0, 2])[..2], "Conv \"y\" cannot be cut: axis 1 of operand 1"),
+            (&all(&[0, 2], &[0, 3], &[0, 2]), "Conv \"p\" cannot be cut: axis 1 of result 0"),
+            (&all(&[2, 0], &[2, 0], &[2, 0]), "weight \"w\" cannot be cut: what is to be kept of axis 0 is no"),
+            (&all(&[0, 4], &[0, 4], &[0, 4]), "weight \"w\" cannot be cut: what is to be kept of axis 0 is no"),
+            (&all(&[], &[], &[]), "weight \"w\" cannot be cut: nothing would be left of axis 0"),
+            (&[("p", 0, &[0])], "tensor \"p\" cannot be cut: the size of axis 0 is not known"),
+            (&[("p", 3, &[0])], "tensor \"p\" cannot be cut: the size of axis 3 is not known"),
+        ] {
+            let cut = cut(&model.graph, entries);
+            let refused = apply(&mut model.graph, &cut).unwrap_err();
+            assert!(refused.to_string().starts_with(why), "{refused}, not {why}");
+            assert!(!refused.hint.is_empty());
+            assert_eq!(print(&model), before);
+        }
+        let mut gone = cut(&model.graph, &[]);
+        gone.keep(value(&model.graph, "v"), 1, vec![0, 1, 2, 3]);
+        assert_eq!(apply(&mut model.graph, &gone), Ok(()), "a whole axis is no cut");
+        assert_eq!(print(&model), before);
+        let y = model.graph.scope(ScopeId::MAIN).outputs()[0].value();
+        let node = model.graph.producer(y).unwrap().0;
+        let p = value(&model.graph, "p");
+        model.graph.add_output(ScopeId::MAIN, "p", p, Type::Unknown);
+        let cut = cut(&model.graph, &all(&[0], &[0], &[0]));
+        let refused = apply(&mut model.graph, &cut).unwrap_err();
+        assert!(refused.to_string().starts_with("output \"p\""), "{refused}");
+        assert!(model.graph.has_node(node));
+    }
 }

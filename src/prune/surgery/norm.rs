@@ -7,16 +7,15 @@ use crate::prune::Refused;
 use crate::prune::call::Call;
 
 /// A `GroupNormalization` that loses groups has fewer.
-pub(super) fn groups(call: &Call<'_>) -> Result<Vec<Edit>, Refused> {
+pub(super) fn groups(call: &Call<'_>) -> Vec<Edit> {
     const NUM_GROUPS: Key<i64> = Key::new("num_groups", 0);
     let channels = End::operand(0, 1);
-    let (Some(kept), Some(size)) = (call.kept(channels), call.size(channels)) else { return Ok(Vec::new()) };
-    let groups = usize::try_from(NUM_GROUPS.of(call.view.node())).unwrap_or(0);
-    let left = size.checked_div(groups).and_then(|per_group| kept.len().checked_div(per_group));
-    match left.and_then(|left| i64::try_from(left).ok()) {
-        Some(left) => Ok(vec![Edit::Set(call.view.id(), "num_groups", left.into())]),
-        None => Err(call.refuse("how many groups it has is not known", "protect its input from pruning")),
-    }
+    let left = || {
+        let groups = usize::try_from(NUM_GROUPS.of(call.view.node())).ok()?;
+        let per_group = call.size(channels)?.checked_div(groups)?;
+        i64::try_from(call.kept(channels)?.len().checked_div(per_group)?).ok()
+    };
+    left().map(|left| Edit::Set(call.view.id(), "num_groups", left.into())).into_iter().collect()
 }
 
 /// With `C'` of `C` elements left and zeros in place of the others, the mean of squares is `C'/C` of the mean over those

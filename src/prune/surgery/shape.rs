@@ -4,8 +4,8 @@
 //! computes for other axes stay.
 
 use super::edit::{Edit, integers};
-use crate::ir::Attr;
-use crate::ops::shape::ALLOWZERO;
+use crate::ir::{Attr, Tensor};
+use crate::ops::shape::{ALLOWZERO, squeezed_axes};
 use crate::ops::{End, Port, normalize_axis};
 use crate::prune::Refused;
 use crate::prune::call::Call;
@@ -54,19 +54,15 @@ pub(super) fn resize(call: &Call<'_>) -> Result<Vec<Edit>, Refused> {
 }
 
 /// A `Squeeze` without axes takes every axis of size 1 away, also those that become so: it gets those of before.
-pub(super) fn squeeze(call: &Call<'_>) -> Result<Vec<Edit>, Refused> {
+pub(super) fn squeeze(call: &Call<'_>) -> Vec<Edit> {
     let rank = call.rank(Port::Operand(0));
     let becomes_one = |axis: usize| call.kept(End::operand(0, axis)).is_some_and(|kept| kept.len() == 1);
     if call.view.has(1) || !(0..rank).any(becomes_one) {
-        return Ok(Vec::new());
+        return Vec::new();
     }
-    match crate::ops::shape::squeezed_axes(&call.view) {
-        Some(axes) => {
-            let axes: Vec<i64> = axes.into_iter().filter_map(|axis| i64::try_from(axis).ok()).collect();
-            Ok(vec![Edit::Operand(call.view.id(), 1, crate::ir::Tensor::vector(&axes))])
-        }
-        None => Err(call.refuse("which axes it takes away is not known", "fix the sizes of the model's inputs")),
-    }
+    let axes = squeezed_axes(&call.view).unwrap_or_default();
+    let axes: Vec<i64> = axes.into_iter().filter_map(|axis| i64::try_from(axis).ok()).collect();
+    vec![Edit::Operand(call.view.id(), 1, Tensor::vector(&axes))]
 }
 
 /// Whether an element of a shape is right after the cut.

@@ -1,0 +1,297 @@
+#!/usr/bin/env python3
+"""Prunes models and compares what is left with the original in which zeros stand where it sums over what went.
+
+    prune.py --bin PATH [FILE_OR_FOLDER...] [--ratio 0.3] [--filter TEXT] [--jobs 2] [-- FLAG...]
+
+Without files the models are those of fixtures/calibrated/make.py. Channels are chosen at random, and weights are not
+repaired, so the two compute the same. What went is read from the weights alone: each weight of the result is found in
+the same layer of the original, element by element, which tells the indices that are left along its axes; then the
+input of every layer is multiplied by a mask of those that it still sums over. Nothing that the tool says of its cut
+is taken from it. Both run in onnxruntime and have to agree to 1e-4 of an output's largest element (or to ten times as
+much as moving the inputs by 1e-6 moves it), and to differ from the original.
+
+A result also has to pass onnx's checker with strict shape inference, to keep its interface, and to be smaller, and the
+tool's own comparison of structures must not have found anything. Flags after `--` go to `prune`.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+import engines
+import feeds as inputs
+import models
+import tool
+import verdict
+import workers
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+RELATIVE = 1e-4
+# What the tool says where every channel is tied to an input or output: there is nothing to compare.
+NOTHING = "no channel of the model can be removed"
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN")
+
+
+class Unclear(Exception):
+    """Why weights do not tell what went."""
+
+
+def attributes(node):
+    return {a.name: helper.get_attribute_value(a) for a in node.attribute}
+
+
+def constants(model):
+    found = {t.name: t for t in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and (value := attributes(node).get("value")) is not None:
+            found[node.output[0]] = value
+    return found
+
+
+def places(whole, part):
+    """For each axis, the indices of `whole` that `part` is made of."""
+    if whole.shape == part.shape:
+        return [np.arange(n) for n in whole.shape]
+    values, at, times = np.unique(whole, return_index=True, return_counts=True)
+    found = np.minimum(np.searchsorted(values, part), len(values) - 1)
+    if not np.array_equal(values[found], part):
+        raise Unclear("a weight has elements that the original's has not")
+    # Of an array of more than one axis, numpy 2.4.6 gets coordinates wrong behind its first 8192 elements.
+    coordinates = np.unravel_index(at[found].ravel(), whole.shape)
+    kept = []
+    for axis, indices in enumerate(coordinates):
+        size = part.shape[axis]
+        if size == whole.shape[axis]:
+            kept.append(np.arange(size))
+            continue
+        # An element that occurs once tells where its slice was; -1 where there is none.
+        indices = np.where(times[found] == 1, indices.reshape(part.shape), -1)
+        kept.append(np.moveaxis(indices, axis, 0).reshape(size, -1).max(axis=1))
+    for axis in range(part.ndim):
+        by_content(whole, part, kept, axis)
+    if not np.array_equal(whole[np.ix_(*kept)], part):
+        raise Unclear("a weight is no part of the original's")
+    return kept
+
+
+def by_content(whole, part, kept, axis):
+    """Find the slices along `axis` that have no element of their own by all that is known of them."""
+    others = [k >= 0 for k in kept]
+    others[axis] = np.ones(len(kept[axis]), bool)
+    known = part[np.ix_(*others)]
+    if not known.size:
+        raise Unclear("a weight has few elements that occur once")
+    rows = [k[o] for k, o in zip(kept, others)]
+    rows[axis] = np.arange(whole.shape[axis])
+    slices, known = np.moveaxis(whole[np.ix_(*rows)], axis, 0), np.moveaxis(known, axis, 0)
+    for i in np.flatnonzero(kept[axis] < 0):
+        start = kept[axis][i - 1] + 1 if i else 0
+        like = [j for j in range(start, len(slices)) if np.array_equal(slices[j], known[i])]
+        if not like:
+            raise Unclear("a weight is no part of the original's")
+        kept[axis][i] = like[0]
+
+
+def layers(model, known):
+    """Calls with a constant weight: {operator: [(place, node, its weight's slot)]}."""
+    found = {op: [] for op in WEIGHTED}
+    for place, node in enumerate(model.graph.node):
+        if node.op_type not in WEIGHTED or node.domain:
+            continue
+        slots = [i for i, name in enumerate(node.input[:2]) if name in known]
+        if slots:
+            found[node.op_type].append((place, node, slots[-1]))
+    return found
+
+
+def pairs(dense, pruned):
+    """The same layers of both, by their order, or where some went, by their names."""
+    for op in WEIGHTED:
+        if len(dense[op]) == len(pruned[op]):
+            yield from zip(dense[op], pruned[op])
+            continue
+        named = {layer[1].name: layer for layer in pruned[op] if layer[1].name}
+        for layer in dense[op]:
+            if layer[1].name not in named:
+                raise Unclear(f"{op} {layer[1].name!r} is not in the result")
+            yield layer, named[layer[1].name]
+
+
+def sums(node, slot, kept, rank):
+    """(operand, axis from the back, indices that are left) of what a layer sums over."""
+    values = attributes(node)
+    if node.op_type == "Conv":
+        groups = values.get("group", 1)
+        if groups > 1:
+            # Groups that went whole are not summed over by those that are left.
+            per_group = kept[1][1]
+            left = (np.arange(groups)[:, None] * per_group + kept[1][0]).ravel()
+            return [(0, rank - 1, left, groups * per_group)]
+        return [(0, rank - 1, *kept[1])]
+    if node.op_type == "ConvTranspose":
+        return [(0, rank - 1, *kept[0])]
+    if node.op_type == "Gemm":
+        return [(0, 2 if values.get("transA", 0) else 1, *kept[1 if values.get("transB", 0) else 0])]
+    if node.op_type == "MatMul":
+        if slot == 1:
+            return [(0, 1, *kept[max(0, rank - 2)])]
+        return [(1, 2, *kept[-1])]
+    return [(0, 1, *kept[2])]
+
+
+def masked(dense, pruned):
+    """The original with zeros, and how many inputs have some."""
+    of_dense, of_pruned = constants(dense), constants(pruned)
+    masks = {}
+    for (place, node, slot), (_, other, other_slot) in pairs(layers(dense, of_dense), layers(pruned, of_pruned)):
+        whole = numpy_helper.to_array(of_dense[node.input[slot]])
+        part = numpy_helper.to_array(of_pruned[other.input[other_slot]])
+        if slot != other_slot or whole.ndim != part.ndim:
+            raise Unclear(f"{node.op_type} {node.name!r} has another weight")
+        kept = [(indices, size) for indices, size in zip(places(whole, part), whole.shape)]
+        found = sums(node, slot, kept, whole.ndim)
+        if node.op_type in ("LSTM", "GRU", "RNN"):
+            whole = numpy_helper.to_array(of_dense[node.input[2]])
+            part = numpy_helper.to_array(of_pruned[other.input[2]])
+            found.append((2, 1, places(whole, part)[2], whole.shape[2]))
+        masks[place] = [(operand, back, left, size) for operand, back, left, size in found if len(left) < size]
+    if not any(masks.values()):
+        raise Unclear("no layer with a constant weight sums over less")
+    nodes, count = [], 0
+    for place, node in enumerate(dense.graph.node):
+        node = onnx.NodeProto.FromString(node.SerializeToString())
+        for operand, back, left, size in masks.get(place, []):
+            count += 1
+            mask = np.zeros([size] + [1] * (back - 1), np.float32)
+            mask[left] = 1
+            if (weight := of_dense.get(node.input[operand])) is not None:
+                mask = mask.astype(numpy_helper.to_array(weight).dtype)
+            dense.graph.initializer.append(numpy_helper.from_array(mask, f"mask {count}"))
+            nodes.append(helper.make_node("Mul", [node.input[operand], f"mask {count}"], [f"masked {count}"]))
+            node.input[operand] = f"masked {count}"
+        nodes.append(node)
+    del dense.graph.node[:]
+    dense.graph.node.extend(nodes)
+    del dense.graph.value_info[:]
+    return count
+
+
+def relative(want, got):
+    worst = 0.0
+    for a, b in zip(want, got, strict=True):
+        if a.shape != b.shape:
+            return np.inf
+        if a.dtype.kind == "f" and a.size:
+            a, b = a.astype(np.float64), b.astype(np.float64)
+            worst = max(worst, float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-12)))
+    return worst
+
+
+def runs_of(path, dense):
+    """As `inputs.accepted`, on samples where they are beside the model."""
+    stored = path.with_name(f"{path.stem}_eval.npz")
+    ranks = {i.name: len(i.type.tensor_type.shape.dim) for i in inputs.open_inputs(onnx.load(dense))}
+    if stored.exists() and set((arrays := np.load(stored)).files) == set(ranks):
+        sample = lambda k, i: np.asarray(arrays[k][i] if arrays[k].ndim > ranks[k] else arrays[k][i : i + 1])
+        feeds = [{k: sample(k, i) for k in ranks} for i in range(2)]
+        return "onnxruntime", [(feed, engines.onnxruntime_run(dense, feed)) for feed in feeds]
+    return inputs.accepted(dense)
+
+
+def wrong(folder, path, binary, flags):
+    """What is wrong, a line each, and what was found."""
+    dense, pruned, zeros = (folder / f"{kind}.onnx" for kind in ("dense", "pruned", "masked"))
+    if (ran := tool.run(binary, "optimize", path, "-o", dense, "--no-check", timeout=600)).failure:
+        return [": ".join(ran.failure)], ""
+    own = ["--importance", "random", "--without-recovery", "--align", "1", "--report", "json"]
+    ran = tool.run(binary, "prune", path, "-o", pruned, *own, *flags, timeout=900)
+    if ran.failure:
+        if NOTHING in ran.stderr:
+            return None, NOTHING
+        return [": ".join(ran.failure)], ""
+    report = json.loads(ran.stdout)["pruning"]
+    found = []
+    own = report.get("structure", {"verdict": "nothing"})
+    if own["verdict"] not in ("same", "not_run"):
+        found.append(f"the tool's own comparison says {own['verdict']}: {own.get('reason')}")
+    before, after = onnx.load(dense), onnx.load(pruned)
+    onnx.checker.check_model(after, full_check=True)
+    if why := verdict.interface_change(onnx.load(path), after):
+        found.append(why)
+    sizes = [f.stat().st_size for f in (dense, pruned)]
+    if sizes[1] >= sizes[0]:
+        found.append(f"{sizes[0]} bytes became {sizes[1]}")
+    said = f"bytes {sizes[1] / sizes[0]:.3f}, macs {report['macs']:.3f}"
+    if own["verdict"] == "not_run":
+        said += f", not compared by the tool: {own['reason']}"
+    engine, runs = runs_of(path, dense)
+    if engine is None:
+        return [*found, f"not run: {runs}"], said
+    if not found and not any(np.size(value) for _, of_dense in runs for value in of_dense):
+        return None, f"{said}, nothing in the outputs"
+    try:
+        count = masked(before, after)
+    except Unclear as why:
+        return [*found, f"not compared: {why}"], said
+    onnx.save(before, zeros)
+    error = distance = 0.0
+    for feeds, of_dense in runs:
+        want, got = (engines.ENGINES[engine](file, feeds) for file in (zeros, pruned))
+        error, distance = max(error, relative(want, got)), max(distance, relative(of_dense, got))
+        if error > RELATIVE and error > 10 * models.noise(engine, zeros, feeds, want):
+            found.append(f"an output is {error:.1e} from what zeros make of the original")
+            break
+    said += f", {count} masks, error {error:.0e}, {distance:.0e} from the original"
+    if distance <= RELATIVE:
+        found.append("what went makes no difference")
+    return found, said
+
+
+def check(job):
+    binary, path, flags = job
+    try:
+        with tempfile.TemporaryDirectory(prefix="prune-") as folder:
+            return wrong(pathlib.Path(folder), path, binary, flags)
+    except Exception as e:
+        return [engines.one_line(e)], ""
+
+
+def main():
+    words = sys.argv[1:]
+    split = words.index("--") if "--" in words else len(words)
+    own, flags = words[:split], words[split + 1 :]
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument("--bin", required=True, type=lambda p: pathlib.Path(p).resolve())
+    args.add_argument("paths", nargs="*", type=lambda p: pathlib.Path(p).resolve())
+    args.add_argument("--ratio", default="0.3")
+    args.add_argument("--filter", default="")
+    args.add_argument("--jobs", type=int, default=os.cpu_count())
+    args = args.parse_args(own)
+    flags = ["--ratio", args.ratio, *flags]
+    passed = failed = 0
+    with tempfile.TemporaryDirectory(prefix="prune-") as folder:
+        paths = args.paths
+        if not paths:
+            subprocess.run([sys.executable, ROOT / "fixtures/calibrated/make.py", folder], check=True)
+            paths = [pathlib.Path(folder)]
+        files = [f for p in paths for f in (sorted(p.glob("*.onnx")) if p.is_dir() else [p])]
+        jobs = [(args.bin, f, flags) for f in files if args.filter in f.stem]
+        for job, result, why in workers.over(jobs, check, args.jobs, timeout=1800):
+            found, said = result or ([f"died: {why}"], "")
+            word = "-" if found is None else "FAIL" if found else "pass"
+            print(f"{word:8}{job[1].stem}: {'; '.join([*(found or []), said])}", flush=True)
+            passed, failed = passed + (word == "pass"), failed + (word == "FAIL")
+    print(f"prune: {passed} passed, {failed} failed")
+    sys.exit(1 if failed or not passed else 0)
+
+
+if __name__ == "__main__":
+    main()
