@@ -32,7 +32,7 @@ pub use pays::{Estimate, Paying};
 pub use place::{Choice, ChoiceError, TakenOut, place, place_fit, place_without, unfit};
 pub use placement::{Left, Placed, PlacedWeight, Placement, Source};
 pub use plan::{ConstantSite, Group, Kept, Plan, Readers, Site, WeightSite};
-pub use quality::{Layer, Quality, WORST, compare, in_decibels, integer_nodes, layers};
+pub use quality::{Layer, Quality, WORST, compare, compare_known, in_decibels, integer_nodes, layers};
 pub use quantizer::{Bounds, QuantizeError, Quantizer, Summary};
 pub use scales::{NoStatistics, Ranges, scales};
 pub use weights::{Integers, given_back, integers, least_scales, weight_scales, with_scales};

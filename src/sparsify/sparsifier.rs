@@ -178,7 +178,7 @@ impl Sparsifier {
         let per_group = layer.columns() / layer.taps.max(1);
         match self.pattern {
             // TensorRT's kernels want whole runs of one group; others have nothing for it either.
-            Pattern::Structured { of, .. } if layer.groups > 1 || per_group % of != 0 => {
+            Pattern::Structured { of, .. } if layer.groups > 1 || !per_group.is_multiple_of(of) => {
                 Err("its input channels are no multiple of the pattern's run")
             }
             Pattern::Structured { .. } | Pattern::Unstructured(_) if per_group < 2 => {
