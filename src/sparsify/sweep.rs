@@ -143,21 +143,24 @@ mod tests {
 
     #[test]
     fn other_columns_make_up_for_what_goes() {
-        for seed in 0..4 {
-            let (weight, read, square) = problem(seed);
-            let order: Vec<usize> = (0..16).map(|i| i % 4 * 4 + i / 4).collect();
-            for pattern in [Pattern::Structured { zeros: 2, of: 4 }, Pattern::Unstructured(0.5)] {
+        let order: Vec<usize> = (0..16).map(|i| i % 4 * 4 + i / 4).collect();
+        for pattern in [Pattern::Structured { zeros: 2, of: 4 }, Pattern::Unstructured(0.5)] {
+            let (mut by_size, mut by_sweep) = (0.0, 0.0);
+            for seed in 0..8 {
+                let (weight, read, square) = problem(seed);
                 let (mut plain, mut swept) = (weight.clone(), weight.clone());
                 smallest(&mut plain, pattern, &order);
                 sweep(&mut swept, &square, pattern, &order).unwrap();
-                let (by_size, by_sweep) = (error(&read, &weight, &plain), error(&read, &weight, &swept));
-                assert!(by_sweep < 0.9 * by_size, "{seed} {pattern}: {by_sweep} {by_size}");
+                by_size += error(&read, &weight, &plain);
+                by_sweep += error(&read, &weight, &swept);
                 if let Pattern::Structured { of, .. } = pattern {
                     assert!(zeros_of_runs(&plain, &order, of) && zeros_of_runs(&swept, &order, of));
                 } else {
                     assert_eq!(swept.iter().filter(|x| **x == 0.0).count(), 40);
                 }
             }
+            // It is greedy: of one problem it may find little, of several it may not.
+            assert!(by_sweep < 0.6 * by_size, "{pattern}: {by_sweep} {by_size}");
         }
     }
 }
