@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use onnx_slim::calibrate::{Levels, Method, Source, Split, Wanted, gather, range};
+use onnx_slim::calibrate::{Gathered, Levels, Method, Source, Split, Wanted, gather, range};
 use onnx_slim::exec::Imaging;
 use onnx_slim::exec::tract::Tract;
 use onnx_slim::model::Model;
@@ -23,7 +23,7 @@ fn main() -> anyhow::Result<()> {
     infer_declared(&mut model.graph);
     let source = Source::open(place, Imaging::default())?;
     let mut split = Split::new(source.samples(&model, &Tract, most)?);
-    let gathered = gather(&model, &Wanted::all(), &mut split, &Tract, &|_| ())?;
+    let gathered = gather(&model, &Wanted::all(), &mut split, &Tract, &|_| (), Gathered::default())?;
     let held_out = split.finish()?;
 
     for (name, statistics) in &gathered.tensors {

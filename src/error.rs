@@ -9,6 +9,7 @@ use crate::passes::pipeline::PassError;
 use crate::precision::HalveError;
 use crate::prune::PruneError;
 use crate::quantize::QuantizeError;
+use crate::sparsify::SparsifyError;
 use crate::survey::{self, Finding};
 use crate::target::Effect;
 
@@ -31,6 +32,9 @@ pub enum Error {
     /// The model is not pruned.
     #[error(transparent)]
     Prune(#[from] PruneError),
+    /// Weights do not get zeros.
+    #[error(transparent)]
+    Sparsify(#[from] SparsifyError),
     /// The model does not get integers.
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
@@ -128,6 +132,7 @@ impl Error {
             | Error::Write(_)
             | Error::Edit(_)
             | Error::Prune(_)
+            | Error::Sparsify(_)
             | Error::Quantize(_)
             | Error::Halve(_)
             | Error::OlderOpset { .. }
@@ -145,7 +150,7 @@ impl Error {
             Error::Quantize(QuantizeError::Noisy { .. } | QuantizeError::Drops { .. }) => {
                 Some("nothing was written; without the bound, --report table names the layers that err most".into())
             }
-            Error::Write(_) | Error::Prune(_) | Error::Quantize(_) | Error::Halve(_) => None,
+            Error::Write(_) | Error::Prune(_) | Error::Sparsify(_) | Error::Quantize(_) | Error::Halve(_) => None,
             Error::Edit(fault) => fault.hint(),
             Error::Broken(broken) => Some(broken.why.into()),
             Error::OlderOpset { oldest, .. } => Some(format!("--opset {oldest}")),

@@ -45,6 +45,7 @@ pub mod rewrite;
 pub mod rules;
 pub mod selecting;
 pub mod similar;
+pub mod sparsify;
 pub mod survey;
 pub mod target;
 pub mod text;

@@ -36,6 +36,7 @@ use crate::quantize::{Dynamic, Quantizer};
 use crate::report::{Report, Step};
 use crate::rewrite::{CONTRIB, Exactness, Fuel, Growth, Limits, Rule, apply};
 use crate::similar::similar;
+use crate::sparsify::Sparsifier;
 use crate::survey::{self, lacks_words, survey};
 use crate::target::Profile;
 
@@ -50,18 +51,31 @@ pub struct Optimizer {
     check: Result<Check, Reason>,
     allows_unsupported: bool,
     pruner: Option<Pruner>,
+    sparsifier: Option<Sparsifier>,
     quantizer: Option<Quantizer>,
     dynamic: Option<Dynamic>,
     halver: Option<Halver>,
 }
 
-/// What may run before channels go: what importance is told by must still be there.
-fn before_pruning<'n>(pruner: &Pruner, enabled: &BTreeSet<&'n str>) -> BTreeSet<&'n str> {
-    let mut enabled = enabled.clone();
-    if pruner.criterion == Some(Criterion::BatchNorm) {
-        enabled.retain(|name| !name.starts_with("fold-batchnorm"));
+/// What a run of the pipeline may do.
+#[derive(Clone)]
+struct Allowed<'n> {
+    /// Rules and passes, by name.
+    enabled: BTreeSet<&'n str>,
+    /// Operators of com.microsoft that may be brought in.
+    contrib: &'static [&'static str],
+}
+
+impl Allowed<'_> {
+    /// What may run before channels go: what importance is told by must still be there, and nothing is known of the
+    /// channels of a runtime's own operators.
+    fn before_pruning(&self, pruner: &Pruner) -> Self {
+        let mut first = Allowed { contrib: &[], ..self.clone() };
+        if pruner.criterion == Some(Criterion::BatchNorm) {
+            first.enabled.retain(|name| !name.starts_with("fold-batchnorm"));
+        }
+        first
     }
-    enabled
 }
 
 /// Whether the call is a product with an activation in one, which a runtime makes of integers itself.
@@ -99,6 +113,7 @@ impl Optimizer {
             check: default_check(),
             allows_unsupported: false,
             pruner: None,
+            sparsifier: None,
             quantizer: None,
             dynamic: None,
             halver: None,
@@ -148,6 +163,13 @@ impl Optimizer {
     #[must_use]
     pub fn pruned(mut self, pruner: Pruner) -> Optimizer {
         self.pruner = Some(pruner);
+        self
+    }
+
+    /// Have weights of the result be zeros.
+    #[must_use]
+    pub fn sparse(mut self, sparsifier: Sparsifier) -> Optimizer {
+        self.sparsifier = Some(sparsifier);
         self
     }
 
@@ -255,11 +277,9 @@ impl Optimizer {
         let mut watch = Watch { inner: observer, macs_before: None };
         // Integers and channels are for operators of ONNX; a runtime fuses integers itself.
         let contrib = if self.gives_integers() || self.halver.is_some() { &[] } else { self.target.contrib };
-        let (first, before_pruning) = match &self.pruner {
-            None => (contrib, enabled.clone()),
-            Some(pruner) => (&[][..], before_pruning(pruner, &enabled)),
-        };
-        report.steps = self.edit(&mut model, from, &before_pruning, first, &fuel, &mut watch)?;
+        let may = Allowed { enabled, contrib };
+        let first = self.pruner.as_ref().map_or_else(|| may.clone(), |pruner| may.before_pruning(pruner));
+        report.steps = self.edit(&mut model, from, &first, &fuel, &mut watch)?;
         self.refuse_unsupported(&model, from, &mut report)?;
         report.before.macs = watch.macs_before.flatten();
         report.exactness = exactness(&report.steps);
@@ -273,7 +293,7 @@ impl Optimizer {
             }
             Ok((check, original)) => {
                 observer.started("check");
-                Proof::Run(self.prove(check, &original, &model, &before_pruning, first, &fuel, report.exactness)?)
+                Proof::Run(self.prove(check, &original, &model, &first, &fuel, report.exactness)?)
             }
         };
         if let Some(pruner) = &self.pruner {
@@ -286,14 +306,20 @@ impl Optimizer {
             let fuel = Fuel::unlimited();
             let mut watch = Watch { inner: observer, macs_before: None };
             let opset = model.opset();
-            let steps = self.edit(&mut model, opset, &enabled, contrib, &fuel, &mut watch)?;
+            let steps = self.edit(&mut model, opset, &may, &fuel, &mut watch)?;
             infer_declared(&mut model.graph);
             if let (Ok((check, pruned)), true) = (pruned, steps.iter().any(Step::changed)) {
                 observer.started("check");
-                self.prove(check, &pruned, &model, &enabled, contrib, &fuel, exactness(&steps))?;
+                self.prove(check, &pruned, &model, &may, &fuel, exactness(&steps))?;
             }
             report.steps.extend(steps);
             self.refuse_unsupported(&model, from, &mut report)?;
+        }
+        if let Some(sparsifier) = &self.sparsifier {
+            observer.started("sparsify");
+            let telling = RefCell::new(&mut *observer);
+            let tell = |done, total| telling.borrow_mut().sampled(done, total);
+            report.sparsity = Some(sparsifier.run(&mut model, &tell)?);
         }
         if let Some(quantizer) = &self.quantizer {
             observer.started("quantize");
@@ -372,8 +398,7 @@ impl Optimizer {
         &self,
         model: &mut Model,
         from: i64,
-        enabled: &BTreeSet<&str>,
-        contrib: &'static [&'static str],
+        may: &Allowed<'_>,
         fuel: &Fuel,
         observer: &mut dyn Observer,
     ) -> Result<Vec<Step>, Error> {
@@ -389,9 +414,9 @@ impl Optimizer {
             avoids: self.target.avoids,
             limits: Limits::new(&lacks),
             narrows: self.target.narrows,
-            contrib,
+            contrib: may.contrib,
             fuel,
-            enabled: &|name| enabled.contains(name),
+            enabled: &|name| may.enabled.contains(name),
             growth: &growth,
             engine: embedded(),
         };
@@ -406,8 +431,7 @@ impl Optimizer {
         check: &Check,
         original: &Model,
         result: &Model,
-        enabled: &BTreeSet<&str>,
-        contrib: &'static [&'static str],
+        may: &Allowed<'_>,
         fuel: &Fuel,
         exactness: Exactness,
     ) -> Result<Verdict, Error> {
@@ -424,7 +448,7 @@ impl Optimizer {
                     Verdict::Fails { .. } | Verdict::NotRun { .. } => None,
                 }
             };
-            let guilty = self.find_guilty(original, enabled, contrib, fuel.spent(), until, &differs);
+            let guilty = self.find_guilty(original, may, fuel.spent(), until, &differs);
             return Err(Error::Different { guilty, differences: proof::differences(&verdict) });
         }
         Ok(verdict)
@@ -434,8 +458,7 @@ impl Optimizer {
     fn find_guilty(
         &self,
         original: &Model,
-        enabled: &BTreeSet<&str>,
-        contrib: &'static [&'static str],
+        may: &Allowed<'_>,
         total: u64,
         until: Instant,
         differs: &dyn Fn(Model, Exactness) -> Option<bool>,
@@ -443,7 +466,7 @@ impl Optimizer {
         let with = |edits: u64| {
             let (mut model, fuel) = (original.clone(), Fuel::new(edits));
             model.set_opset(self.opset_for(model.opset()).ok()?);
-            let steps = self.edit(&mut model, original.opset(), enabled, contrib, &fuel, &mut Silent).ok()?;
+            let steps = self.edit(&mut model, original.opset(), may, &fuel, &mut Silent).ok()?;
             Some((model, steps, fuel))
         };
         let first = proof::first_guilty(total, |edits| {
@@ -458,7 +481,8 @@ impl Optimizer {
         let (rule, at) = last.split_once(" at ")?;
         // What can be disabled is the rule or, for a pass that has no parts, the pass.
         let pass = steps.iter().rev().find(|s| s.applied.contains_key(rule)).map(|s| s.pass.clone());
-        let disable = if enabled.contains(rule) { rule.to_string() } else { pass.unwrap_or_else(|| rule.to_string()) };
+        let disable =
+            if may.enabled.contains(rule) { rule.to_string() } else { pass.unwrap_or_else(|| rule.to_string()) };
         Some(Guilty { rule: rule.into(), at: at.into(), disable })
     }
 

@@ -113,6 +113,9 @@ pub struct Report {
     /// What became of a model that was pruned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pruning: Option<crate::prune::Summary>,
+    /// What became of a model whose weights got zeros.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sparsity: Option<crate::sparsify::Summary>,
     /// What became of a model that got integers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantization: Option<Summary>,

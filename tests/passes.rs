@@ -1,5 +1,6 @@
 //! Each fixture in `fixtures/passes/<pass>` shows what that pass makes of it, and the result computes the same.
 
+#[allow(dead_code, reason = "each test uses some of it")]
 mod support;
 
 use onnx_slim::ir::{DType, OpKind};

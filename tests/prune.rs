@@ -6,6 +6,7 @@
 
 #[path = "prune/grow.rs"]
 mod grow;
+#[allow(dead_code, reason = "each test uses some of it")]
 mod support;
 
 use std::cell::Cell;

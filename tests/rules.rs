@@ -1,6 +1,7 @@
 //! Each fixture in `fixtures/rules/<rule>` shows what that rule makes of it, or why it leaves it alone, and the result
 //! computes the same.
 
+#[allow(dead_code, reason = "each test uses some of it")]
 mod support;
 
 use onnx_slim::passes::infer_shapes;

@@ -101,8 +101,8 @@ impl Calibration {
         Ok(all)
     }
 
-    /// Run `model` on the samples that are not held out, and see what its `wanted` tensors hold. `tell` hears how many
-    /// runs of how many are done.
+    /// Run `model` on the samples that are not held out, and see what its `wanted` tensors hold. What was seen of them
+    /// on the first samples `before` is taken as it is. `tell` hears how many runs of how many are done.
     ///
     /// # Errors
     /// For samples that cannot be read, when there are none, and for an engine that cannot run the model.
@@ -112,11 +112,16 @@ impl Calibration {
         wanted: &Wanted,
         engine: &dyn Executor,
         tell: &dyn Fn(u64, u64),
+        before: Option<Gathered>,
     ) -> Result<Gathered, CalibrationError> {
+        let before = before.unwrap_or_default();
         let mut split = self.split(model, engine)?.ok_or(CalibrationError::Nothing)?;
         let total = split.total();
-        tell(0, total);
-        Ok(gather(model, wanted, &mut split, engine, &|done| tell(done, total))?)
+        tell(before.runs, total);
+        for _ in 0..before.runs {
+            split.next().transpose()?;
+        }
+        Ok(gather(model, wanted, &mut split, engine, &|done| tell(done, total), before)?)
     }
 
     /// Write what was gathered of the model with this fingerprint, where that is asked for.
@@ -156,8 +161,13 @@ mod tests {
         let (calibration, model) = (random(9), model());
         let probe = calibration.probe(&model, &Tract, &|_| 3).unwrap();
         assert_eq!((probe.tried.len(), probe.held_out.len()), (3, 1));
-        let gathered = calibration.gathered(&model, &Wanted::all(), &Tract, &|_, total| assert_eq!(total, 8)).unwrap();
+        let gathered =
+            calibration.gathered(&model, &Wanted::all(), &Tract, &|_, total| assert_eq!(total, 8), None).unwrap();
         assert!(gathered.runs == 8 && gathered.made_up && gathered.of("y").unwrap().max > 1.0);
+        let mut tried = probe.tried.into_iter().map(Ok);
+        let first = gather(&model, &Wanted::all(), &mut tried, &Tract, &|_| {}, Gathered::default()).unwrap();
+        let both = calibration.gathered(&model, &Wanted::all(), &Tract, &|_, _| {}, Some(first)).unwrap();
+        assert_eq!(both, gathered);
     }
 
     #[test]
@@ -167,7 +177,7 @@ mod tests {
         let (model, other) = (model(), Fingerprint::of(&Model::default()));
         let given = Fingerprint::of(&model);
         let saving = Calibration { save: Some(file.clone()), ..random(4) };
-        let once = saving.gathered(&model, &Wanted::all(), &Tract, &|_, _| {}).unwrap();
+        let once = saving.gathered(&model, &Wanted::all(), &Tract, &|_, _| {}, None).unwrap();
         saving.save(&given, &once).unwrap();
         let reading = |files: &[&PathBuf]| Calibration {
             stats: files.iter().map(|file| (*file).clone()).collect(),
@@ -179,7 +189,7 @@ mod tests {
         assert!(reading(&[&file]).saved(&other).unwrap_err().to_string().contains("another model"));
         assert!(reading(&[&folder.path().join("none.json")]).saved(&given).is_err());
         assert_eq!(reading(&[]).saved(&given).unwrap(), None);
-        let nothing = reading(&[]).gathered(&model, &Wanted::all(), &Tract, &|_, _| {});
+        let nothing = reading(&[]).gathered(&model, &Wanted::all(), &Tract, &|_, _| {}, None);
         assert!(matches!(nothing, Err(CalibrationError::Nothing)));
         assert!(reading(&[]).probe(&model, &Tract, &|_| 3).unwrap().held_out.is_empty());
     }

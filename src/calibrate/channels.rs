@@ -23,6 +23,9 @@ pub struct Channels {
     pub max: Vec<f32>,
     /// The mean of each channel.
     pub mean: Vec<f64>,
+    /// The mean of squares of each channel; empty where that is not known.
+    #[serde(default)]
+    pub power: Vec<f64>,
     /// Samples differed in the number of channels, or had more than 65536: nothing is known of any.
     pub mixed: bool,
 }
@@ -30,7 +33,7 @@ pub struct Channels {
 impl Channels {
     /// Along this axis; nothing was seen yet.
     pub fn along(axis: i64) -> Channels {
-        Channels { axis, count: 0, min: Vec::new(), max: Vec::new(), mean: Vec::new(), mixed: false }
+        Channels { axis, count: 0, min: Vec::new(), max: Vec::new(), mean: Vec::new(), power: Vec::new(), mixed: false }
     }
 
     /// See one sample's elements, which are finite.
@@ -47,30 +50,33 @@ impl Channels {
             self.min = vec![f32::INFINITY; size];
             self.max = vec![f32::NEG_INFINITY; size];
             self.mean = vec![0.0; size];
+            self.power = vec![0.0; size];
         }
-        let mut sums = vec![0.0f64; size];
+        let mut sums = vec![[0.0f64; 2]; size];
         for block in elements.chunks_exact(size * inner) {
             if inner == 1 {
                 for (i, x) in block.iter().enumerate() {
                     let x = x.real();
                     self.min[i] = if x < self.min[i] { x } else { self.min[i] };
                     self.max[i] = if x > self.max[i] { x } else { self.max[i] };
-                    sums[i] += f64::from(x);
+                    let x = f64::from(x);
+                    sums[i] = [sums[i][0] + x, sums[i][1] + x * x];
                 }
                 continue;
             }
             for (i, channel) in block.chunks_exact(inner).enumerate() {
-                let (low, high, sum) = look(channel);
+                let (low, high, [sum, squares]) = look(channel);
                 self.min[i] = self.min[i].min(low);
                 self.max[i] = self.max[i].max(high);
-                sums[i] += sum;
+                sums[i] = [sums[i][0] + sum, sums[i][1] + squares];
             }
         }
         let more = (elements.len() / size) as u64;
         self.count += more;
-        for (mean, sum) in self.mean.iter_mut().zip(sums) {
-            *mean += (sum - *mean * more as f64) / self.count as f64;
-        }
+        let moved = |mean: f64, sum: f64| mean + (sum - mean * more as f64) / self.count as f64;
+        self.mean.iter_mut().zip(&sums).for_each(|(mean, sum)| *mean = moved(*mean, sum[0]));
+        // Statistics from files may lack it, and then it is not known of the whole.
+        self.power.iter_mut().zip(&sums).for_each(|(power, sum)| *power = moved(*power, sum[1]));
     }
 
     /// With what was seen elsewhere; `None` where that is of other channels.
@@ -91,6 +97,12 @@ impl Channels {
         self.min.iter_mut().zip(&other.min).for_each(|(mine, theirs)| *mine = mine.min(*theirs));
         self.max.iter_mut().zip(&other.max).for_each(|(mine, theirs)| *mine = mine.max(*theirs));
         self.mean.iter_mut().zip(&other.mean).for_each(|(mine, theirs)| *mine += (theirs - *mine) * share);
+        match self.power.len() == other.power.len() {
+            true => {
+                self.power.iter_mut().zip(&other.power).for_each(|(mine, theirs)| *mine += (theirs - *mine) * share)
+            }
+            false => self.power.clear(),
+        }
         Some(self)
     }
 
@@ -104,33 +116,45 @@ impl Channels {
             && self.count < 1 << 60
             && finite(&self.min)
             && finite(&self.max)
-            && self.mean.iter().all(|x| x.is_finite())
+            && (self.power.is_empty() || self.power.len() == self.min.len())
+            && self.mean.iter().chain(&self.power).all(|x| x.is_finite())
             && self.min.iter().zip(&self.max).all(|(low, high)| low <= high)
     }
 }
 
-/// The least, the greatest, and the sum.
-fn look<T: Real>(elements: &[T]) -> (f32, f32, f64) {
-    const LANES: usize = 8;
-    let (mut low, mut high, mut sum) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES], [0.0f64; LANES]);
-    let (blocks, rest) = elements.as_chunks::<LANES>();
-    for block in blocks {
-        for i in 0..LANES {
-            let x = block[i].real();
-            low[i] = if x < low[i] { x } else { low[i] };
-            high[i] = if x > high[i] { x } else { high[i] };
-            sum[i] += f64::from(x);
+/// The least, the greatest, the sum, and the sum of squares.
+fn look<T: Real>(elements: &[T]) -> (f32, f32, [f64; 2]) {
+    const LANES: usize = 16;
+    // Elements of a lane that are added up in single precision.
+    const SHORT: usize = 32;
+    let (mut low, mut high, mut all) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES], [0f64; 2]);
+    for part in elements.chunks(LANES * SHORT) {
+        let (mut sum, mut squares) = ([0f32; LANES], [0f32; LANES]);
+        let (blocks, rest) = part.as_chunks::<LANES>();
+        for block in blocks {
+            for i in 0..LANES {
+                let x = block[i].real();
+                low[i] = if x < low[i] { x } else { low[i] };
+                high[i] = if x > high[i] { x } else { high[i] };
+                sum[i] += x;
+                squares[i] += x * x;
+            }
+        }
+        let (sum, squares): (f64, f64) =
+            (sum.iter().map(|x| f64::from(*x)).sum(), squares.iter().map(|x| f64::from(*x)).sum());
+        all = [all[0] + sum, all[1] + squares];
+        for (i, x) in rest.iter().enumerate() {
+            let x = x.real();
+            (low[i], high[i]) = (low[i].min(x), high[i].max(x));
+            all = [all[0] + f64::from(x), all[1] + f64::from(x) * f64::from(x)];
         }
     }
-    for (i, x) in rest.iter().enumerate() {
-        let x = x.real();
-        (low[i], high[i], sum[i]) = (low[i].min(x), high[i].max(x), sum[i] + f64::from(x));
+    // Of numbers beyond 2^63 single precision has no squares.
+    if !(all[0] + all[1]).is_finite() {
+        let wide = elements.iter().map(|x| f64::from(x.real()));
+        all = wide.fold([0.0; 2], |all, x| [all[0] + x, all[1] + x * x]);
     }
-    (
-        low.into_iter().fold(f32::INFINITY, f32::min),
-        high.into_iter().fold(f32::NEG_INFINITY, f32::max),
-        sum.into_iter().sum(),
-    )
+    (low.into_iter().fold(f32::INFINITY, f32::min), high.into_iter().fold(f32::NEG_INFINITY, f32::max), all)
 }
 
 #[cfg(test)]
@@ -160,6 +184,10 @@ mod tests {
         let long: Vec<f32> = (0..60).map(|i| (i as f32 - 20.0) * 0.5).collect();
         let c = of(0, &[(&long, &[2, 30])]);
         assert_eq!((&c.min[..], &c.max[..], &c.mean[..]), (&[-10.0, 5.0][..], &[4.5, 19.5][..], &[-2.75, 12.25][..]));
+        let squares = |part: &[f32]| part.iter().map(|x| f64::from(x * x)).sum::<f64>() / 30.0;
+        assert_eq!(c.power, [squares(&long[..30]), squares(&long[30..])]);
+        let huge = of(0, &[(&[3e38, -3e38, 1.0, 2.0], &[2, 2])]);
+        assert!((huge.power[0] / 9e76 - 1.0).abs() < 1e-6 && huge.power[1] == 2.5, "{huge:?}");
     }
 
     #[test]

@@ -116,7 +116,8 @@ pub enum GatherError {
 /// Bytes of tensors that runs hold at a time, unless a single one holds more.
 const MOST_BYTES: usize = 1 << 30;
 
-/// Run `model` on `samples` and see the `wanted` tensors. `tell` hears how many runs are done.
+/// Run `model` on `samples` and see the `wanted` tensors, on top of what was seen of them in runs before. `tell` hears
+/// how many runs are done, all together.
 ///
 /// As many runs are made at a time as there are threads in rayon's pool, and as hold no more than a gibibyte together;
 /// the first is made alone. Their tensors are seen in the order of the samples, so the result does not depend on the
@@ -130,14 +131,20 @@ pub fn gather(
     samples: &mut dyn Iterator<Item = Result<Sample, DataError>>,
     engine: &dyn Executor,
     tell: &dyn Fn(u64),
+    before: Gathered,
 ) -> Result<Gathered, GatherError> {
-    let (shown, tensors) = showing(model, wanted);
+    let (shown, mut tensors) = showing(model, wanted);
     if tensors.is_empty() {
         return Ok(Gathered::default());
     }
+    let mut gathered = before;
+    for (name, statistics) in &mut tensors {
+        if let Some(seen) = gathered.tensors.remove(name) {
+            *statistics = seen;
+        }
+    }
     let statistics: Vec<Mutex<Statistics>> = tensors.iter().map(|(_, s)| Mutex::new(s.clone())).collect();
     let mut sessions = vec![engine.load(&shown).map_err(GatherError::Load)?];
-    let mut gathered = Gathered::default();
     loop {
         let mut wave = Vec::with_capacity(sessions.len());
         for sample in (&mut *samples).take(sessions.len()) {
@@ -259,7 +266,7 @@ mod tests {
 
     fn gathered_of(wanted: &Wanted, samples: &[[f32; 2]]) -> Result<Gathered, GatherError> {
         let mut samples = samples.iter().enumerate().map(|(i, s)| sample("x", s, i));
-        gather(&model(), wanted, &mut samples, &Tract, &|_| ())
+        gather(&model(), wanted, &mut samples, &Tract, &|_| (), Gathered::default())
     }
 
     fn gathered(samples: &[[f32; 2]]) -> Result<Gathered, GatherError> {
@@ -278,6 +285,15 @@ mod tests {
     }
 
     #[test]
+    fn runs_go_on_where_others_ended() {
+        let samples = [[1.0, 2.0], [3.0, -1.0], [0.0, 5.0]];
+        let mut rest = samples[1..].iter().enumerate().map(|(i, s)| sample("x", s, i + 1));
+        let first = gathered(&samples[..1]).unwrap();
+        let whole = gather(&model(), &Wanted::all(), &mut rest, &Tract, &|_| (), first).unwrap();
+        assert_eq!(whole, gathered(&samples).unwrap());
+    }
+
+    #[test]
     fn samples_come_from_files() {
         use npyz::WriterBuilder;
         let folder = tempfile::tempdir().unwrap();
@@ -289,7 +305,7 @@ mod tests {
         }
         let source = Source::open(folder.path(), Imaging::default()).unwrap();
         let mut samples = source.samples(&model(), &Tract, None).unwrap();
-        let g = gather(&model(), &Wanted::all(), &mut samples, &Tract, &|_| ()).unwrap();
+        let g = gather(&model(), &Wanted::all(), &mut samples, &Tract, &|_| (), Gathered::default()).unwrap();
         assert_eq!((g.runs, g.tensors["x"].min, g.tensors["x"].max, g.tensors["x"].samples), (4, -5.0, 6.0, 4));
     }
 
@@ -310,7 +326,8 @@ mod tests {
         assert_eq!(of(&[[0.0, 1.0], [f32::NAN, 1.0]]), "s.npz, sample 1 for input \"x\" holds NaN");
         assert_eq!(of(&[[0.0, f32::NEG_INFINITY]]), "s.npz, sample 0 for input \"x\" holds infinity");
         let mut wrong = std::iter::once(sample("z", &[0.0], 0));
-        let refused = gather(&model(), &Wanted::all(), &mut wrong, &Tract, &|_| ()).unwrap_err().to_string();
+        let refused =
+            gather(&model(), &Wanted::all(), &mut wrong, &Tract, &|_| (), Gathered::default()).unwrap_err().to_string();
         assert!(refused.starts_with("s.npz, sample 0: tract cannot run the model"), "{refused}");
     }
 

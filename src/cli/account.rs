@@ -256,6 +256,12 @@ fn notes(text: &mut String, report: &Report, in_full: bool) {
             text.push_str(&render::columns(&rows));
         }
     }
+    if let Some(done) = &report.sparsity {
+        for line in done.lines() {
+            let _ = writeln!(text, "  {line}");
+        }
+        qualities(text, &done.outputs, done.held_out);
+    }
     if let Some(done) = &report.quantization {
         integers(text, done, in_full);
     }

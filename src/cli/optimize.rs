@@ -27,6 +27,7 @@ use crate::precision::{Half, Halver, Io};
 use crate::prune::{Budget, Pruner};
 use crate::quantize::{Bounds, Dynamic, QuantizeError, Quantizer};
 use crate::report::Report;
+use crate::sparsify::Sparsifier;
 use crate::target::{Profile, Target};
 
 /// What was asked for, once for all models.
@@ -105,11 +106,20 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
         optimizer = optimizer.quantized(quantizer(args, target)?);
     }
     let budget = args.pruning.budget();
-    if args.verb == args::OptimizeVerb::Prune && budget.is_none() {
-        return Err(usage(args.verb(), "how much is to go: --ratio RATIO or --prune BUDGET"));
+    if args.verb == args::OptimizeVerb::Prune && budget.is_none() && args.pruning.sparsity.is_none() {
+        return Err(usage(args.verb(), "how much is to go: --ratio RATIO, --prune BUDGET or --sparsity N:M"));
     }
     if let Some(budget) = budget {
         optimizer = optimizer.pruned(pruner(args, budget, target_profile)?);
+    }
+    if let Some(pattern) = args.pruning.sparsity {
+        optimizer = optimizer.sparse(Sparsifier {
+            pattern,
+            calibration: args.quantizing.calibration.calibration()?,
+            engine: engine::executor(args.proof.engine)?,
+            bounds: bounds(args),
+            gain: target_profile.sparsity,
+        });
     }
     if let Some(opset) = args.opset {
         optimizer = optimizer.opset(opset);
@@ -141,6 +151,7 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     let read = reading(files);
     let is_asked = is_quantized
         || budget.is_some()
+        || args.pruning.sparsity.is_some()
         || is_edited
         || args.opset.is_some()
         || files.freeze_defaults

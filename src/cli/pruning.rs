@@ -8,6 +8,7 @@ use crate::calibrate::Calibration;
 use crate::exec::{Executor, Plan};
 use crate::prune::{Budget, Criterion, Factor, Grouped, Pruner, Rules};
 use crate::quantize::Bounds;
+use crate::sparsify::Pattern;
 
 /// Under this the help lists these options.
 const PRUNING: &str = "Pruning";
@@ -48,6 +49,10 @@ pub(super) struct Pruning {
     /// What attention loses: whole heads, or the same part of every head
     #[arg(help_heading = PRUNING, long, value_enum, default_value_t)]
     pub heads: Heads,
+    /// Make weights zeros: 2:4, two of every four input channels that stay, or 0.5, a share of every layer. Few runtimes
+    /// are faster for it; the report says what the target gains
+    #[arg(help_heading = PRUNING, long, value_name = "N:M|SHARE")]
+    pub sparsity: Option<Pattern>,
     /// Leave the weights that remain as they are, where samples could tell better ones
     #[arg(help_heading = PRUNING, long)]
     pub without_recovery: bool,

@@ -52,7 +52,7 @@ pub struct Bias {
 
 #[derive(Clone, Debug)]
 enum Kind {
-    Windows(Sliding),
+    Windows(Box<Sliding>),
     /// A product of matrices, what is read transposed or not.
     Product {
         trans_a: bool,
@@ -108,7 +108,7 @@ impl Layer {
         }
         let node = call.id();
         let bias = Layer::bias_of(call, Bias { node, slot: 2 }, outputs);
-        let (taps, kind) = (dims[2..].iter().product(), Kind::Windows(sliding));
+        let (taps, kind) = (dims[2..].iter().product(), Kind::Windows(Box::new(sliding)));
         Ok(Layer { node, outputs, groups, channels, taps, input_axis: 1, output_axis: 1, bias, kind, dims, dtype })
     }
 
@@ -147,7 +147,7 @@ impl Layer {
     /// A layer that reads what this one reads, each channel by itself.
     pub fn of_channels(&self) -> Layer {
         let kind = match &self.kind {
-            Kind::Windows(sliding) => Kind::Windows(sliding.of_single_elements()),
+            Kind::Windows(sliding) => Kind::Windows(Box::new(sliding.of_single_elements())),
             Kind::Product { .. } => self.kind.clone(),
         };
         let mut dims = vec![1; self.dims.len()];
@@ -187,7 +187,7 @@ impl Layer {
     fn each_element(&self, mut f: impl FnMut(usize, usize, usize)) {
         let columns = self.columns();
         match self.kind {
-            Kind::Windows(Sliding { is_transposed: true, .. }) => {
+            Kind::Windows(ref sliding) if sliding.is_transposed => {
                 let (each, of_group) = (self.outputs_of_group(), self.channels / self.groups);
                 for channel in 0..self.channels {
                     let (group, within) = (channel / of_group, channel % of_group);
@@ -290,6 +290,11 @@ fn behind(graph: &Graph, node: NodeId) -> Option<Bias> {
 /// Make operand `slot` of `node` a constant of its own.
 fn set(graph: &mut Graph, node: NodeId, slot: usize, tensor: Tensor) {
     let old = graph.operand(node, slot);
+    // What nobody else reads keeps its name to whoever counts values.
+    if let Some(old) = old.filter(|&old| graph.constant(old).is_some() && graph.value(old).users().len() == 1) {
+        graph.set_constant(old, tensor);
+        return;
+    }
     let name = old.map(|old| graph.value(old).name.clone()).unwrap_or_default();
     let new = graph.add_constant(graph.node(node).scope(), &name, tensor);
     graph.set_operand(node, slot, Some(new));

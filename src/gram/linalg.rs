@@ -98,6 +98,11 @@ impl Cholesky {
         None
     }
 
+    /// `L`; what is above its diagonal is anything.
+    pub fn lower(&self) -> &Array2<f64> {
+        &self.0
+    }
+
     /// `rows ← rows · (L·Lᵀ)⁻¹`.
     pub fn solve(&self, mut rows: ArrayViewMut2<'_, f64>) {
         divide_transposed(rows.view_mut(), self.0.view());

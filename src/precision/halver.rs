@@ -234,7 +234,7 @@ impl Halver {
     ) -> Result<Summary, HalveError> {
         let half = if self.half == Half::BF16 { DType::BF16 } else { DType::F16 };
         let fit = match half {
-            DType::F16 => match calibration.gathered(model, &Wanted::all(), &*self.engine, tell) {
+            DType::F16 => match calibration.gathered(model, &Wanted::all(), &*self.engine, tell, None) {
                 Ok(gathered) => Fit::of(half, &model.graph, &gathered),
                 Err(why) if self.calibration.source.is_none() => {
                     notes.push(format!("nothing is known of what tensors hold but constants: {why}"));

@@ -53,11 +53,6 @@ impl Atoms {
         self.parents[other as usize] = root;
         self.sizes[root as usize] = self.sizes[root as usize].saturating_add(self.sizes[other as usize]);
     }
-
-    /// How many atoms there are.
-    pub fn len(&self) -> usize {
-        self.parents.len()
-    }
 }
 
 #[cfg(test)]

@@ -367,7 +367,7 @@ impl Painter<'_> {
     /// Run `r` of each axis is one class with run `r` of the others.
     fn runs(&mut self, calling: &mut Calling<'_>, ends: &[End], count: usize) {
         let ends: Vec<End> = ends.iter().copied().filter(|&end| self.is_given(calling, end)).collect();
-        let divides = |size: usize| count > 0 && size % count == 0;
+        let divides = |size: usize| count > 0 && size.is_multiple_of(count);
         if !ends.iter().all(|&end| self.size(calling, end).is_some_and(divides)) {
             self.fix_ends(calling, &ends);
             return;
@@ -398,7 +398,7 @@ impl Painter<'_> {
             return;
         }
         if let Label::Of(atoms) = self.label(calling, end) {
-            if count == 0 || atoms.len() % count != 0 {
+            if count == 0 || !atoms.len().is_multiple_of(count) {
                 self.fix(&Label::Of(atoms));
                 return;
             }

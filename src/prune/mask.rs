@@ -93,7 +93,8 @@ fn mask(
     let (dtype, rank) = (ty.dtype().ok_or_else(unknown)?, ty.shape().rank().ok_or_else(unknown)?);
     let mut masked = *value;
     for &axis in axes {
-        let size = ty.shape().dims().and_then(|dims| usize::try_from(dims[axis].known()?).ok()).ok_or_else(unknown)?;
+        let size =
+            ty.shape().dims().and_then(|dims| usize::try_from(dims.get(axis)?.known()?).ok()).ok_or_else(unknown)?;
         let kept = call.kept_of(*value, axis).unwrap_or_default();
         let ones: Vec<f64> = (0..size).map(|index| f64::from(kept.binary_search(&index).is_ok())).collect();
         if let Some(weight) = result.constant(masked).and_then(|weight| weight.scaled_along(axis, &ones)) {

@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use crate::calibrate::{Calibration, CalibrationError, Probe, Sample};
 use crate::exec::{Cannot, Executor, Plan, Verdict};
-use crate::ir::{Graph, NodeId, ValueId};
+use crate::ir::{Graph, NodeId, OpKind, ScopeId, Tensor, ValueId};
 use crate::model::Model;
+use crate::ops::CallView;
 use crate::proof::{Referee, differences, summary};
 use crate::prune::account::{StopAccount, stops};
 use crate::prune::budget::{Budget, Measure, Rules, allocate};
@@ -159,6 +160,10 @@ impl Pruner {
     /// has to be.
     pub fn run(&self, model: &mut Model, tell: &dyn Fn(u64, u64)) -> Result<Summary, PruneError> {
         untie(&mut model.graph);
+        if self.stages > 1 && self.recovers {
+            // A repair may give a layer a bias, which the next stage has to know.
+            give_biases(&mut model.graph);
+        }
         let choices = Choices { grouped: self.grouped, factor: self.factor, protected: self.protected(&model.graph)? };
         let groups = Groups::of(&model.graph, Colouring::of(&model.graph, &choices));
         let stopped = stops(&model.graph, &groups.colouring);
@@ -215,6 +220,23 @@ impl Pruner {
             probe.tried.clone_from(&probe.held_out);
         }
         Ok(probe)
+    }
+}
+
+/// Give each convolution without a bias one of zeros.
+fn give_biases(graph: &mut Graph) {
+    for node in graph.schedule(ScopeId::MAIN) {
+        let call = CallView::new(graph, node);
+        if !matches!(call.node().op, OpKind::Conv | OpKind::ConvTranspose) || call.has(2) || call.constant(1).is_none()
+        {
+            continue;
+        }
+        let channels = call.result_dims(0).and_then(|dims| usize::try_from(dims.get(1)?.known()?).ok());
+        let zeros = channels.and_then(|n| Tensor::rounded(call.dtype(1)?, &[n], &vec![0.0; n]).ok());
+        if let Some(zeros) = zeros {
+            let bias = graph.add_constant(ScopeId::MAIN, "", zeros);
+            graph.set_operand(node, 2, Some(bias));
+        }
     }
 }
 

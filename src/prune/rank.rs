@@ -30,7 +30,8 @@ pub struct Ranker {
     pub rows: usize,
     /// Bytes that the tensors of all samples may take; with more, fewer samples are used.
     pub bytes: u128,
-    /// What is added to the diagonal of second moments, in parts of its mean.
+    /// What is added to the diagonal of second moments, in parts of its mean: what repair can make up for depends on how
+    /// much is added there, so it is as much.
     pub damping: f64,
     /// Which rows are picked.
     pub seed: u64,
@@ -39,7 +40,7 @@ pub struct Ranker {
 impl Default for Ranker {
     fn default() -> Ranker {
         let rows = crate::gram::patches::MOST_ROWS;
-        Ranker { columns: 4096, moments: 1 << 30, rows, bytes: 1 << 30, damping: 1e-3, seed: 1 }
+        Ranker { columns: 4096, moments: 1 << 30, rows, bytes: 1 << 30, damping: 0.1, seed: 1 }
     }
 }
 
@@ -234,4 +235,107 @@ fn thinned<'s, S: std::ops::Deref<Target = [(String, Tensor)]>>(
     let room = usize::try_from(ranker.bytes / held_bytes(dense, first).max(1)).unwrap_or(usize::MAX).max(1);
     let most = samples.len().min(room);
     (0..most).map(|i| &*samples[i * samples.len() / most]).collect()
+}
+
+#[cfg(all(test, feature = "tract"))]
+mod tests {
+    use super::*;
+    use crate::exec::tract::Tract;
+    use crate::ir::ValueId;
+    use crate::passes::infer_declared;
+    use crate::prune::{Choices, Colouring};
+    use crate::random::Random;
+    use crate::text::parse;
+
+    /// A model of random weights, in which channel 1 of `w` is twice channel 0, and channel 2 is small.
+    fn model(text: &str) -> (Model, Groups) {
+        let mut model = parse(&format!(r#"<ir_version: 8, opset_import: ["" : 17]> {text}"#)).unwrap();
+        let mut random = Random::new(2, "rank");
+        let constants: Vec<ValueId> =
+            model.graph.values().filter(|&v| model.graph.constant(v).is_some_and(|t| t.dtype().is_float())).collect();
+        for value in constants {
+            let dims = model.graph.constant(value).unwrap().dims().to_vec();
+            let n = dims.iter().product::<usize>();
+            let mut elements: Vec<f32> = (0..n).map(|_| random.normal() as f32).collect();
+            if model.graph.value_label(value) == "w" {
+                let each = n / dims[0];
+                for i in 0..each {
+                    elements[each + i] = 2.0 * elements[i];
+                    elements[2 * each + i] *= 0.5;
+                }
+            }
+            model.graph.set_constant(value, Tensor::f32s(&dims, &elements).unwrap());
+        }
+        infer_declared(&mut model.graph);
+        let groups = Groups::of(&model.graph, Colouring::of(&model.graph, &Choices::default()));
+        (model, groups)
+    }
+
+    fn ranked(model: &Model, groups: &Groups, dims: &[usize], ranker: &Ranker) -> Vec<Ranking> {
+        let feeds: Vec<Vec<(String, Tensor)>> = (0..20)
+            .map(|seed| {
+                let mut random = Random::new(seed, "feeds");
+                let x: Vec<f32> = (0..dims.iter().product()).map(|_| random.normal() as f32).collect();
+                vec![("x".to_string(), Tensor::f32s(dims, &x).unwrap())]
+            })
+            .collect();
+        rank(model, groups, &feeds, &Tract, ranker, &|_, _| {}).unwrap()
+    }
+
+    const CHAIN: &str = "g (float[1,2,6,6] x) => (float[1,3,6,6] y) <float[6,2,1,1] w, float[3,6,3,3] v>
+        { a = Conv(x, w)  r = Relu(a)  y = Conv <pads = [1, 1, 1, 1]> (r, v) }";
+
+    /// The places of a group's classes in its order.
+    fn places(groups: &Groups, ranking: &Ranking, group: usize) -> Vec<usize> {
+        let of = |class| groups.groups[group].classes.iter().position(|&c| c == class).unwrap();
+        ranking.order.iter().map(|&(class, _)| of(class)).collect()
+    }
+
+    #[test]
+    fn what_others_make_up_for_goes_before_what_is_small() {
+        let (model, groups) = model(CHAIN);
+        assert_eq!(groups.groups.len(), 1);
+        let undamped = Ranker { damping: 1e-3, ..Ranker::default() };
+        let by_loss = &ranked(&model, &groups, &[1, 2, 6, 6], &undamped)[0];
+        assert_eq!((by_loss.by, by_loss.order.len()), (By::LeastLoss, 5));
+        let first = places(&groups, by_loss, 0)[0];
+        assert!(first == 0 || first == 1, "either stands for the other: {by_loss:?}");
+        assert!(by_loss.order[0].1 < 1e-2, "{by_loss:?}");
+        let wide = Ranker { columns: 8, ..Ranker::default() };
+        let by_energy = &ranked(&model, &groups, &[1, 2, 6, 6], &wide)[0];
+        assert_eq!((by_energy.by, places(&groups, by_energy, 0)[0]), (By::Energy, 2));
+        assert!(by_energy.order.is_sorted_by(|a, b| a.1 <= b.1) && by_energy.order[0].1 > 0.0);
+        let no_room = Ranker { moments: 1000, ..Ranker::default() };
+        assert_eq!(ranked(&model, &groups, &[1, 2, 6, 6], &no_room)[0].by, By::Energy);
+    }
+
+    #[test]
+    fn every_layer_that_reads_a_group_is_asked() {
+        let (model, groups) = model(
+            "g (float[1,2,6,6] x) => (float[1,3,6,6] y, float[1,3,6,6] z)
+            <float[6,2,1,1] w, float[3,6,1,1] v, float[3,10,1,1] u, float[4,2,1,1] t>
+            { a = Conv(x, w)  r = Relu(a)  y = Conv(r, v)
+              b = Conv(x, t)  c = Concat <axis = 1> (b, r)  z = Conv(c, u) }",
+        );
+        let readers = readers(&model.graph, &groups, &Ranker::default());
+        let read: Vec<usize> = readers.iter().map(|r| r.groups.len()).collect();
+        assert_eq!((groups.groups.len(), read), (2, vec![1, 2]));
+        let last = readers.iter().find(|r| r.groups.len() == 2).unwrap();
+        let sizes = |group: usize| columns(&last.layer, &last.channels, &groups.groups[group].classes).concat();
+        let mut all = [sizes(0), sizes(1)].concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..10).collect::<Vec<_>>());
+        let rankings = ranked(&model, &groups, &[1, 2, 6, 6], &Ranker::default());
+        assert!(rankings.iter().all(|r| r.by == By::LeastLoss));
+    }
+
+    #[test]
+    fn a_group_that_no_weight_sums_over_keeps_its_order() {
+        let (model, groups) = model(
+            "g (float[4,3] x) => (float[4,4] y) <float[3,8] p, float[3,8] q>
+            { a = MatMul(x, p)  b = MatMul(x, q)  c = Transpose(b)  y = MatMul(a, c) }",
+        );
+        let rankings = ranked(&model, &groups, &[4, 3], &Ranker::default());
+        assert_eq!((rankings[0].by, places(&groups, &rankings[0], 0)), (By::Nothing, (0..7).collect()));
+    }
 }

@@ -11,16 +11,22 @@ use crate::quantize::{ConstantSite, Group, Integers, Plan, Readers, Scaling, Sit
 use crate::target::policy::{BiasForm, WeightForm};
 
 /// Put `plan` into `graph`: one pair of `QuantizeLinear` and `DequantizeLinear` for each tensor, and integers with a
-/// `DequantizeLinear` in the place of each weight.
+/// `DequantizeLinear` in the place of each weight. Of each pair it gives which of the plan's tensors it is for, and its
+/// scale and zero point.
 ///
 /// # Errors
 /// For a tensor that cannot be made, which is a defect.
-pub fn emit(graph: &mut Graph, plan: &Plan, scales: &BTreeMap<Group, Scaling>) -> Result<(), TensorError> {
+pub fn emit(
+    graph: &mut Graph,
+    plan: &Plan,
+    scales: &BTreeMap<Group, Scaling>,
+) -> Result<Vec<(usize, [ValueId; 2])>, TensorError> {
     let names = graph.nodes().map(|n| graph.node(n).name.to_string()).collect();
     let mut emitter = Emitter { graph, names, written: FxHashMap::default(), of_operand: FxHashMap::default() };
-    for site in &plan.sites {
+    let mut pairs = Vec::with_capacity(plan.sites.len());
+    for (index, site) in plan.sites.iter().enumerate() {
         if let Some(&scaling) = scales.get(&site.group) {
-            emitter.pair(site, site.fixed.unwrap_or(scaling))?;
+            pairs.push((index, emitter.pair(site, site.fixed.unwrap_or(scaling))?));
         }
     }
     for site in &plan.constants {
@@ -29,7 +35,7 @@ pub fn emit(graph: &mut Graph, plan: &Plan, scales: &BTreeMap<Group, Scaling>) -
     for site in &plan.weights {
         emitter.weight(site, plan.form)?;
     }
-    Ok(())
+    Ok(pairs)
 }
 
 struct Emitter<'g> {
@@ -44,7 +50,7 @@ struct Emitter<'g> {
 
 impl Emitter<'_> {
     /// A pair for a tensor that a run computes.
-    fn pair(&mut self, site: &Site, scaling: Scaling) -> Result<(), TensorError> {
+    fn pair(&mut self, site: &Site, scaling: Scaling) -> Result<[ValueId; 2], TensorError> {
         let (users, source) = match &site.readers {
             Readers::All => (self.graph.value(site.value).users().to_vec(), site.value),
             Readers::Some(slots) => {
@@ -73,7 +79,7 @@ impl Emitter<'_> {
             }
             self.graph.replace_use(user, read);
         }
-        Ok(())
+        Ok([scale, zero])
     }
 
     /// Integers for a constant operand that is no weight.

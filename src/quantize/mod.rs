@@ -34,7 +34,7 @@ pub use place::{Choice, ChoiceError, TakenOut, place, place_fit, place_without, 
 pub use placement::{Left, Placed, PlacedWeight, Placement, Source};
 pub use plan::{ConstantSite, Group, Kept, Plan, Readers, Site, WeightSite};
 pub(crate) use quality::showing;
-pub use quality::{Layer, Quality, WORST, compare, in_decibels, integer_nodes, layers};
+pub use quality::{Layer, Quality, WORST, compare, compare_known, in_decibels, integer_nodes, layers};
 pub use quantizer::{Bounds, QuantizeError, Quantizer, Summary};
 pub use scales::{NoStatistics, Ranges, scales};
 pub use weights::{Integers, given_back, integers, least_scales, weight_scales, with_scales};

@@ -67,9 +67,34 @@ pub fn compare(
     feeds: &[Sample],
     engine: &dyn Executor,
 ) -> Result<Vec<Quality>, Cannot> {
+    Ok(named(float, compared(float, integer, feeds, engine)?))
+}
+
+/// As [`compare`], where it is known what `float` gives for each of `feeds`.
+///
+/// # Errors
+/// When the engine cannot run `integer`.
+pub fn compare_known(
+    float: &Model,
+    known: &[Vec<Tensor>],
+    integer: &Model,
+    feeds: &[Sample],
+    engine: &dyn Executor,
+) -> Result<Vec<Quality>, Cannot> {
+    let mut session = engine.load(integer)?;
+    let mut seen = vec![Seen::default(); float.graph.scope(ScopeId::MAIN).outputs().len()];
+    for (feed, want) in feeds.iter().zip(known) {
+        for ((want, got), seen) in want.iter().zip(session.run(feed)?).zip(&mut seen) {
+            seen.add(want, &got);
+        }
+    }
+    Ok(named(float, seen))
+}
+
+/// What was seen of each output of `float`, with its name.
+fn named(float: &Model, seen: Vec<Seen>) -> Vec<Quality> {
     let outputs = float.graph.scope(ScopeId::MAIN).outputs();
-    let found = compared(float, integer, feeds, engine)?;
-    Ok(outputs.iter().zip(found).map(|(o, found)| found.quality(float.graph.value_label(o.value()))).collect())
+    outputs.iter().zip(seen).map(|(o, seen)| seen.quality(float.graph.value_label(o.value()))).collect()
 }
 
 /// Layers that a report names.
@@ -361,6 +386,9 @@ mod tests {
         assert!(found[0].sqnr < 25.0 && found[1].sqnr > 60.0, "{found:?}");
         let outputs = compare(&float, &integer, &feeds, &Tract).unwrap();
         assert_eq!(outputs[0].sqnr, found[0].sqnr);
+        let mut session = Tract.load(&float).unwrap();
+        let known: Vec<Vec<Tensor>> = feeds.iter().map(|feed| session.run(feed).unwrap()).collect();
+        assert_eq!(compare_known(&float, &known, &integer, &feeds, &Tract).unwrap(), outputs);
         assert!(layers(&float, &integer, &integer_nodes(&integer), &[], &Tract).unwrap().is_empty());
     }
 }

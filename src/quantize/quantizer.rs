@@ -9,13 +9,14 @@ use serde::Serialize;
 use crate::calibrate::{Calibration, CalibrationError, Fingerprint, Gathered, Method, Sample, Wanted};
 use crate::census;
 use crate::exec::demand::run_of;
+use crate::exec::stepper::held_bytes;
 use crate::exec::{Cannot, Executor};
 use crate::ir::ValueId;
 use crate::model::Model;
 use crate::quantize::correct::{Bench, seen, wanted};
 use crate::quantize::{
     Choice, ChoiceError, Coverage, Estimate, Layer, NoStatistics, Paying, Placement, Plan, Quality, Ranges, Step,
-    compare, coverage, emit, in_decibels, integer_nodes, layers, place, scales, unfit,
+    compare_known, coverage, emit, in_decibels, integer_nodes, layers, place, scales, unfit,
 };
 use crate::target::Policy;
 
@@ -165,10 +166,31 @@ const TRIED_MACS: u64 = 40_000_000_000;
 /// Samples that corrections are tried on at the least.
 const FEW: u64 = 8;
 
-/// How many samples like this one corrections are tried on.
-fn tried(model: &Model, sample: &Sample) -> usize {
-    let macs = census::macs(&run_of(model, sample)).unwrap_or(TRIED_MACS / (2 * FEW));
-    usize::try_from((TRIED_MACS / macs.max(1)).clamp(FEW, TRIED)).unwrap_or(usize::MAX)
+/// Multiplications of the samples that decide which of two models is better, and how many samples these are at the
+/// least: the same samples are run with both, so few tell which it is.
+const JUDGED: (u64, u64) = (16_000_000_000, 4);
+
+/// The same for samples that layers are compared on.
+const LAYERED: (u64, u64) = (8_000_000_000, 2);
+
+/// The same for samples that go through the model layer by layer, with and without integers; fewer say little of means.
+const STEPPED: (u64, u64) = (12_000_000_000, 8);
+
+/// Bytes of tensors that are held meanwhile.
+const STEPPED_BYTES: u128 = 256 << 20;
+
+/// How many of so many samples like this one go through the model layer by layer.
+fn stepped(model: &Model, sample: &Sample, samples: usize) -> usize {
+    let (macs, least) = STEPPED;
+    let fit = STEPPED_BYTES / (2 * held_bytes(model, sample)).max(1);
+    let most = affordable(model, sample, macs, 1, TRIED).min(usize::try_from(fit).unwrap_or(usize::MAX)).min(samples);
+    if most as u64 >= least { most } else { 0 }
+}
+
+/// How many samples like this one have so many multiplications together; between two numbers.
+fn affordable(model: &Model, sample: &Sample, macs: u64, least: u64, most: u64) -> usize {
+    let each = census::macs(&run_of(model, sample)).unwrap_or(macs / (2 * least));
+    usize::try_from((macs / each.max(1)).clamp(least, most)).unwrap_or(usize::MAX)
 }
 
 /// What was not given integers for the sake of time, in words.
@@ -202,8 +224,12 @@ impl Quantizer {
         if plan.is_empty() {
             return Ok(self.nothing(model, &plan, None));
         }
-        let mut probe = self.calibration.probe(model, &*self.engine, &|sample| tried(model, sample))?;
-        if probe.tried.is_empty() {
+        let mut probe = self
+            .calibration
+            .probe(model, &*self.engine, &|sample| affordable(model, sample, TRIED_MACS, FEW, TRIED))?;
+        // Otherwise they are the first of those that statistics are gathered of.
+        let is_apart = probe.tried.is_empty();
+        if is_apart {
             probe.tried.clone_from(&probe.held_out);
         }
         let paying = |model: &Model, unfit: &FxHashSet<ValueId>| {
@@ -236,20 +262,29 @@ impl Quantizer {
                 plan
             }),
         };
+        let is_first = !is_apart && unfit(&model.graph, &first).is_empty();
         let plan = replaced(model, plan, &first)?;
         let float = model.clone();
         let mut corrections = Vec::new();
         let mut notes = probe.notes.clone();
+        let bounded = |(macs, least): (u64, u64)| match held.first() {
+            Some(sample) => affordable(&float, sample, macs, least, u64::MAX).min(held.len()),
+            None => 0,
+        };
         let bench = match held.is_empty() {
             true => None,
-            false => Some(Bench::new(&float, &*self.engine, &probe, &plan, &self.without)?),
+            false => {
+                let stepped = stepped(&float, &held[0], probe.tried.len());
+                let limits = [bounded(JUDGED), stepped];
+                Some(Bench::new(&float, &*self.engine, &probe, &plan, &self.without, limits)?)
+            }
         };
-        let mut ranges = Ranges::Method(self.method.unwrap_or(Method::MinMax));
         match &bench {
             None => notes.push("without samples nothing was corrected, and nothing is known of the result".into()),
             // Statistics from files are of the model as it was.
             Some(_) if !self.calibration.stats.is_empty() => {}
             Some(bench) => {
+                let ranges = Ranges::Method(self.method.unwrap_or(Method::MinMax));
                 bench.equalize(model, &mut first, ranges, &mut corrections)?;
                 if corrections.iter().any(|step| step.kept) {
                     known = None;
@@ -260,27 +295,28 @@ impl Quantizer {
             Some(known) => known,
             None => {
                 let wanted = wanted(&model.graph, &plan, Wanted::only([]));
-                self.calibration.gathered(model, &wanted, &*self.engine, tell)?
+                self.calibration.gathered(model, &wanted, &*self.engine, tell, is_first.then_some(first))?
             }
         };
         let plan = replaced(model, plan.clone(), &gathered)?;
         notes.extend(estimate.as_ref().and_then(told));
         // Computes the same as the float model, and its tensors are those of the result.
         let equalized = model.clone();
-        if let Some(bench) = bench.as_ref().map(|bench| bench.planned(&plan)) {
-            if self.method.is_none() {
-                ranges = bench.choose_ranges(model, &gathered, &mut corrections)?;
-            }
-            bench.correct_biases(model, &gathered, ranges, &mut corrections)?;
+        let bench = bench.as_ref().map(|bench| bench.planned(&plan));
+        let (scales, known) = match (&bench, self.method) {
+            (Some(bench), None) => bench.choose_ranges(model, &gathered, &mut corrections)?,
+            (_, method) => (scales(&model.graph, &plan, &gathered, method.unwrap_or(Method::MinMax))?, None),
+        };
+        if let Some(bench) = &bench {
+            bench.correct_biases(model, &gathered, &scales, known, &mut corrections)?;
         }
-        let scales = scales(&model.graph, &plan, &gathered, ranges)?;
         let placement = Placement::of(&model.graph, &self.policy, &plan, &scales);
         emit(&mut model.graph, &plan, &scales)?;
         // Nothing is known without samples, and nothing is said.
-        let outputs = match held.is_empty() {
-            true if self.bounds != Bounds::default() => return Err(QuantizeError::NothingToCompare),
-            true => Vec::new(),
-            false => compare(&float, model, held, &*self.engine)?,
+        let outputs = match &bench {
+            None if self.bounds != Bounds::default() => return Err(QuantizeError::NothingToCompare),
+            None => Vec::new(),
+            Some(bench) => compare_known(&float, bench.outputs(), model, held, &*self.engine)?,
         };
         self.bounds.check(&outputs)?;
         Ok(Summary {
@@ -294,7 +330,7 @@ impl Quantizer {
             held_out: held.len(),
             coverage: coverage(&held.first().map_or_else(|| model.graph.clone(), |feed| run_of(model, feed))),
             outputs,
-            layers: layers(&equalized, model, &integer_nodes(model), held, &*self.engine)?,
+            layers: layers(&equalized, model, &integer_nodes(model), &held[..bounded(LAYERED)], &*self.engine)?,
             notes,
         })
     }
@@ -332,7 +368,7 @@ impl Quantizer {
             // Another target may want other tensors.
             None => {
                 let wanted = wanted(&model.graph, plan, Wanted::all());
-                self.calibration.gathered(model, &wanted, &*self.engine, tell)?
+                self.calibration.gathered(model, &wanted, &*self.engine, tell, None)?
             }
         };
         self.calibration.save(given, &gathered)?;

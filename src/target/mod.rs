@@ -40,6 +40,8 @@ pub struct Profile {
     pub policy: &'static str,
     /// Layers whose channels are a multiple of this run best: what its vectors or tiles hold.
     pub channel_multiple: usize,
+    /// What it gains from zeros in weights, in words.
+    pub sparsity: &'static str,
     /// How it quantizes activations while a model runs.
     pub dynamics: Dynamics,
     /// What a user should know about models written for it.

@@ -14,6 +14,7 @@ pub static ONNX: Profile = Profile {
     narrows: &[],
     policy: include_str!("policies/onnxruntime.toml"),
     channel_multiple: 1,
+    sparsity: "what a runtime gains from zeros in weights depends on it: most gain nothing",
     dynamics: Dynamics::Operators { lstm: false },
     notes: &[],
 };

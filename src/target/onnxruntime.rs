@@ -20,6 +20,7 @@ pub static ONNXRUNTIME: Profile = Profile {
     narrows: &[],
     policy: include_str!("policies/onnxruntime.toml"),
     channel_multiple: 8,
+    sparsity: "onnxruntime is no faster for zeros in weights; the file compresses better",
     dynamics: Dynamics::Operators { lstm: true },
     notes: &[],
 };

@@ -18,6 +18,7 @@ pub static OPENVINO: Profile = Profile {
     narrows: &[],
     policy: include_str!("policies/openvino.toml"),
     channel_multiple: 16,
+    sparsity: "OpenVINO's CPU plugin packs int8 MatMul weights of many zeros (CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE, with AMX); nothing else is faster",
     dynamics: Dynamics::Weights,
     notes: &[],
 };

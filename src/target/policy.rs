@@ -25,6 +25,7 @@
 //! when = { group = "one", in_at_least = 8 }
 //! operands = [0]                   # slots, "all", or "skip": of a residual sum, the operand that went around
 //! types = ["activation"]
+//! near = false                     # true: pairs of operands stand right before it, behind Split, Transpose and such
 //! output = "required"              # required: the result gets integers whoever reads it; if-read: where an integer
 //!                                  # reader wants them; never
 //!

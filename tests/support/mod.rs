@@ -91,7 +91,6 @@ pub fn assert_sound(model: &Model) {
 }
 
 /// What a step did and declined, a line each.
-#[allow(dead_code, reason = "each test takes what it needs")]
 pub fn report(step: &Step) -> String {
     let applied = step.applied.iter().map(|(what, times)| format!("{what} applied {times}\n"));
     let declined = step

@@ -6,6 +6,7 @@
 
 mod adapt;
 mod by_node;
+mod round_trip;
 mod tensors;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -91,7 +92,9 @@ fn whole(model: &Model) -> Result<Loaded, Cannot> {
             return Err(Cannot::new(NAME, why).at(At::of(&model.graph, id)));
         }
     }
-    let Detached { model, weights, defaults } = detach(model);
+    let mut model = model.clone();
+    round_trip::join(&mut model.graph);
+    let Detached { model, weights, defaults } = detach(&model);
     let bytes = model.to_bytes().map_err(|e| Cannot::new(NAME, e.to_string()))?;
     let proto = tract_onnx::pb::ModelProto::decode(&*bytes).map_err(|e| Cannot::new(NAME, e.to_string()))?;
     drop(bytes);
@@ -102,7 +105,9 @@ fn whole(model: &Model) -> Result<Loaded, Cannot> {
 }
 
 fn onnx() -> Onnx {
-    tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true)
+    let mut onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
+    round_trip::register(&mut onnx);
+    onnx
 }
 
 /// The model as a whole as long as that works, then node by node.

@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
-use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
 
 use crate::exec::Stepper;
 use crate::gram::linalg::product;
-use crate::gram::{Cholesky, Layer, Patches, Results, Sums};
+use crate::gram::{Cholesky, Layer, Moments, Patches, Results, Sums};
 use crate::ir::Tensor;
 use crate::prune::recover::How;
 use crate::prune::recover::target::Target;
@@ -83,7 +83,8 @@ pub(super) struct Change {
 const RIGHT: f64 = 1e-9;
 
 impl Fit<'_> {
-    /// The best that there is on the held-out rows; `None` where numbers are not finite.
+    /// The best that there is: made from the fitted rows, and where it is better on the held-out ones from all of them.
+    /// `None` where numbers are not finite.
     pub(super) fn best(&self, fitted: &Task<'_>, held_out: &Task<'_>, ridge: f64) -> Option<Found> {
         let none = Change { weight: self.weight.clone(), shift: vec![0.0; self.layer.outputs] };
         let measure = |change: &Change| self.error(if held_out.patches.rows() > 0 { held_out } else { fitted }, change);
@@ -92,31 +93,47 @@ impl Fit<'_> {
         if before < RIGHT {
             return Some(found);
         }
-        let groups: Vec<Option<Solved>> =
-            (0..self.layer.groups).into_par_iter().map(|group| self.solve(fitted, group, ridge)).collect();
-        let groups: Vec<Solved> = groups.into_iter().collect::<Option<_>>()?;
-        let whole = |part: fn(&Solved) -> (&Array2<f32>, &Array1<f64>)| {
-            let mut change = none.clone();
-            for (group, solved) in groups.iter().enumerate() {
-                let outputs = self.outputs(group);
-                let (weight, shift) = part(solved);
-                change.weight.slice_mut(s![outputs.clone(), ..]).assign(weight);
-                change.shift[outputs].copy_from_slice(&shift.to_vec());
-            }
-            change
-        };
-        for (how, change) in [
-            (How::LeastSquares, whole(|solved| (&solved.best.0, &solved.best.1))),
-            (How::Matched, whole(|solved| (&solved.matched.0, &solved.matched.1))),
-        ] {
-            if let Some(after) = measure(&change)
-                && after < found.after
-            {
-                found = Found { before, after, how, change: Some(change) };
+        let seen = self.gather(&[fitted]);
+        // Where a fit is no good on other samples, one that is drawn more strongly to where it starts may be.
+        let mut way: Option<Way> = None;
+        for times in STRENGTHS {
+            let tried = Way::Ridge(ridge * times);
+            let Some(after) = measure(&self.change(&seen, tried)?) else { continue };
+            if after < found.after {
+                (found.after, way) = (after, Some(tried));
                 break;
             }
         }
+        if way.is_none()
+            && let Some(after) = measure(&self.change(&seen, Way::Match)?)
+            && after < found.after
+        {
+            (found.after, way) = (after, Some(Way::Match));
+        }
+        if let Some(way) = way {
+            // It is worth doing, so it is done with all samples.
+            drop(seen);
+            found.change = Some(self.change(&self.gather(&[fitted, held_out]), way)?);
+            found.how = if way == Way::Match { How::Matched } else { How::LeastSquares };
+        }
         Some(found)
+    }
+
+    /// The weight and the biases that are found in one way.
+    fn change(&self, seen: &[Seen], way: Way) -> Option<Change> {
+        let groups = seen.par_iter().enumerate().map(|(group, seen)| match way {
+            Way::Ridge(ridge) => self.solved(seen, group, ridge),
+            Way::Match => Some(self.matched(seen, group)),
+        });
+        let groups: Vec<Part> = groups.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?;
+        let mut change = Change { weight: self.weight.clone(), shift: vec![0.0; self.layer.outputs] };
+        for (group, (weight, shift)) in groups.iter().enumerate() {
+            let outputs = self.outputs(group);
+            change.weight.slice_mut(s![outputs.clone(), ..]).assign(weight);
+            change.shift[outputs].copy_from_slice(&shift.to_vec());
+        }
+        let is_finite = change.weight.iter().all(|w| w.is_finite()) && change.shift.iter().all(|s| s.is_finite());
+        is_finite.then_some(change)
     }
 
     fn outputs(&self, group: usize) -> Range<usize> {
@@ -146,61 +163,84 @@ impl Fit<'_> {
         part.is_finite().then_some(part)
     }
 
-    /// The weights of one group.
-    fn solve(&self, task: &Task<'_>, group: usize, ridge: f64) -> Option<Solved> {
+    /// What is seen of each group.
+    fn gather(&self, tasks: &[&Task<'_>]) -> Vec<Seen> {
+        (0..self.layer.groups).into_par_iter().map(|group| self.gather_group(tasks, group)).collect()
+    }
+
+    fn gather_group(&self, tasks: &[&Task<'_>], group: usize) -> Seen {
         let outputs = self.outputs(group);
-        let start = self.start.unwrap_or(self.weight).slice(s![outputs.clone(), ..]);
-        let constant: Array1<f32> = outputs.clone().map(|o| self.constant[o] as f32).collect();
+        let (start, constant) = self.start(group);
         let (mut sums, mut wanted, mut made) =
             (Sums::new(start.ncols(), outputs.len()), Statistics::new(outputs.len()), Statistics::new(outputs.len()));
-        for rows in task.patches.blocks() {
+        for (task, rows) in tasks.iter().flat_map(|task| task.patches.blocks().map(move |rows| (task, rows))) {
             let (x, y) = task.block(rows, group, outputs.clone());
             let prediction = times(&x, start) + &constant;
             wanted.add(y.view());
             made.add(prediction.view());
             sums.add(x, (y - prediction).view());
         }
-        let moves_means = self.layer.bias.is_some();
-        let moments = if moves_means { sums.moments() } else { sums.moments().about_zero() };
-        let mut change = moments.cross;
-        Cholesky::damped(&moments.square, ridge)?.solve(change.view_mut());
-        let best = &start.mapv(f64::from) + &change;
-        let none = Array1::zeros(outputs.len());
-        let shift = if moves_means { &moments.mean_beside - &change.dot(&moments.mean) } else { none };
-        let matched = match moves_means {
-            true => matched(start, &constant, &wanted, &made),
-            false => (start.to_owned(), Array1::zeros(outputs.len())),
+        let moments = sums.moments();
+        Seen { moments: if self.layer.bias.is_some() { moments } else { moments.about_zero() }, wanted, made }
+    }
+
+    /// The weight that a group's fit is drawn towards, and what the call adds.
+    fn start(&self, group: usize) -> (ArrayView2<'_, f32>, Array1<f32>) {
+        let outputs = self.outputs(group);
+        let constant = outputs.clone().map(|o| self.constant[o] as f32).collect();
+        (self.start.unwrap_or(self.weight).slice(s![outputs, ..]), constant)
+    }
+
+    fn solved(&self, seen: &Seen, group: usize, ridge: f64) -> Option<Part> {
+        let (start, _) = self.start(group);
+        let mut change = seen.moments.cross.clone();
+        Cholesky::damped(&seen.moments.square, ridge)?.solve(change.view_mut());
+        let weight = (&start.mapv(f64::from) + &change).mapv(|w| w as f32);
+        let shift = match self.layer.bias {
+            Some(_) => &seen.moments.mean_beside - &change.dot(&seen.moments.mean),
+            None => Array1::zeros(start.nrows()),
         };
-        best.iter()
-            .chain(&shift)
-            .all(|x| x.is_finite())
-            .then(|| Solved { best: (best.mapv(|w| w as f32), shift), matched })
+        Some((weight, shift))
+    }
+
+    /// The start with the mean and deviation of each output as they should be.
+    fn matched(&self, seen: &Seen, group: usize) -> Part {
+        let (start, constant) = self.start(group);
+        if self.layer.bias.is_none() {
+            return (start.to_owned(), Array1::zeros(start.nrows()));
+        }
+        let ratio = seen.wanted.variances() / seen.made.variances();
+        let ratio = ratio.mapv(|r| if r.is_finite() && r > 0.0 { r.sqrt() } else { 1.0 });
+        let mut weight = start.to_owned();
+        for (mut row, &ratio) in weight.rows_mut().into_iter().zip(&ratio) {
+            row *= ratio as f32;
+        }
+        // The scaled product's mean, and then the constant, which is not scaled.
+        let constant = constant.mapv(f64::from);
+        let shift = seen.wanted.means() - (seen.made.means() - &constant) * &ratio - constant;
+        (weight, shift)
     }
 }
 
-/// The start with the mean and deviation of each output as they should be.
-fn matched(
-    start: ArrayView2<'_, f32>,
-    constant: &Array1<f32>,
-    wanted: &Statistics,
-    made: &Statistics,
-) -> (Array2<f32>, Array1<f64>) {
-    let ratio = (wanted.variances() / made.variances()).mapv(|r| if r.is_finite() && r > 0.0 { r.sqrt() } else { 1.0 });
-    let mut weight = start.to_owned();
-    for (mut row, &ratio) in weight.rows_mut().into_iter().zip(&ratio) {
-        row *= ratio as f32;
-    }
-    // The scaled product's mean, and then the constant, which is not scaled.
-    let constant = constant.mapv(f64::from);
-    let shift = wanted.means() - (made.means() - &constant) * &ratio - constant;
-    (weight, shift)
+/// How strongly a fit is drawn to where it starts, in parts of what is asked for.
+const STRENGTHS: [f64; 3] = [1.0, 10.0, 100.0];
+
+/// How a weight is found.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Ridge(f64),
+    Match,
 }
 
-/// What is found for a group.
-struct Solved {
-    best: (Array2<f32>, Array1<f64>),
-    matched: (Array2<f32>, Array1<f64>),
+/// What is seen of a group: what it reads beside what it is off, what it should make, and what it makes.
+struct Seen {
+    moments: Moments,
+    wanted: Statistics,
+    made: Statistics,
 }
+
+/// A group's weights, and what is added to its biases.
+type Part = (Array2<f32>, Array1<f64>);
 
 fn times(x: &Array2<f32>, weight: ArrayView2<'_, f32>) -> Array2<f32> {
     let mut made = Array2::zeros((x.nrows(), weight.nrows()));

@@ -5,11 +5,12 @@
 //! repaired already: ridge regression in closed form. Where a layer's result is added to another tensor at once, it is
 //! to make up for what that has lost too.
 //!
-//! A new weight is kept where it is better on samples that it was not made from. Where it is not, each output is
-//! brought to its former mean and deviation; where that is not better either, the layer stays as it is.
+//! A new weight is kept where it is better on samples that it was not made from, and then made from all of them. Where
+//! it is not, each output is brought to its former mean and deviation; where that is not better either, the layer stays
+//! as it is.
 //!
-//! A layer whose weight others read too stays as it is. So does one with a product of matrices of which no sum with a
-//! constant follows, as far as its mean goes: its weight alone takes it on.
+//! What means differ by goes to the bias. Where there is none and nothing adds a constant to the result, as behind many
+//! matrix products, the weight takes that on too. A layer whose weight others read too stays as it is.
 
 mod fit;
 mod merge;

@@ -129,7 +129,8 @@ fn picked(call: &Call<'_>, from: End, to: End, indices: &[usize]) -> Result<(), 
 fn joined(call: &Call<'_>, whole: End, parts: &[End]) -> Result<(), End> {
     let all = rest(call, whole).ok_or(whole)?;
     let size = call.size(whole).ok_or(whole)?;
-    let known: usize = parts.iter().filter_map(|&part| call.size(part)).sum();
+    let mut sizes = parts.iter().filter_map(|&part| call.size(part));
+    let known = sizes.try_fold(0, usize::checked_add).filter(|&known| known <= size).ok_or(whole)?;
     let mut start = 0;
     let mut open = false;
     for &part in parts {

@@ -71,7 +71,7 @@ fn shift(graph: &Graph, site: &WeightSite, layer: &Layer, means: &[f64]) -> Opti
 }
 
 /// Add to the bias of a layer, which gets one where it has none.
-fn add(graph: &mut Graph, site: &WeightSite, shift: &[f64]) -> Option<()> {
+pub(super) fn add(graph: &mut Graph, site: &WeightSite, shift: &[f64]) -> Option<()> {
     const ALPHA: Key<f32> = Key::new("alpha", 1.0);
     const BETA: Key<f32> = Key::new("beta", 1.0);
     let call = CallView::new(graph, site.node);

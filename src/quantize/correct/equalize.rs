@@ -16,13 +16,11 @@
 use std::collections::BTreeMap;
 
 use crate::calibrate::{Gathered, observed};
-use crate::exec::Cannot;
 use crate::ir::{Graph, ValueId};
 use crate::model::Model;
 use crate::quantize::Plan;
 use crate::quantize::correct::classes::{Class, class};
 use crate::quantize::correct::factors::{Reader, Seen, apply};
-use crate::quantize::correct::observe::observe;
 use crate::quantize::correct::{Bench, channels_of_layers};
 
 /// Which classes are equalized.
@@ -53,32 +51,18 @@ const UNSEEN: f64 = 4.0;
 const ROOM: f64 = 1.5;
 
 /// Equalize the classes of this kind in `model`; how many were.
-pub(super) fn equalize(model: &mut Model, kind: Kind, gathered: &Gathered, bench: &Bench<'_>) -> Result<usize, Cannot> {
+pub(super) fn equalize(model: &mut Model, kind: Kind, gathered: &Gathered, bench: &Bench<'_>) -> usize {
     let classes: Vec<Class> = classes(&model.graph, bench.plan)
         .into_iter()
         .filter(|class| class.is_parametric == (kind == Kind::Activations))
         .collect();
-    let mut tensors: Vec<(ValueId, usize)> = Vec::new();
-    for class in &classes {
-        let bounded = class.ceilings.iter().map(|(_, value)| value);
-        let axis = |value: &ValueId| class.members.iter().find(|(v, _)| v == value).copied();
-        tensors.extend(class.layers.iter().map(|layer| layer.input).chain(bounded.filter_map(axis)));
-    }
-    tensors.sort_unstable();
-    tensors.dedup();
-    if tensors.is_empty() {
-        return Ok(0);
-    }
-    let mut seen = observe(model, &tensors, &bench.probe.tried, bench.engine)?;
-    // Of ends, more samples know more.
+    let tensors: BTreeMap<ValueId, usize> = classes.iter().flat_map(measured).collect();
+    let mut seen: BTreeMap<ValueId, Vec<Seen>> = BTreeMap::new();
     for (value, name) in observed(&model.graph) {
-        let Some(seen) = seen.get_mut(&value) else { continue };
+        let Some(&axis) = tensors.get(&value) else { continue };
         let known = gathered.tensors.get(&name).and_then(|statistics| statistics.channels.as_ref());
-        if let Some(known) = known.filter(|known| known.min.len() == seen.len()) {
-            for ((seen, low), high) in seen.iter_mut().zip(&known.min).zip(&known.max) {
-                (seen.low, seen.high) = (seen.low.min((*low).into()), seen.high.max((*high).into()));
-                seen.count = seen.count.max(known.count);
-            }
+        if let Some(known) = known.filter(|known| i64::try_from(axis) == Ok(known.axis)) {
+            seen.insert(value, Seen::all(known));
         }
     }
     let mut changed = 0;
@@ -88,7 +72,19 @@ pub(super) fn equalize(model: &mut Model, kind: Kind, gathered: &Gathered, bench
             changed += 1;
         }
     }
-    Ok(changed)
+    changed
+}
+
+/// The tensors whose channels have to be known to equalize the plan's layers, with the axes of these.
+pub(super) fn measures(graph: &Graph, plan: &Plan) -> Vec<(ValueId, usize)> {
+    classes(graph, plan).iter().flat_map(measured).collect()
+}
+
+/// What has to be known of one class: what its layers read, and what bounds bound.
+fn measured(class: &Class) -> Vec<(ValueId, usize)> {
+    let bounded = class.ceilings.iter().map(|(_, value)| value);
+    let axis = |value: &ValueId| class.members.iter().find(|(v, _)| v == value).copied();
+    class.layers.iter().map(|layer| layer.input).chain(bounded.filter_map(axis)).collect()
 }
 
 /// The classes that the plan's layers read.

@@ -1,5 +1,6 @@
 //! Factors per channel: what they cost and bring, and how constants take them.
 
+use crate::calibrate::Channels;
 use crate::ir::{DType, Graph, ScopeId, Tensor, TensorError};
 use crate::quantize::correct::classes::{Class, Layer, Place};
 
@@ -62,6 +63,20 @@ pub(super) struct Seen {
     pub(super) power: f64,
     /// Elements.
     pub(super) count: u64,
+}
+
+impl Seen {
+    /// What statistics say of every channel; of none where squares are not known.
+    pub(super) fn all(known: &Channels) -> Vec<Seen> {
+        let ends = known.min.iter().zip(&known.max);
+        let one = |((low, high), power): ((&f32, &f32), &f64)| Seen {
+            low: f64::from(*low).min(0.0),
+            high: f64::from(*high).max(0.0),
+            power: *power,
+            count: known.count,
+        };
+        ends.zip(&known.power).map(one).collect()
+    }
 }
 
 /// A layer that reads a class: each output's weights, channel by channel.

@@ -14,23 +14,27 @@ mod biases;
 mod classes;
 mod equalize;
 mod factors;
-mod observe;
+mod in_order;
 mod ranges;
+mod simulation;
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::calibrate::{CalibrationError, Gathered, Probe, Wanted, gather};
+use crate::calibrate::{CalibrationError, Gathered, Probe, Sample, Wanted, gather};
 use crate::exec::{Cannot, Executor};
 use crate::ir::{Graph, OpKind, ScopeId, Tensor, ValueId};
 use crate::model::Model;
 use crate::ops::{CallView, Channels, def};
 use crate::quantize::correct::biases::correct_biases;
-use crate::quantize::correct::equalize::{Kind, equalize};
+use crate::quantize::correct::equalize::{Kind, equalize, measures};
+use crate::quantize::correct::in_order::correct_in_order;
 use crate::quantize::correct::ranges::LADDER;
 pub use crate::quantize::correct::ranges::careful;
-use crate::quantize::{Plan, QuantizeError, Ranges, WeightSite, emit, scales};
+pub use crate::quantize::correct::simulation::Scales;
+use crate::quantize::correct::simulation::Simulation;
+use crate::quantize::{Plan, QuantizeError, Ranges, WeightSite, scales};
 
 /// What one correction brought.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -57,10 +61,15 @@ pub struct Bench<'a> {
     pub plan: &'a Plan,
     /// Corrections that are left out.
     pub without: &'a BTreeSet<String>,
+    /// How many of the samples that corrections are made from go through the model layer by layer; none where that
+    /// takes too long.
+    stepped: usize,
     /// What is compared.
     scores: Vec<ValueId>,
     /// What that is in the model in real numbers.
     reference: Vec<Vec<Tensor>>,
+    /// The outputs of the model in real numbers, for every sample held out.
+    outputs: Vec<Vec<Tensor>>,
 }
 
 /// What says of each output how good it is: the output, or what a `Softmax` or `Sigmoid` makes it of. Behind these,
@@ -91,7 +100,8 @@ fn giving(model: &Model, values: &[ValueId]) -> Model {
 const BEST: f64 = 60.0;
 
 impl<'a> Bench<'a> {
-    /// A bench for `float`.
+    /// A bench for `float`, which decides on no more than `judged` of the samples held out, and lets so many samples
+    /// go through it layer by layer.
     ///
     /// # Errors
     /// When the engine cannot run it.
@@ -101,24 +111,47 @@ impl<'a> Bench<'a> {
         probe: &'a Probe,
         plan: &'a Plan,
         without: &'a BTreeSet<String>,
+        [judged, stepped]: [usize; 2],
     ) -> Result<Bench<'a>, Cannot> {
         let scores = scores(&float.graph);
-        let mut session = engine.load(&giving(float, &scores))?;
-        let reference = probe.held_out.iter().map(|feed| session.run(feed)).collect::<Result<_, _>>()?;
-        Ok(Bench { engine, probe, plan, without, scores, reference })
+        let mut shown = float.clone();
+        let outputs = shown.graph.scope(ScopeId::MAIN).outputs().len();
+        let mut places = Vec::with_capacity(scores.len());
+        for (index, &value) in scores.iter().enumerate() {
+            if shown.graph.scope(ScopeId::MAIN).outputs()[index].value() == value {
+                places.push(index);
+                continue;
+            }
+            places.push(shown.graph.scope(ScopeId::MAIN).outputs().len());
+            let ty = shown.graph.value(value).ty.clone();
+            shown.graph.add_output(ScopeId::MAIN, &format!("\u{1}score {index}"), value, ty);
+        }
+        let mut session = engine.load(&shown)?;
+        let mut bench =
+            Bench { engine, probe, plan, without, stepped, scores, reference: Vec::new(), outputs: Vec::new() };
+        for feed in &probe.held_out {
+            let mut given = session.run(feed)?;
+            if bench.reference.len() < judged.max(1) {
+                bench.reference.push(places.iter().filter_map(|&place| given.get(place).cloned()).collect());
+            }
+            given.truncate(outputs);
+            bench.outputs.push(given);
+        }
+        Ok(bench)
     }
 
-    /// How close the outputs of `integer` are to those of the model in real numbers, in dB: the mean over samples and
-    /// outputs of each one's signal over noise. So a sample at which the model is undecided, whose error is many times
-    /// that of others, does not say alone which of two models is better.
-    ///
-    /// # Errors
-    /// When the engine cannot run it.
-    pub fn sqnr(&self, integer: &Model) -> Result<f64, Cannot> {
-        let mut session = self.engine.load(&giving(integer, &self.scores))?;
+    /// The outputs of the model in real numbers, for every sample held out.
+    pub fn outputs(&self) -> &[Vec<Tensor>] {
+        &self.outputs
+    }
+
+    /// How close outputs are to those of the model in real numbers, in dB: the mean over samples and outputs of each
+    /// one's signal over noise. So a sample at which the model is undecided, whose error is many times that of others,
+    /// does not say alone which of two models is better.
+    fn judge(&self, mut run: impl FnMut(&Sample) -> Result<Vec<Tensor>, QuantizeError>) -> Result<f64, QuantizeError> {
         let (mut sum, mut count) = (0.0, 0u32);
         for (feed, reference) in self.probe.held_out.iter().zip(&self.reference) {
-            for (x, y) in reference.iter().zip(session.run(feed)?) {
+            for (x, y) in reference.iter().zip(run(feed)?) {
                 if let Some(ratio) = decibels(x, &y) {
                     sum += ratio;
                     count += 1;
@@ -128,21 +161,26 @@ impl<'a> Bench<'a> {
         Ok(if count == 0 { BEST } else { sum / f64::from(count) })
     }
 
-    /// How good `float` is with the plan's integers and these ranges.
-    fn quantized(&self, float: &Model, gathered: &Gathered, ranges: Ranges) -> Result<f64, QuantizeError> {
-        let scales = scales(&float.graph, self.plan, gathered, ranges)?;
-        let mut integer = float.clone();
-        emit(&mut integer.graph, self.plan, &scales)?;
-        Ok(self.sqnr(&integer)?)
+    /// `float` with the plan's integers, to be run with any scales of these groups.
+    fn simulated(&self, float: &Model, scales: &Scales) -> Result<Simulation, QuantizeError> {
+        Simulation::of(float, self.plan, scales, &self.scores, self.engine)
+    }
+
+    /// How good `float` is with the plan's integers and these scales.
+    fn quantized(&self, float: &Model, scales: &Scales) -> Result<f64, QuantizeError> {
+        let mut simulation = self.simulated(float, scales)?;
+        self.judge(|feed| simulation.run(feed, scales))
     }
 
     /// The same bench for another plan.
     #[must_use]
     pub fn planned<'b>(&'b self, plan: &'b Plan) -> Bench<'b> {
-        Bench { plan, scores: self.scores.clone(), reference: self.reference.clone(), ..*self }
+        let (reference, outputs) = (self.reference.clone(), self.outputs.clone());
+        Bench { plan, scores: self.scores.clone(), reference, outputs, ..*self }
     }
 
-    /// Correct the weights of `float`, whose tensors hold what was `gathered`.
+    /// Correct the weights of `float`, whose tensors hold what was `gathered`; the tensors of the corrected model are
+    /// seen on the samples to try things on.
     ///
     /// Nothing is done where statistics come from files: they are of the model as it was.
     ///
@@ -161,16 +199,19 @@ impl<'a> Bench<'a> {
                 continue;
             }
             let mut changed = float.clone();
-            let changes = equalize(&mut changed, kind, gathered, self)?;
+            let changes = equalize(&mut changed, kind, gathered, self);
             if changes == 0 {
                 continue;
             }
+            let measured = |float: &Model, gathered: &Gathered| {
+                self.quantized(float, &scales(&float.graph, self.plan, gathered, ranges)?)
+            };
             let was = match before {
                 Some(before) => before,
-                None => self.quantized(float, gathered, ranges)?,
+                None => measured(float, gathered)?,
             };
             let seen = seen(&changed, self.plan, self.probe, self.engine)?;
-            let after = self.quantized(&changed, &seen, ranges)?;
+            let after = measured(&changed, &seen)?;
             let kept = after > was;
             if kept {
                 *float = changed;
@@ -182,7 +223,8 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// The ranges that cut off as much as is good for the outputs.
+    /// Scales for ranges that cut off as much as is good for the outputs; with how good they are, where that was
+    /// measured.
     ///
     /// # Errors
     /// As [`Bench::equalize`].
@@ -191,28 +233,31 @@ impl<'a> Bench<'a> {
         float: &Model,
         gathered: &Gathered,
         steps: &mut Vec<Step>,
-    ) -> Result<Ranges, QuantizeError> {
+    ) -> Result<(Scales, Option<f64>), QuantizeError> {
         const NAME: &str = "choose-ranges";
-        let first = LADDER[0];
+        let of = |ranges: Ranges| scales(&float.graph, self.plan, gathered, ranges);
+        let first = of(LADDER[0])?;
         if self.without.contains(NAME) || self.plan.sites.is_empty() {
-            return Ok(first);
+            return Ok((first, None));
         }
-        let before = self.quantized(float, gathered, first)?;
-        let mut best = (before, first);
+        let mut simulation = self.simulated(float, &first)?;
+        let before = self.judge(|feed| simulation.run(feed, &first))?;
+        let mut best = (before, first, false);
         for &ranges in &LADDER[1..] {
-            let found = self.quantized(float, gathered, ranges)?;
+            let tried = of(ranges)?;
+            let found = self.judge(|feed| simulation.run(feed, &tried))?;
             if found > best.0 {
-                best = (found, ranges);
+                best = (found, tried, true);
             } else if found < best.0 - SLACK {
                 break;
             }
         }
-        let kept = best.1 != first;
-        steps.push(Step { name: NAME, before, after: best.0, kept, changes: self.plan.sites.len() });
-        Ok(best.1)
+        let (after, scales, kept) = best;
+        steps.push(Step { name: NAME, before, after, kept, changes: self.plan.sites.len() });
+        Ok((scales, Some(after)))
     }
 
-    /// Correct the biases of `float` for these ranges.
+    /// Correct the biases of `float`, whose outputs with these scales are as good as `before` says, where that is known.
     ///
     /// # Errors
     /// As [`Bench::equalize`].
@@ -220,7 +265,8 @@ impl<'a> Bench<'a> {
         &self,
         float: &mut Model,
         gathered: &Gathered,
-        ranges: Ranges,
+        scales: &Scales,
+        before: Option<f64>,
         steps: &mut Vec<Step>,
     ) -> Result<(), QuantizeError> {
         const NAME: &str = "correct-biases";
@@ -232,8 +278,20 @@ impl<'a> Bench<'a> {
         if changes == 0 {
             return Ok(());
         }
-        let before = self.quantized(float, gathered, ranges)?;
-        let after = self.quantized(&changed, gathered, ranges)?;
+        let before = match before {
+            Some(before) => before,
+            None => self.quantized(float, scales)?,
+        };
+        let mut best = (self.quantized(&changed, scales)?, changed, changes);
+        let feeds = &self.probe.tried[..self.stepped.min(self.probe.tried.len())];
+        if !feeds.is_empty() {
+            let (changed, changes) = correct_in_order(float, self.plan, scales, feeds, self.engine)?;
+            let found = self.quantized(&changed, scales)?;
+            if found > best.0 {
+                best = (found, changed, changes);
+            }
+        }
+        let (after, changed, changes) = best;
         let kept = after > before;
         if kept {
             *float = changed;
@@ -272,14 +330,16 @@ fn decibels(original: &Tensor, result: &Tensor) -> Option<f64> {
 /// When the engine cannot run it.
 pub fn seen(float: &Model, plan: &Plan, probe: &Probe, engine: &dyn Executor) -> Result<Gathered, CalibrationError> {
     let wanted = wanted(&float.graph, plan, Wanted::only([]));
-    Ok(gather(float, &wanted, &mut probe.tried.iter().cloned().map(Ok), engine, &|_| {})?)
+    Ok(gather(float, &wanted, &mut probe.tried.iter().cloned().map(Ok), engine, &|_| {}, Gathered::default())?)
 }
 
 /// `wanted` and what corrections and scales of `plan` need.
 pub fn wanted(graph: &Graph, plan: &Plan, wanted: Wanted) -> Wanted {
     let wanted = plan.sites.iter().fold(wanted, |wanted, site| wanted.with(site.value));
+    let measured = measures(graph, plan);
     channels_of_layers(graph, plan)
         .into_iter()
+        .chain(measured)
         .fold(wanted, |wanted, (value, axis)| wanted.with_channels(value, i64::try_from(axis).unwrap_or_default()))
 }
 
@@ -352,14 +412,16 @@ mod tests {
         let (float, plan) = planned(UNEVEN);
         let probe = given(&float);
         let none = BTreeSet::new();
-        let bench = Bench::new(&float, &Tract, &probe, &plan, &none).unwrap();
+        let bench = Bench::new(&float, &Tract, &probe, &plan, &none, [8, 0]).unwrap();
         let (mut model, mut steps) = (float.clone(), Vec::new());
         let mut gathered = seen(&model, &plan, &probe, &Tract).unwrap();
         let ranges = Ranges::Method(Method::MinMax);
         bench.equalize(&mut model, &mut gathered, ranges, &mut steps).unwrap();
         assert_eq!((steps.len(), steps[0].name, steps[0].changes), (1, "equalize-channels", 1));
         assert!(steps[0].kept && steps[0].after > steps[0].before + 5.0, "{steps:?}");
-        assert!(bench.sqnr(&model).unwrap() > BEST - 1e-9, "the function is the same");
+        let mut session = Tract.load(&model).unwrap();
+        let same = bench.judge(|feed| Ok(session.run(feed)?)).unwrap();
+        assert!(same > BEST - 1e-9, "the function is the same");
         assert!(model.graph.values().count() == float.graph.values().count(), "old weights are gone");
     }
 
@@ -370,13 +432,14 @@ mod tests {
         let without = ["equalize-channels", "smooth-activations", "choose-ranges", "correct-biases"];
         let without: BTreeSet<String> = without.into_iter().map(str::to_string).collect();
         let model = float.clone();
-        let bench = Bench::new(&model, &Tract, &probe, &plan, &without).unwrap();
+        let bench = Bench::new(&model, &Tract, &probe, &plan, &without, [8, 0]).unwrap();
         let mut gathered = seen(&float, &plan, &probe, &Tract).unwrap();
         let mut steps = Vec::new();
         let first = Ranges::Method(Method::MinMax);
         bench.equalize(&mut float, &mut gathered, first, &mut steps).unwrap();
-        assert_eq!(bench.choose_ranges(&float, &gathered, &mut steps).unwrap(), first);
-        bench.correct_biases(&mut float, &gathered, first, &mut steps).unwrap();
+        let (chosen, known) = bench.choose_ranges(&float, &gathered, &mut steps).unwrap();
+        assert_eq!((&chosen, known), (&scales(&float.graph, &plan, &gathered, first).unwrap(), None));
+        bench.correct_biases(&mut float, &gathered, &chosen, known, &mut steps).unwrap();
         assert_eq!(steps, []);
     }
 
@@ -391,11 +454,11 @@ mod tests {
         );
         let probe = given(&float);
         let none = BTreeSet::new();
-        let bench = Bench::new(&float, &Tract, &probe, &plan, &none).unwrap();
+        let bench = Bench::new(&float, &Tract, &probe, &plan, &none, [8, 0]).unwrap();
         let (mut model, mut steps) = (float.clone(), Vec::new());
         let gathered = seen(&model, &plan, &probe, &Tract).unwrap();
-        let ranges = Ranges::Method(Method::MinMax);
-        bench.correct_biases(&mut model, &gathered, ranges, &mut steps).unwrap();
+        let scales = scales(&model.graph, &plan, &gathered, Method::MinMax).unwrap();
+        bench.correct_biases(&mut model, &gathered, &scales, None, &mut steps).unwrap();
         assert!(steps[0].kept && steps[0].changes == 1, "{steps:?}");
         let call = model.graph.schedule(ScopeId::MAIN)[1];
         let bias = model.graph.operand(call, 2).and_then(|b| model.graph.constant(b)?.reals()).unwrap();
@@ -404,15 +467,45 @@ mod tests {
     }
 
     #[test]
+    fn biases_corrected_in_order_see_what_pads() {
+        // Every weight of the first layer is rounded up, by nearly half a step; elements that pad are none of a mean.
+        let (float, plan) = planned(
+            "g (float[1,1,3,3] x) => (float[1,1,3,3] y)
+            <float[2,1,3,3] w = {1, 0.0042, 0.0042, 0.0042, 0.0042, 0.0042, 0.0042, 0.0042, 0.0042,
+                                 0.0042, 0.0042, 0.0042, 0.0042, 0.0042, 0.0042, 0.0042, 0.0042, 1},
+             float[1,2,1,1] v = {1, 0.0042}>
+            { r = Relu(x)
+              a = Conv <pads = [1, 1, 1, 1]> (r, w)
+              y = Conv(a, v) }",
+        );
+        let probe = given(&float);
+        let gathered = seen(&float, &plan, &probe, &Tract).unwrap();
+        let scales = scales(&float.graph, &plan, &gathered, Method::MinMax).unwrap();
+        let (corrected, changes) = correct_in_order(&float, &plan, &scales, &probe.tried, &Tract).unwrap();
+        assert_eq!(changes, 2);
+        let none = BTreeSet::new();
+        let bench = Bench::new(&float, &Tract, &probe, &plan, &none, [8, 8]).unwrap();
+        let (before, after) =
+            (bench.quantized(&float, &scales).unwrap(), bench.quantized(&corrected, &scales).unwrap());
+        assert!(after > before, "{before} {after}");
+        let (mut model, mut steps) = (float.clone(), Vec::new());
+        bench.correct_biases(&mut model, &gathered, &scales, Some(before), &mut steps).unwrap();
+        assert!(steps[0].kept && steps[0].after >= after && steps[0].before == before, "{steps:?}");
+    }
+
+    #[test]
     fn ranges_are_no_worse_than_the_first_rung() {
         let (float, plan) = planned(UNEVEN);
         let probe = given(&float);
         let none = BTreeSet::new();
-        let bench = Bench::new(&float, &Tract, &probe, &plan, &none).unwrap();
+        let bench = Bench::new(&float, &Tract, &probe, &plan, &none, [8, 0]).unwrap();
         let gathered = seen(&float, &plan, &probe, &Tract).unwrap();
         let mut steps = Vec::new();
-        let chosen = bench.choose_ranges(&float, &gathered, &mut steps).unwrap();
-        assert!(steps[0].after >= steps[0].before && steps[0].kept == (chosen != LADDER[0]), "{steps:?}");
+        let (chosen, known) = bench.choose_ranges(&float, &gathered, &mut steps).unwrap();
+        let first = scales(&float.graph, &plan, &gathered, LADDER[0]).unwrap();
+        assert!(steps[0].after >= steps[0].before && steps[0].kept == (chosen != first), "{steps:?}");
+        let again = bench.quantized(&float, &chosen).unwrap();
+        assert!((again - steps[0].after).abs() < 1e-9 && known == Some(again), "{again} {steps:?}");
     }
 
     #[test]
@@ -422,7 +515,7 @@ mod tests {
             let (float, plan) = planned(&text);
             let probe = given(&float);
             let none = BTreeSet::new();
-            let bench = Bench::new(&float, &Tract, &probe, &plan, &none).unwrap();
+            let bench = Bench::new(&float, &Tract, &probe, &plan, &none, [8, 0]).unwrap();
             let (mut model, mut steps) = (float.clone(), Vec::new());
             let mut gathered = seen(&model, &plan, &probe, &Tract).unwrap();
             bench.equalize(&mut model, &mut gathered, LADDER[0], &mut steps).unwrap();

@@ -71,7 +71,9 @@ impl Paying<'_> {
     /// For a pattern of the choice that nothing matches.
     pub fn place(&self, unfit: &FxHashSet<ValueId>) -> Result<(Plan, Option<Estimate>), ChoiceError> {
         let mut taken = TakenOut::default();
-        let place = |taken: &TakenOut| place_without(self.graph, self.policy, self.opset, self.choice, unfit, taken);
+        // Sizes of a run say what rows of the policy ask for, where the model leaves them open.
+        let sized = self.run.unwrap_or(self.graph);
+        let place = |taken: &TakenOut| place_without(sized, self.policy, self.opset, self.choice, unfit, taken);
         let mut plan = place(&taken)?;
         let Some(borders) = self.policy.borders.as_ref() else { return Ok((plan, None)) };
         let mut estimate: Option<Estimate> = None;

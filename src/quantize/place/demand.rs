@@ -24,6 +24,8 @@ struct Want {
     rule: String,
     /// The class of the result that has the operand's scale.
     with: Option<usize>,
+    /// The pair is to stand right before the reader.
+    near: bool,
 }
 
 /// Readers of one tensor that share a pair.
@@ -37,6 +39,8 @@ struct Class {
     fixed: Option<Scaling>,
     /// Whether a pair is written for it.
     written: bool,
+    /// A reader wants it to stand where it is, not before what makes the tensor.
+    near: bool,
 }
 
 /// What is wanted of every tensor.
@@ -62,6 +66,7 @@ impl Demand {
                     types,
                     rule: call.row.rule.clone(),
                     with: None,
+                    near: call.row.near,
                 });
             }
         }
@@ -125,6 +130,9 @@ impl Demand {
         });
         // With one pair before it, its own readers get what it is given: they may not differ in what they insist on.
         let mut types = allowed(call);
+        if classes.iter().flatten().any(|&class| self.classes[class].near) {
+            return false;
+        }
         for &class in classes.iter().flatten() {
             match both(&types, &self.classes[class].types) {
                 Some(common) => types = common,
@@ -175,6 +183,7 @@ impl Demand {
                     rule: rule.clone(),
                     fixed: None,
                     written: true,
+                    near: false,
                 }),
             };
             match call.row.pairs {
@@ -187,7 +196,7 @@ impl Demand {
             }
         }
         for (slot, value) in placing.operands_of(node, call) {
-            let want = Want { node, slot, types: types.clone(), rule: rule.clone(), with: group };
+            let want = Want { node, slot, types: types.clone(), rule: rule.clone(), with: group, near: false };
             wants.entry(value).or_default().push(want);
         }
     }
@@ -204,6 +213,7 @@ impl Demand {
                 rule: call.row.rule.clone(),
                 fixed: call.row.fixed.map(|(scale, zero_point)| Scaling { scale, zero_point }),
                 written: true,
+                near: false,
             }));
         }
         for want in wants {
@@ -223,6 +233,7 @@ impl Demand {
                         rule: want.rule.clone(),
                         fixed: None,
                         written: true,
+                        near: false,
                     });
                     made.push(class);
                     class
@@ -230,6 +241,7 @@ impl Demand {
             };
             self.classes[class].types = both(&self.classes[class].types, &want.types).unwrap_or_default();
             self.classes[class].readers.push((want.node, want.slot));
+            self.classes[class].near |= want.near;
             if let Some(with) = want.with {
                 self.unite(class, with);
             }

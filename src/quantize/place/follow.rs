@@ -52,12 +52,14 @@ pub(super) struct Near {
     given: FixedBitSet,
     /// Tensors that someone wants as integers.
     wanted: FixedBitSet,
+    /// Those of them that become integers where they are read, not before what passes them on.
+    stays: FixedBitSet,
 }
 
 impl Near {
     pub(super) fn of(placing: &Placing<'_>) -> Near {
         let bits = || FixedBitSet::with_capacity(placing.graph.value_bound());
-        let mut near = Near { given: bits(), wanted: bits() };
+        let mut near = Near { given: bits(), wanted: bits(), stays: bits() };
         for &node in &placing.order {
             if let Some(call) = placing.integer(node).filter(|c| c.row.role == Role::Leads) {
                 near.given.extend(placing.operands_of(node, call).map(|(_, v)| v.index()));
@@ -68,11 +70,14 @@ impl Near {
             let wants = match call.row.role {
                 Role::Leads => true,
                 Role::Follows => call.on && (call.backbone.is_some() || near.wanted[call.tail.index()]),
-                Role::Passes => near.some_result(placing, node, |near, v| near.wanted[v.index()]),
+                Role::Passes => near.is_passed(placing, node),
                 Role::Float => false,
             };
             if wants {
                 near.wanted.extend(placing.operands_of(node, call).map(|(_, v)| v.index()));
+            }
+            if wants && call.row.near {
+                near.stays.extend(placing.operands_of(node, call).map(|(_, v)| v.index()));
             }
         }
         for &node in &placing.order {
@@ -80,7 +85,7 @@ impl Near {
             let gives = match call.row.role {
                 Role::Leads => call.row.output != Output::Never,
                 Role::Follows => call.on && call.row.output != Output::Never && near.lets(placing, node, call),
-                Role::Passes => near.has_all(placing, node, call),
+                Role::Passes => near.has_all(placing, node, call) && !near.is_kept(placing, node),
                 Role::Float => false,
             };
             match call.row.role {
@@ -94,8 +99,15 @@ impl Near {
         near
     }
 
-    fn some_result(&self, placing: &Placing<'_>, node: NodeId, is: impl Fn(&Near, ValueId) -> bool) -> bool {
-        placing.graph.results(node).iter().flatten().any(|&v| is(self, v))
+    /// Whether someone wants a result as integers, and nobody where it is.
+    fn is_passed(&self, placing: &Placing<'_>, node: NodeId) -> bool {
+        let mut results = placing.graph.results(node).iter().flatten();
+        results.any(|v| self.wanted[v.index()]) && !self.is_kept(placing, node)
+    }
+
+    /// Whether a result becomes integers where it is read.
+    fn is_kept(&self, placing: &Placing<'_>, node: NodeId) -> bool {
+        placing.graph.results(node).iter().flatten().any(|v| self.stays[v.index()])
     }
 
     /// Whether every computed operand can be had as integers.

@@ -135,6 +135,8 @@ struct OpTable {
     constants: bool,
     pairs: Option<Pairs>,
     shares: Option<bool>,
+    #[serde(default)]
+    near: bool,
     scale: Option<f32>,
     zero_point: Option<i64>,
     per_channel: Option<bool>,
@@ -379,6 +381,7 @@ impl Source<'_> {
             constants: table.constants,
             pairs: table.pairs.unwrap_or(Pairs::Both),
             shares: table.shares.unwrap_or(table.role == Role::Passes),
+            near: table.near,
             fixed,
             per_channel: table.per_channel,
             bias: table.bias,

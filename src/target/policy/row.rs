@@ -74,6 +74,9 @@ pub struct Row {
     pub pairs: Pairs,
     /// Whether operands and results have one scale.
     pub shares: bool,
+    /// Whether pairs for operands stand right before it, behind what passes numbers: operands that are parts of one
+    /// tensor then have a scale each.
+    pub near: bool,
     /// The scale and zero point that the result has to have.
     pub fixed: Option<(f32, i64)>,
     /// Whether each output channel of the weight has a scale, where that is not as for other operators.

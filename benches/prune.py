@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""Prunes models with onnx-slim: how much is left, how accurate it is, what it takes, and how fast runtimes run it.
+
+    prune.py --bin PATH [--ours "NAME=FLAGS"...] [--models REGEX] [--latency [--seconds 4]] [--work DIR] [--json FILE]
+             FOLDER... | --model FILE --calib FILE --eval FILE [--metric top1|perplexity|miou]
+
+A FOLDER has a MANIFEST.json: a list of {"file", "calib", "eval", "fp32_metric": {"kind"}} with .npz files, an array per
+input with a leading axis of samples, and labels in "labels". --ours gives the flags of `prune`, once per setting. The
+first of the settings that are there without it is what tools do that rank by weights and leave the rest to training:
+no samples, nothing repaired.
+
+`macs` is what is left of the multiply-accumulates, `params` of the constants' elements. Accuracy is measured in
+onnxruntime on samples that were not used: the metric where there are labels, the ratio of signal to error in dB, and
+how often the largest score is the same one. `cpu` and `MB` are of the whole process. With --latency, the last columns
+are processor time of the dense model over the pruned one's, one thread, all variants of a model taking turns: above 1
+is faster. Run it with a python that has tests/requirements.txt.
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+
+import measure
+from quantize import RUNTIMES, Helper, manifest, shown
+
+SETTINGS = [
+    "by weights 0.5=--ratio 0.5 --importance l2 --without-recovery",
+    "0.3=--ratio 0.3",
+    "0.5=--ratio 0.5",
+    "macs=0.5=--prune macs=0.5",
+    "macs=0.25=--prune macs=0.25",
+    "macs=0.5 int8=--prune macs=0.5 --target onnxruntime --precision int8",
+]
+
+
+def split(setting):
+    """The name, which may hold a `=`, and the flags."""
+    name, _, flags = setting.partition("=--")
+    return name, ["--" + flags.split(" ")[0], *shlex.split(" ".join(flags.split(" ")[1:]))] if flags else []
+
+
+def pruned(args, model, calib, flags, out):
+    command = [args.bin, "prune", model, "--calib", calib, "-o", out, "--report", "json", *flags]
+    cost = measure.run(command, timeout=args.timeout)
+    row = {"cpu": cost.cpu, "wall": cost.wall, "rss": cost.rss, "file": str(out)}
+    if cost.code or not out.exists():
+        return row | {"error": cost.message[-300:] or f"exit code {cost.code}"}
+    # Once more for the report, which a process that is measured cannot give: its output goes nowhere.
+    report = json.loads(subprocess.run([*map(str, command)], capture_output=True, check=True).stdout)
+    left = report["after"]["parameters"] / max(1, report["before"]["parameters"])
+    return row | {"macs": report["pruning"]["macs"], "params": left, "structure": report["pruning"].get("structure")}
+
+
+def one_model(name, model, calib, held_out, kind, args, folder, ask):
+    given = (model, held_out, kind, None)
+    reference = ask("float", *given)
+    rows = {"dense": reference}
+    if "error" in reference:
+        return rows
+    for setting in args.ours or SETTINGS:
+        setting, flags = split(setting)
+        out = folder / name / setting.replace("/", "_") / "model.onnx"
+        out.parent.mkdir(parents=True, exist_ok=True)
+        row = rows[setting] = pruned(args, model, calib, flags, out)
+        if "error" not in row:
+            row |= ask("quantized", *given, out)
+    if args.latency:
+        variants = {"dense": str(model)} | {s: r["file"] for s, r in rows.items() if s != "dense" and "error" not in r}
+        for runtime in RUNTIMES:
+            racer = Helper()
+            result = racer("speed", runtime, variants, held_out, args.seconds)
+            racer.close()
+            for setting, ratio in result.get("times", {}).items():
+                rows[setting][runtime] = ratio
+    return rows
+
+
+def cells(setting, row, latency):
+    if "error" in row:
+        return [setting, "FAILED: " + row["error"][-60:], *[""] * (7 + (len(RUNTIMES) if latency else 0))]
+    percent = lambda share: "" if share is None else f"{100 * share:.0f} %"
+    agree = row.get("agree")
+    first = [
+        setting, percent(row.get("macs", 1.0)), percent(row.get("params", 1.0)), shown(row.get("metric"), 4),
+        shown(row.get("sqnr"), 1), shown(agree, 4), shown(row.get("cpu"), 1), shown(row.get("wall"), 1),
+        shown(row.get("rss"), 0),
+    ]  # fmt: skip
+    return [*first, *(shown(row.get(r)) for r in RUNTIMES)] if latency else first
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("folders", nargs="*", type=pathlib.Path)
+    p.add_argument("--bin", required=True, type=pathlib.Path)
+    p.add_argument("--ours", action="append")
+    p.add_argument("--models", default="")
+    p.add_argument("--model", type=pathlib.Path)
+    p.add_argument("--calib", type=pathlib.Path)
+    p.add_argument("--eval", type=pathlib.Path)
+    p.add_argument("--metric", default="")
+    p.add_argument("--latency", action="store_true")
+    p.add_argument("--seconds", type=float, default=4.0)
+    p.add_argument("--timeout", type=float, default=1800)
+    p.add_argument("--work", type=pathlib.Path)
+    p.add_argument("--json", type=pathlib.Path)
+    args = p.parse_args()
+    models = [m for folder in args.folders for m in manifest(folder) if re.search(args.models, m[0])]
+    if args.model:
+        models.append((args.model.stem, args.model, args.calib, args.eval, args.metric))
+    if not models:
+        sys.exit("no models")
+    columns = ["", "macs", "params", "metric", "dB", "agree", "cpu", "s", "MB"]
+    columns += RUNTIMES.values() if args.latency else []
+    results = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        ask = Helper()
+        for name, *rest in models:
+            results[name] = one_model(name, *rest, args, args.work or pathlib.Path(temporary), ask)
+            print(f"\n{name}")
+            measure.print_table(columns, [cells(s, r, args.latency) for s, r in results[name].items()])
+            if args.json:
+                args.json.write_text(json.dumps(results, indent=1))
+        ask.close()
+
+
+if __name__ == "__main__":
+    main()
