@@ -28,8 +28,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 LEAST = 50.0
 # Bytes of constants beside those of the float model.
 MOST = 0.51
-# Graphs of so few bytes of float32 constants are all structure.
-SMALL = 4096
+# Of so few bytes of float32 constants, those too small for a Cast of their own are too large a part.
+SMALL = 16384
 
 
 def nodes_of(graph):
