@@ -13,6 +13,7 @@ use onnx_slim::model::Model;
 use onnx_slim::ops::schema;
 use onnx_slim::passes::infer_shapes;
 use onnx_slim::precision::{Half, HalveError, Halver, Io, Summary};
+use onnx_slim::target;
 use onnx_slim::text;
 
 use support::{assert_sound, each};
@@ -108,6 +109,16 @@ fn what_is_excluded_stays() {
     assert_eq!((summary.halves, summary.floats, summary.casts), (1, 1, 2));
     halver.choice.exclude = vec!["three".into()];
     assert!(matches!(halver.run(&mut model, &|_, _| {}), Err(HalveError::Choice(_))));
+}
+
+#[test]
+fn what_the_target_has_no_kernel_of_stays() {
+    let text = r#"<ir_version: 10, opset_import: ["": 22]>
+        g (float[2,4] x) => (float[2,4] y) <float[4,4] w> { a = MatMul(x, w) y = Relu(a) }"#;
+    let halver = |target| Halver { target, ..halver("bf16") };
+    assert_eq!(halver(&target::TENSORRT).run(&mut parsed(text), &|_, _| {}).unwrap().halves, 2);
+    let error = halver(&target::ONNXRUNTIME).run(&mut parsed(text), &|_, _| {}).unwrap_err().to_string();
+    assert!(error.contains("nothing of the model can be bfloat16") && error.contains("no kernel"), "{error}");
 }
 
 #[test]

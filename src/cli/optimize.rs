@@ -101,7 +101,7 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     if args.quantizing.precision == Some(args::Precision::Int8Dynamic) {
         optimizer = optimizer.quantized_dynamically(dynamic(args, target.profile)?);
     } else if let Some(half) = half {
-        optimizer = optimizer.halved(halver(args, half)?);
+        optimizer = optimizer.halved(halver(args, half, target.profile)?);
     } else if is_quantized {
         optimizer = optimizer.quantized(quantizer(args, target)?);
     }
@@ -225,12 +225,13 @@ fn half(args: &args::Optimize) -> Option<Half> {
 }
 
 /// How models get halves.
-fn halver(args: &args::Optimize, half: Half) -> anyhow::Result<Halver> {
+fn halver(args: &args::Optimize, half: Half, target: &'static Profile) -> anyhow::Result<Halver> {
     let io = match args.quantizing.io {
         args::Io::Keep => Io::Keep,
         args::Io::Convert => Io::Convert,
     };
     Ok(Halver {
+        target,
         io,
         choice: args.quantizing.choosing.choice(),
         calibration: args.quantizing.calibration.calibration()?,

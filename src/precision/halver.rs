@@ -10,6 +10,7 @@ use crate::calibrate::{Calibration, CalibrationError, Sample, Source, Wanted};
 use crate::exec::{Cannot, Executor};
 use crate::ir::{DType, Graph, NodeId, ScopeId};
 use crate::model::Model;
+use crate::ops::CallView;
 use crate::precision::cells::{Asked, Cells, FLOAT, cells};
 use crate::precision::emit::emit;
 use crate::precision::rehearse::rehearse;
@@ -17,6 +18,7 @@ use crate::precision::repair::noisiest;
 use crate::precision::sides::sides;
 use crate::precision::{Fit, store};
 use crate::quantize::{Bounds, Choice, ChoiceError, Quality, QuantizeError, compare};
+use crate::target::{self, Effect, Profile};
 
 /// What takes the place of float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -45,6 +47,8 @@ pub enum Io {
 pub struct Halver {
     /// What takes the place of float32.
     pub half: Half,
+    /// What will run the result: calls of which it has no kernels for halves stay float32.
+    pub target: &'static Profile,
     /// What becomes of inputs and outputs.
     pub io: Io,
     /// What of the model may have halves.
@@ -151,7 +155,7 @@ impl Halver {
     /// This half for every model, with nothing else asked for.
     pub fn new(half: Half, engine: Arc<dyn Executor>) -> Halver {
         let (choice, calibration) = (Choice::default(), Calibration::default());
-        Halver { half, io: Io::Keep, choice, calibration, engine, bounds: Bounds::default() }
+        Halver { half, target: &target::ONNX, io: Io::Keep, choice, calibration, engine, bounds: Bounds::default() }
     }
 
     /// The opset that a model of opset `from` is best written in: bfloat16 came to most operators with 22, and what has
@@ -250,7 +254,7 @@ impl Halver {
         let float = model.clone();
         let is_real = self.calibration.source.as_ref().is_some_and(Source::is_real);
         let floor = self.bounds.min_sqnr.unwrap_or(if is_real { FLOOR } else { FLOOR_MADE_UP });
-        let mut attempt = attempt(&float, &fit, self.io, bodies, &excluded);
+        let mut attempt = self.attempt(&float, &fit, bodies, &mut excluded);
         let mut outputs = Vec::new();
         let mut first: Option<(Attempt, Vec<Quality>)> = None;
         for round in 0..=REPAIRS {
@@ -258,7 +262,7 @@ impl Halver {
                 Ok(outputs) => outputs,
                 Err(_) if attempt.in_bodies && bodies => {
                     bodies = false;
-                    attempt = self::attempt(&float, &fit, self.io, bodies, &excluded);
+                    attempt = self.attempt(&float, &fit, bodies, &mut excluded);
                     continue;
                 }
                 Err(why) if self.bounds == Bounds::default() => {
@@ -293,7 +297,7 @@ impl Halver {
                     excluded.insert(node, format!("an output had {worst:.1} dB of signal over its noise with it"));
                 }
             }
-            let next = self::attempt(&float, &fit, self.io, bodies, &excluded);
+            let next = self.attempt(&float, &fit, bodies, &mut excluded);
             let before = std::mem::replace(&mut attempt, next);
             if first.is_none() && worst.is_finite() {
                 first = Some((before, std::mem::take(&mut outputs)));
@@ -319,6 +323,32 @@ impl Halver {
             outputs,
             notes: Vec::new(),
         })
+    }
+
+    /// One way to do it that the target runs.
+    fn attempt(&self, float: &Model, fit: &Fit, bodies: bool, excluded: &mut FxHashMap<NodeId, String>) -> Attempt {
+        loop {
+            let attempt = attempt(float, fit, self.io, bodies, excluded);
+            let lacking = self.lacking(float, &attempt.model);
+            let known = excluded.len();
+            excluded.extend(lacking);
+            // Each turn excludes more, so that there is a last one.
+            if excluded.len() == known {
+                return attempt;
+            }
+        }
+    }
+
+    /// Calls that the target runs in `float` and not in `half`, with the reason.
+    fn lacking(&self, float: &Model, half: &Model) -> Vec<(NodeId, String)> {
+        let opset = float.opset();
+        let lacks = |model: &Model, node: NodeId| {
+            let call = CallView::new(&model.graph, node);
+            let mut limits = self.target.limits().filter(|limit| limit.effect == Effect::Unsupported);
+            limits.find(|limit| limit.holds(&call, opset)).map(|limit| limit.why)
+        };
+        let nodes = half.graph.nodes().filter(|&node| float.graph.has_node(node) && lacks(float, node).is_none());
+        nodes.filter_map(|node| Some((node, lacks(half, node)?.to_string()))).collect()
     }
 
     fn measured(
