@@ -122,6 +122,18 @@ fn what_the_target_has_no_kernel_of_stays() {
 }
 
 #[test]
+fn a_weight_that_does_not_fit_is_not_stored() {
+    let large = ["1e9"; 64].join(", ");
+    let mut model = parsed(&format!(
+        "g (float[2,8] x) => (float[2,8] y) <float[8,8] w, float[8,8] large = {{{large}}}> {{
+            a = MatMul(x, w) y = MatMul(a, large) }}"
+    ));
+    let summary = halver("fp16-weights").run(&mut model, &|_, _| {}).unwrap();
+    assert_eq!((summary.halves, summary.kept.len()), (1, 1));
+    assert!(summary.kept[0].why.contains("1.000e9"), "{}", summary.kept[0].why);
+}
+
+#[test]
 fn a_bound_that_is_not_kept_is_an_error() {
     let mut model = parsed("g (float[2,4] x) => (float[2,4] y) <float[4,4] w> { y = MatMul(x, w) }");
     let mut halver = halver("bf16");
