@@ -39,11 +39,17 @@ pub struct Removal {
 
 /// Remove one class after the other, each time the one that costs least, until `most` are removed.
 ///
-/// `damping` times the mean of its diagonal is added to each `H`'s diagonal. `None` for what is not finite.
-pub fn by_least_loss(sinks: Vec<Sink>, damping: f64, most: usize) -> Option<Vec<Removal>> {
+/// `damping` times the mean of its diagonal is added to each `H`'s diagonal where classes are chosen, and `exact` times
+/// where it is told what they cost: the order is to hold for other samples, and costs of different groups are compared.
+/// `None` for what is not finite.
+pub fn by_least_loss(sinks: Vec<Sink>, damping: f64, exact: f64, most: usize) -> Option<Vec<Removal>> {
     let classes = sinks.iter().map(|sink| sink.classes.len()).max().unwrap_or(0);
     let mut left: Vec<usize> = (0..classes).collect();
-    let mut states = sinks.into_iter().map(|sink| State::of(sink, damping)).collect::<Option<Vec<_>>>()?;
+    let states = |sinks: Vec<Sink>, damping| -> Option<Vec<State>> {
+        sinks.into_iter().map(|sink| State::of(sink, damping)).collect()
+    };
+    let mut told = if exact == damping { None } else { Some(states(sinks.clone(), exact)?) };
+    let mut states = states(sinks, damping)?;
     let mut removals = Vec::with_capacity(most.min(classes));
     while removals.len() < most && !left.is_empty() {
         let costs: Vec<f64> =
@@ -53,6 +59,14 @@ pub fn by_least_loss(sinks: Vec<Sink>, damping: f64, most: usize) -> Option<Vec<
             return None;
         }
         let class = left.remove(place);
+        let cost = match &mut told {
+            None => cost,
+            Some(told) => {
+                let cost = told.iter().map(|state| state.cost(class)).sum();
+                told.iter_mut().for_each(|state| state.remove(class));
+                cost
+            }
+        };
         removals.push(Removal { class, cost: cost.max(0.0) });
         for state in &mut states {
             state.remove(class);
@@ -231,7 +245,7 @@ mod tests {
         let classes: Vec<Vec<usize>> = vec![vec![0, 1], vec![2, 3], vec![7, 4], vec![5], vec![6, 8, 9], vec![10, 11]];
         for seed in 0..5 {
             let sink = sink(4, classes.clone(), seed);
-            let removals = by_least_loss(vec![sink.clone()], 0.0, 5).unwrap();
+            let removals = by_least_loss(vec![sink.clone()], 0.0, 0.0, 5).unwrap();
             let (mut gone, mut total) = (Vec::new(), 0.0);
             for removal in removals {
                 let loss_with = |c: usize| loss(&sink, &columns_of(&classes, &[&gone[..], &[c]].concat()));
@@ -249,7 +263,7 @@ mod tests {
     fn costs_of_several_layers_add_up() {
         let classes = vec![vec![0, 1], vec![2], vec![3, 4], vec![]];
         let (a, b) = (sink(3, classes.clone(), 7), sink(5, vec![vec![4], vec![0, 2], vec![], vec![1, 3]], 8));
-        let removals = by_least_loss(vec![a.clone(), b.clone()], 0.0, 4).unwrap();
+        let removals = by_least_loss(vec![a.clone(), b.clone()], 0.0, 0.0, 4).unwrap();
         let total: f64 = removals.iter().map(|r| r.cost).sum();
         let all = |sink: &Sink| loss(sink, &columns_of(&sink.classes, &[0, 1, 2, 3]));
         assert!((total - all(&a) - all(&b)).abs() < 1e-6);
@@ -264,10 +278,10 @@ mod tests {
         let square = Arc::make_mut(&mut dull.square);
         square.row_mut(4).fill(0.0);
         square.column_mut(4).fill(0.0);
-        let removals = by_least_loss(vec![dull.clone()], 1e-4, 2).unwrap();
+        let removals = by_least_loss(vec![dull.clone()], 1e-4, 1e-4, 2).unwrap();
         assert!(removals[0].class == 4 && removals[0].cost < 1e-4, "{removals:?}");
         Arc::make_mut(&mut dull.square)[[0, 0]] = f64::NAN;
-        assert!(by_least_loss(vec![dull], 1e-4, 2).is_none());
-        assert_eq!(by_least_loss(vec![], 1e-4, 2), Some(vec![]));
+        assert!(by_least_loss(vec![dull], 1e-4, 1e-4, 2).is_none());
+        assert_eq!(by_least_loss(vec![], 1e-4, 1e-4, 2), Some(vec![]));
     }
 }

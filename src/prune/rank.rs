@@ -33,6 +33,8 @@ pub struct Ranker {
     /// What is added to the diagonal of second moments, in parts of its mean: what repair can make up for depends on how
     /// much is added there, so it is as much.
     pub damping: f64,
+    /// And where costs of groups are compared.
+    pub exact: f64,
     /// Which rows are picked.
     pub seed: u64,
 }
@@ -40,7 +42,7 @@ pub struct Ranker {
 impl Default for Ranker {
     fn default() -> Ranker {
         let rows = crate::gram::patches::MOST_ROWS;
-        Ranker { columns: 4096, moments: 1 << 30, rows, bytes: 1 << 30, damping: 0.1, seed: 1 }
+        Ranker { columns: 4096, moments: 1 << 30, rows, bytes: 1 << 30, damping: 0.1, exact: 1e-3, seed: 1 }
     }
 }
 
@@ -151,7 +153,7 @@ struct Pending {
 impl Pending {
     fn ranking(self, classes: &[Class], ranker: &Ranker) -> Option<Ranking> {
         if !self.sinks.is_empty() {
-            let removals = by_least_loss(self.sinks, ranker.damping, classes.len().saturating_sub(1))?;
+            let removals = by_least_loss(self.sinks, ranker.damping, ranker.exact, classes.len().saturating_sub(1))?;
             let order = removals.iter().map(|&Removal { class, cost }| (classes[class], cost)).collect();
             return Some(Ranking { by: By::LeastLoss, order });
         }
