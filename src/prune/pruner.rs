@@ -7,9 +7,8 @@ use serde::Serialize;
 
 use crate::calibrate::{Calibration, CalibrationError, Probe, Sample};
 use crate::exec::{Cannot, Executor, Plan, Verdict};
-use crate::ir::{Graph, NodeId, OpKind, ScopeId, Tensor, ValueId};
+use crate::ir::{Graph, NodeId, ValueId};
 use crate::model::Model;
-use crate::ops::CallView;
 use crate::proof::{Referee, differences, summary};
 use crate::prune::account::{StopAccount, stops};
 use crate::prune::budget::{Budget, Measure, Rules, allocate};
@@ -160,10 +159,6 @@ impl Pruner {
     /// has to be.
     pub fn run(&self, model: &mut Model, tell: &dyn Fn(u64, u64)) -> Result<Summary, PruneError> {
         untie(&mut model.graph);
-        if self.stages > 1 && self.recovers {
-            // A repair may give a layer a bias, which the next stage has to know.
-            give_biases(&mut model.graph);
-        }
         let choices = Choices { grouped: self.grouped, factor: self.factor, protected: self.protected(&model.graph)? };
         let groups = Groups::of(&model.graph, Colouring::of(&model.graph, &choices));
         let stopped = stops(&model.graph, &groups.colouring);
@@ -220,23 +215,6 @@ impl Pruner {
             probe.tried.clone_from(&probe.held_out);
         }
         Ok(probe)
-    }
-}
-
-/// Give each convolution without a bias one of zeros.
-fn give_biases(graph: &mut Graph) {
-    for node in graph.schedule(ScopeId::MAIN) {
-        let call = CallView::new(graph, node);
-        if !matches!(call.node().op, OpKind::Conv | OpKind::ConvTranspose) || call.has(2) || call.constant(1).is_none()
-        {
-            continue;
-        }
-        let channels = call.result_dims(0).and_then(|dims| usize::try_from(dims.get(1)?.known()?).ok());
-        let zeros = channels.and_then(|n| Tensor::rounded(call.dtype(1)?, &[n], &vec![0.0; n]).ok());
-        if let Some(zeros) = zeros {
-            let bias = graph.add_constant(ScopeId::MAIN, "", zeros);
-            graph.set_operand(node, 2, Some(bias));
-        }
     }
 }
 
@@ -321,14 +299,11 @@ impl Work<'_> {
             let (graph, rules) = (&self.dense.graph, &self.pruner.rules);
             let chosen = allocate(graph, &self.groups, rankings, budget.part(part), rules, &self.ratios);
             removed = chosen.removed;
-            let next = self.groups.cut(&removed);
-            let mut rest = next.behind(&cut);
-            // Lists of sizes and indices were written anew by the stage before.
-            rest.retain(|value| model.graph.has_value(value));
-            apply(&mut model.graph, &rest)?;
-            cut = next;
-            // What is repaired is another function: the structure of the first stage and of the last are looked at.
-            if stage == 1 && self.pruner.stages == 1 {
+            cut = self.groups.cut(&removed);
+            // What was repaired for another cut tells what goes next, and is no place to begin from.
+            model = self.dense.clone();
+            apply(&mut model.graph, &cut)?;
+            if stage == self.pruner.stages {
                 structure = self.prove(&model, &cut)?;
             }
             if self.pruner.recovers && !self.probe.tried.is_empty() {
@@ -339,11 +314,6 @@ impl Work<'_> {
             if let (Budget::Keep(_, asked), Some(left)) = (budget, chosen.left) {
                 short = (stage == self.pruner.stages && left > asked).then_some((asked, left));
             }
-        }
-        if self.pruner.stages > 1 {
-            let mut bare = self.dense.clone();
-            apply(&mut bare.graph, &cut)?;
-            structure = self.prove(&bare, &cut)?;
         }
         let outputs = match self.probe.held_out.is_empty() {
             true => Vec::new(),
@@ -507,5 +477,93 @@ impl Summary {
             lines.push(format!("structure against the masked original: {}", summary(verdict)));
         }
         lines
+    }
+}
+
+#[cfg(all(test, feature = "tract"))]
+mod tests {
+    use super::*;
+    use crate::calibrate::Source;
+    use crate::exec::tract::Tract;
+    use crate::ir::Tensor;
+    use crate::passes::infer_declared;
+    use crate::random::Random;
+    use crate::text::parse;
+
+    /// Two layers between which there are 16 channels, that are mixtures of four.
+    fn model() -> Model {
+        let mut model = parse(
+            r#"<ir_version: 8, opset_import: ["" : 17]>
+            g (float[n,8] x) => (float[n,4] y) <float[8,16] a, float[16] b, float[16,4] c>
+            { [wide] p = Gemm(x, a, b)  q = Relu(p)  [last] y = MatMul(q, c) }"#,
+        )
+        .unwrap();
+        let mut random = Random::new(7, "pruner");
+        let mut normal = |n: usize| (0..n).map(|_| random.normal() as f32).collect::<Vec<f32>>();
+        let (kinds, last) = (normal(8 * 4), normal(16 * 4));
+        let wide: Vec<f32> = (0..8 * 16).map(|i| kinds[i / 16 * 4 + i % 4] * (1.0 + (i % 16 / 4) as f32)).collect();
+        for (dims, elements) in [(vec![8, 16], wide), (vec![16, 4], last), (vec![16], vec![0.1; 16])] {
+            let g = &mut model.graph;
+            let value = g.values().find(|&v| g.constant(v).is_some_and(|t| t.dims() == dims)).unwrap();
+            g.set_constant(value, Tensor::f32s(&dims, &elements).unwrap());
+        }
+        infer_declared(&mut model.graph);
+        model
+    }
+
+    fn pruner(budget: Budget) -> Pruner {
+        let calibration = Calibration { source: Some(Source::Random(0)), samples: Some(64), ..Calibration::default() };
+        Pruner { calibration, ..Pruner::new(budget, Arc::new(Tract)) }
+    }
+
+    fn run(pruner: &Pruner) -> Result<(Model, Summary), PruneError> {
+        let mut model = model();
+        let summary = pruner.run(&mut model, &|_, _| ())?;
+        Ok((model, summary))
+    }
+
+    #[test]
+    fn channels_that_others_can_stand_for_cost_little() {
+        for stages in [1, 3] {
+            let (model, summary) = run(&Pruner { stages, ..pruner(Budget::Ratio(0.75)) }).unwrap();
+            assert_eq!((summary.groups[0].before, summary.groups[0].after), (16, 4));
+            assert!(summary.outputs[0].sqnr > 40.0, "{stages}: {:?}", summary.outputs);
+            assert!(matches!(summary.structure, Some(Verdict::Same(_))));
+            assert!(model.graph.values().any(|v| model.graph.constant(v).is_some_and(|t| t.dims() == [8, 4])));
+        }
+        let bare = run(&Pruner { recovers: false, ..pruner(Budget::Ratio(0.75)) }).unwrap().1;
+        assert!(bare.outputs[0].sqnr < 20.0, "{:?}", bare.outputs);
+    }
+
+    #[test]
+    fn a_bound_says_how_much_goes() {
+        let bounds = Bounds { min_sqnr: Some(40.0), max_drop: None };
+        let rules = Rules { max_ratio: 0.95, ..Rules::default() };
+        let found = run(&Pruner { bounds, rules, ..pruner(Budget::Auto) }).unwrap().1;
+        // Four kinds of channels are needed, and no more.
+        assert_eq!(found.groups[0].after, 4, "{:?}", found.outputs);
+        let strict = Bounds { min_sqnr: Some(500.0), max_drop: None };
+        let refused = run(&Pruner { bounds: strict, ..pruner(Budget::Auto) });
+        assert!(matches!(refused, Err(PruneError::Bounds(QuantizeError::Noisy { .. }))));
+    }
+
+    #[test]
+    fn layers_are_spoken_of_by_name() {
+        let with = |change: &dyn Fn(&mut Pruner)| {
+            let mut pruner = Pruner { recovers: false, ..pruner(Budget::Ratio(0.5)) };
+            change(&mut pruner);
+            run(&pruner).map(|(_, summary)| summary.groups.first().map(|group| group.after))
+        };
+        assert_eq!(with(&|_| ()).unwrap(), Some(8));
+        assert_eq!(with(&|p| p.ratios = vec![("wide".into(), 0.25)]).unwrap(), Some(12));
+        assert_eq!(with(&|p| p.rules.align = 16).unwrap(), Some(16));
+        assert!(matches!(with(&|p| p.protect = vec!["wide".into()]), Err(PruneError::Nothing(_))));
+        let unknown = with(&|p| p.protect = vec!["wife".into()]).unwrap_err().to_string();
+        assert!(unknown.contains("wide"), "{unknown}");
+        let untold = Pruner { calibration: Calibration::default(), ..pruner(Budget::Ratio(0.5)) };
+        let untold = run(&Pruner { criterion: Some(Criterion::Obs), ..untold });
+        assert!(matches!(untold, Err(PruneError::NoSamples(Criterion::Obs))));
+        let no_scales = run(&Pruner { criterion: Some(Criterion::BatchNorm), ..pruner(Budget::Ratio(0.5)) });
+        assert!(matches!(no_scales, Err(PruneError::NoScores(Criterion::BatchNorm))));
     }
 }
