@@ -7,8 +7,8 @@ use std::time::Duration;
 #[cfg(feature = "ort")]
 use anyhow::Context as _;
 
-use crate::cli::args::Engine;
-use crate::exec::{Data, Executor, Plan};
+use crate::cli::args::{Engine, Proving};
+use crate::exec::{Bounded, Data, Executor, Plan};
 
 /// The engine, if it is built in and can be found.
 pub(super) fn executor(engine: Engine) -> anyhow::Result<Arc<dyn Executor>> {
@@ -22,6 +22,11 @@ pub(super) fn executor(engine: Engine) -> anyhow::Result<Arc<dyn Executor>> {
         #[cfg(not(feature = "ort"))]
         Engine::Ort => Err(anyhow::anyhow!("onnxruntime is not built in: build with --features ort")),
     }
+}
+
+/// The engine for runs on samples, which are made without asking first how much memory they take.
+pub(super) fn bounded(proof: &Proving) -> anyhow::Result<Arc<dyn Executor>> {
+    Ok(Arc::new(Bounded::new(executor(proof.engine)?, proof.check_memory)))
 }
 
 /// onnxruntime from the library that the environment names.

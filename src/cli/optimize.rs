@@ -116,7 +116,7 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
         optimizer = optimizer.sparse(Sparsifier {
             pattern,
             calibration: args.quantizing.calibration.calibration()?,
-            engine: engine::executor(args.proof.engine)?,
+            engine: engine::bounded(&args.proof)?,
             bounds: bounds(args),
             gain: target_profile.sparsity,
         });
@@ -175,7 +175,7 @@ fn quantizer(args: &args::Optimize, target: Target) -> anyhow::Result<Quantizer>
         method: None,
         everywhere: args.quantizing.quantize_all,
         without: args.quantizing.without_correction.iter().cloned().collect(),
-        engine: engine::executor(args.proof.engine)?,
+        engine: engine::bounded(&args.proof)?,
         bounds: bounds(args),
     })
 }
@@ -198,13 +198,13 @@ fn pruner(args: &args::Optimize, budget: Budget, target: &Profile) -> anyhow::Re
     if calibration.source.is_none() && bounds != Bounds::default() {
         return Err(usage(args.verb(), QuantizeError::NothingToCompare));
     }
-    let engine = engine::executor(proof.engine)?;
+    let engine = engine::bounded(proof)?;
     Ok(args.pruning.pruner(budget, target.channel_multiple, engine, calibration, check, bounds))
 }
 
 /// How models get integers without samples.
 fn dynamic(args: &args::Optimize, target: &Profile) -> anyhow::Result<Dynamic> {
-    let engine = engine::executor(args.proof.engine)?;
+    let engine = engine::bounded(&args.proof)?;
     let dynamic = Dynamic::for_target(target, engine).map_err(|error| usage(args.verb(), error))?;
     let bounds = bounds(args);
     let calibration = args.quantizing.calibration.calibration()?;
@@ -236,7 +236,7 @@ fn halver(args: &args::Optimize, half: Half, target: &'static Profile) -> anyhow
         choice: args.quantizing.choosing.choice(),
         calibration: args.quantizing.calibration.calibration()?,
         bounds: bounds(args),
-        ..Halver::new(half, engine::executor(args.proof.engine)?)
+        ..Halver::new(half, engine::bounded(&args.proof)?)
     })
 }
 

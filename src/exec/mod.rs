@@ -4,6 +4,7 @@
 //! decline what the specification leaves open. An [`Executor`] runs whole models: [`tract`], which is built in, or
 //! onnxruntime from a library (the `ort` feature). [`compare()`] proves with one that two models compute the same.
 
+mod bounded;
 pub mod compare;
 mod data;
 pub(crate) mod demand;
@@ -21,6 +22,7 @@ pub mod stepper;
 #[cfg(feature = "tract")]
 pub mod tract;
 
+pub use bounded::Bounded;
 pub(crate) use data::{Batches, Feeds, Notes, is_taken};
 pub use data::{Data, DataError, Imaging, Layout, Origin};
 pub use executor::{At, Cannot, Executor, Session};

@@ -155,7 +155,7 @@ fn sliced(call: &CallView<'_>) -> Ties {
     let mut ties = ties::of_channels(call);
     for cut in cuts(call).unwrap_or_default() {
         let indices = || {
-            let size = call.dims(0)?.get(cut.axis)?.known()?;
+            let size = i64::try_from(ties::size(call, End::operand(0, cut.axis))?).ok()?;
             let (start, len) = known_slice(size, cut.start.known()?, cut.end.known()?, cut.step)?;
             let index = |i: i64| usize::try_from(start.checked_add(i.checked_mul(cut.step)?)?).ok();
             (0..len).map(index).collect::<Option<Vec<_>>>()

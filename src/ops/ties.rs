@@ -237,11 +237,14 @@ pub fn product(call: &CallView<'_>, a: usize, b: usize) -> Ties {
     ties
 }
 
-/// The size of an axis as a number.
+/// Indices of longer axes are not told apart: a file of a few bytes can speak of any number of them.
+pub const MOST_INDICES: usize = 1 << 20;
+
+/// The size of an axis as a number, of no more than [`MOST_INDICES`].
 pub fn size(call: &CallView<'_>, end: End) -> Option<usize> {
     let dims = match end.port {
         Port::Operand(slot) => call.dims(slot),
         Port::Result(slot) => call.result_dims(slot),
     };
-    usize::try_from(dims?.get(end.axis)?.known()?).ok()
+    usize::try_from(dims?.get(end.axis)?.known()?).ok().filter(|&size| size <= MOST_INDICES)
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::calibrate::{Calibration, CalibrationError, Sample, Source, Wanted};
 use crate::exec::{Cannot, Executor};
-use crate::ir::{DType, Graph, NodeId, ScopeId};
+use crate::ir::{DType, Graph, NodeId, OpKind, ScopeId};
 use crate::model::Model;
 use crate::ops::CallView;
 use crate::precision::cells::{Asked, Cells, FLOAT, cells};
@@ -180,7 +180,14 @@ impl Halver {
             None => Calibration { source: Some(Source::Random(0)), samples: Some(MADE_UP), ..self.calibration.clone() },
         };
         let mut notes = Vec::new();
+        // Nobody asked for a run, and how many turns a loop makes of made-up inputs nobody knows.
+        let runs = self.calibration.source.is_some()
+            || !model.graph.nodes().any(|node| matches!(model.graph.node(node).op, OpKind::Loop | OpKind::Scan));
         let probe = match calibration.probe(model, &*self.engine, &|_| 0) {
+            Ok(_) if !runs => {
+                notes.push("not compared with the float model: it has loops, and there are no samples: --calib".into());
+                crate::calibrate::Probe::default()
+            }
             Ok(probe) => probe,
             Err(why) if self.calibration.source.is_none() => {
                 notes.push(format!("not compared with the float model: {why}"));
@@ -238,6 +245,8 @@ impl Halver {
     ) -> Result<Summary, HalveError> {
         let half = if self.half == Half::BF16 { DType::BF16 } else { DType::F16 };
         let fit = match half {
+            // Without a sample to compare on there is none to gather from.
+            DType::F16 if feeds.is_empty() && self.calibration.source.is_none() => Fit::unknown(half, &model.graph),
             DType::F16 => match calibration.gathered(model, &Wanted::all(), &*self.engine, tell, None) {
                 Ok(gathered) => Fit::of(half, &model.graph, &gathered),
                 Err(why) if self.calibration.source.is_none() => {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::ir::{Graph, Int, NodeId, OpKind, ScopeId, User, ValueId};
+use crate::ops::ties::MOST_INDICES;
 use crate::ops::{CallView, End, Port, Tie, row_of};
 use crate::prune::atoms::{Atom, Atoms, FIXED};
 use crate::prune::view::{Factors, segments};
@@ -90,6 +91,7 @@ impl Colouring {
             views: Vec::new(),
             stopped: BTreeMap::new(),
             within: FxHashSet::default(),
+            told: 0,
         };
         painter.paint();
         painter.finish()
@@ -135,7 +137,12 @@ struct Painter<'a> {
     views: Vec<Factors>,
     stopped: BTreeMap<String, Stopped>,
     within: FxHashSet<NodeId>,
+    /// Indices of all axes that are told apart.
+    told: usize,
 }
+
+/// Indices of all axes that are told apart at the most; those of further axes stay.
+const MOST_IN_ALL: usize = 1 << 26;
 
 impl Painter<'_> {
     fn paint(&mut self) {
@@ -307,7 +314,7 @@ impl Painter<'_> {
             return;
         }
         let source = self.label(calling, from);
-        let fits = self.size(calling, to) == Some(indices.len());
+        let fits = self.size(calling, to) == Some(indices.len()) && self.has_room(indices.len());
         let picked: Option<Arc<[Atom]>> = match &source {
             Label::Of(atoms) if fits => indices.iter().map(|&i| atoms.get(i).copied()).collect(),
             _ => None,
@@ -331,7 +338,8 @@ impl Painter<'_> {
         let parts: Vec<End> = parts.iter().copied().filter(|&end| self.is_given(calling, end)).collect();
         let sizes: Option<Vec<usize>> = parts.iter().map(|&end| self.size(calling, end)).collect();
         let total = sizes.as_ref().and_then(|s| s.iter().try_fold(0usize, |n, &s| n.checked_add(s)));
-        let Some(sizes) = sizes.filter(|_| total.is_some() && total == self.size(calling, whole)) else {
+        let fits = total.is_some() && total == self.size(calling, whole) && self.has_room(total.unwrap_or(0));
+        let Some(sizes) = sizes.filter(|_| fits) else {
             self.fix_ends(calling, &parts);
             self.fix_ends(calling, &[whole]);
             return;
@@ -424,7 +432,8 @@ impl Painter<'_> {
             }
             let ends: Vec<End> = from.iter().map(|&a| End::operand(0, a)).collect();
             let results: Vec<End> = to.iter().map(|&a| End::result(0, a)).collect();
-            let known = ends.iter().chain(&results).all(|&end| self.size(calling, end).is_some());
+            let sizes: Option<usize> = ends.iter().chain(&results).map(|&end| self.size(calling, end)).sum();
+            let known = sizes.is_some_and(|sizes| self.has_room(sizes));
             // A fixed axis has as many fixed atoms as indices, so that the factors can be told.
             let mut atoms = |painter: &mut Self, ends: &[End]| -> Vec<Arc<[Atom]>> {
                 let one = |end: &End| match painter.label(calling, *end) {
@@ -488,9 +497,18 @@ impl Painter<'_> {
         &self.labels[&value]
     }
 
+    /// Whether so many more indices may be told apart, and that they are.
+    fn has_room(&mut self, count: usize) -> bool {
+        let has = count <= MOST_INDICES && self.told.saturating_add(count) <= MOST_IN_ALL;
+        if has {
+            self.told += count;
+        }
+        has
+    }
+
     /// An axis of one index has nothing to lose.
     fn fresh(&mut self, size: usize) -> Label {
-        if size <= 1 {
+        if size <= 1 || !self.has_room(size) {
             return Label::Fixed;
         }
         self.atoms.fresh(size).map_or(Label::Fixed, |range| Label::Of(range.collect()))
