@@ -24,8 +24,8 @@ use crate::exec::detach::{Detached, detach};
 use crate::exec::executor::{At, Cannot, Executor, Session, contained};
 use crate::ir::{DType, Graph, Key, NodeId, OpKind, Tensor};
 use crate::model::Model;
-use crate::ops::CallView;
 use crate::ops::slice::permutation;
+use crate::ops::{CallView, MAX_RANK};
 
 const NAME: &str = "tract";
 
@@ -40,6 +40,10 @@ impl Executor for Tract {
 
     fn load(&self, model: &Model) -> Result<Box<dyn Session>, Cannot> {
         contained(NAME, || {
+            // Planning takes the square of how many axes there are.
+            if model.graph.values().any(|v| model.graph.constant(v).is_some_and(|t| t.rank() > MAX_RANK)) {
+                return Err(Cannot::new(NAME, format!("a tensor has more than {MAX_RANK} axes")));
+            }
             let mut model = model.clone();
             adapt::adapt(&mut model.graph);
             match whole(&model) {
