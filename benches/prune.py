@@ -26,7 +26,7 @@ import sys
 import tempfile
 
 import measure
-from quantize import RUNTIMES, Helper, manifest, shown
+from quantize import RUNTIMES, Helper, manifest, raced, shown
 
 SETTINGS = [
     "by weights 0.5=--ratio 0.5 --importance l2 --without-recovery",
@@ -70,13 +70,7 @@ def one_model(name, model, calib, held_out, kind, args, folder, ask):
         if "error" not in row:
             row |= ask("quantized", *given, out)
     if args.latency:
-        variants = {"dense": str(model)} | {s: r["file"] for s, r in rows.items() if s != "dense" and "error" not in r}
-        for runtime in RUNTIMES:
-            racer = Helper()
-            result = racer("speed", runtime, variants, held_out, args.seconds)
-            racer.close()
-            for setting, ratio in result.get("times", {}).items():
-                rows[setting][runtime] = ratio
+        raced(rows, "dense", model, held_out, args.seconds)
     return rows
 
 

@@ -169,6 +169,20 @@ def quantized(is_peer, command, out, args):
     return cost
 
 
+def raced(rows, base, model, held_out, seconds):
+    """Put into each row how much faster it is than the first in each runtime; the first's own time is in milliseconds."""
+    variants = {base: str(model)} | {t: r["file"] for t, r in rows.items() if t != base and "error" not in r}
+    for runtime in RUNTIMES:
+        racer = Helper()
+        result = racer("speed", runtime, variants, held_out, seconds)
+        racer.close()
+        for name, ratio in result.get("times", {}).items():
+            rows[name][runtime] = ratio
+        rows[base][f"{runtime} ms"] = result.get("ms")
+        for name, why in result.get("failed", {}).items():
+            rows[name][f"{runtime} failed"] = why
+
+
 def one_model(name, model, calib, held_out, kind, tools, args, folder, ask):
     """{tool: what came of it}."""
     given = (model, held_out, kind, args.evaluate)
@@ -190,16 +204,7 @@ def one_model(name, model, calib, held_out, kind, tools, args, folder, ask):
         else:
             row |= ask("quantized", *given, out) | {"bytes": sum(f.stat().st_size for f in out.parent.iterdir())}
     if args.latency:
-        variants = {"float": str(model)} | {t: r["file"] for t, r in rows.items() if t != "float" and "error" not in r}
-        for runtime in RUNTIMES:
-            racer = Helper()
-            result = racer("speed", runtime, variants, held_out, args.seconds)
-            racer.close()
-            for tool, ratio in result.get("times", {}).items():
-                rows[tool][runtime] = ratio
-            rows["float"][f"{runtime} ms"] = result.get("ms")
-            for tool, why in result.get("failed", {}).items():
-                rows[tool][f"{runtime} failed"] = why
+        raced(rows, "float", model, held_out, args.seconds)
     return rows
 
 

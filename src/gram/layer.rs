@@ -254,9 +254,9 @@ impl Layer {
             }
             _ => None,
         };
-        set(graph, self.node, WEIGHT, weight);
+        graph.own_constant(self.node, WEIGHT, weight);
         if let Some((bias, tensor)) = bias {
-            set(graph, bias.node, bias.slot, tensor);
+            graph.own_constant(bias.node, bias.slot, tensor);
         }
         Some(())
     }
@@ -285,22 +285,6 @@ fn behind(graph: &Graph, node: NodeId) -> Option<Bias> {
     // Numbers that are added to other numbers of axes do not make the result larger.
     let fits = sum.rank(slot)? <= sum.rank(1 - slot)?;
     (sum.node().op == OpKind::Add && fits).then_some(Bias { node: *next, slot })
-}
-
-/// Make operand `slot` of `node` a constant of its own.
-fn set(graph: &mut Graph, node: NodeId, slot: usize, tensor: Tensor) {
-    let old = graph.operand(node, slot);
-    // What nobody else reads keeps its name to whoever counts values.
-    if let Some(old) = old.filter(|&old| graph.constant(old).is_some() && graph.value(old).users().len() == 1) {
-        graph.set_constant(old, tensor);
-        return;
-    }
-    let name = old.map(|old| graph.value(old).name.clone()).unwrap_or_default();
-    let new = graph.add_constant(graph.node(node).scope(), &name, tensor);
-    graph.set_operand(node, slot, Some(new));
-    if let Some(old) = old {
-        graph.prune_constant(old);
-    }
 }
 
 /// The elements of a float tensor, in single precision.

@@ -613,6 +613,25 @@ impl Graph {
         v.constant = Some(Box::new(tensor));
     }
 
+    /// Have operand `slot` of `node` be a constant that no other call reads. The one that it read goes when nobody else
+    /// reads it; where none does and sizes stay, it is that one, with other data.
+    pub fn own_constant(&mut self, node: NodeId, slot: usize, tensor: Tensor) {
+        let old = self.operand(node, slot).filter(|&value| self.constant(value).is_some());
+        if let Some(old) = old
+            && self.value(old).users().len() == 1
+            && self.constant(old).is_some_and(|before| before.dims() == tensor.dims())
+        {
+            self.set_constant(old, tensor);
+            return;
+        }
+        let name = old.map(|value| self.value(value).name.clone()).unwrap_or_default();
+        let value = self.add_constant(self.node(node).scope(), &name, tensor);
+        self.set_operand(node, slot, Some(value));
+        if let Some(old) = old {
+            self.prune_constant(old);
+        }
+    }
+
     /// A call of `op` with `results` results, standing at `order` in the file.
     pub fn add_node(
         &mut self,

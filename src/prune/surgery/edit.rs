@@ -26,17 +26,17 @@ impl Edit {
         match self {
             Edit::Set(node, name, value) => graph.set_attr(node, name, value),
             Edit::Unset(node, name) => graph.remove_attr(node, name),
-            Edit::Operand(node, slot, tensor) => own(graph, node, slot, tensor),
+            Edit::Operand(node, slot, tensor) => graph.own_constant(node, slot, tensor),
             Edit::Elements(node, slot, elements) => put(graph, node, slot, &elements),
             Edit::Scale(node, slot, factor) => {
                 let scaled = graph.operand(node, slot).and_then(|v| scaled(graph.constant(v)?, factor));
                 if let Some(tensor) = scaled {
-                    own(graph, node, slot, tensor);
+                    graph.own_constant(node, slot, tensor);
                 }
             }
             Edit::IntoGather(node, axis, indices) => {
                 graph.node_mut(node).op = OpKind::Gather;
-                own(graph, node, 1, indices);
+                graph.own_constant(node, 1, indices);
                 let bounds: Vec<_> = graph.operands(node).skip(2).flatten().collect();
                 graph.truncate_operands(node, 2);
                 bounds.into_iter().for_each(|bound| graph.prune_constant(bound));
@@ -56,24 +56,6 @@ impl Edit {
 
 fn signed(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
-}
-
-/// Have operand `slot` be a constant that only `node` reads. The one that it read goes when nobody else does.
-fn own(graph: &mut Graph, node: NodeId, slot: usize, tensor: Tensor) {
-    let old = graph.operand(node, slot).filter(|&value| graph.constant(value).is_some());
-    if let Some(old) = old
-        && graph.value(old).users().len() == 1
-        && graph.constant(old).is_some_and(|before| before.dims() == tensor.dims())
-    {
-        graph.set_constant(old, tensor);
-        return;
-    }
-    let name = old.map(|value| graph.value(value).name.clone()).unwrap_or_default();
-    let value = graph.add_constant(graph.node(node).scope(), &name, tensor);
-    graph.set_operand(node, slot, Some(value));
-    if let Some(old) = old {
-        graph.prune_constant(old);
-    }
 }
 
 /// Put `elements` in place of those that operand `slot`, a vector, has at run time.
