@@ -8,6 +8,7 @@ use crate::onnx::{ReadError, WriteError};
 use crate::passes::pipeline::PassError;
 use crate::precision::HalveError;
 use crate::prune::PruneError;
+use crate::quality::OutOfBounds;
 use crate::quantize::QuantizeError;
 use crate::sparsify::SparsifyError;
 use crate::survey::{self, Finding};
@@ -147,7 +148,7 @@ impl Error {
         match self {
             Error::Read(error) => error.hint().map(str::to_string),
             Error::Write(WriteError::TooLarge(_)) => Some("pass --external-data".into()),
-            Error::Quantize(QuantizeError::Noisy { .. } | QuantizeError::Drops { .. }) => {
+            Error::Quantize(QuantizeError::Bounds(OutOfBounds::Noisy { .. } | OutOfBounds::Drops { .. })) => {
                 Some("nothing was written; without the bound, --report table names the layers that err most".into())
             }
             Error::Write(_) | Error::Prune(_) | Error::Sparsify(_) | Error::Quantize(_) | Error::Halve(_) => None,

@@ -21,6 +21,7 @@
 
 pub mod calibrate;
 pub mod census;
+pub mod choice;
 #[doc(hidden)]
 pub mod cli;
 pub mod edit;
@@ -38,6 +39,7 @@ pub mod passes;
 pub mod precision;
 pub mod proof;
 pub mod prune;
+pub mod quality;
 pub mod quantize;
 mod random;
 pub mod report;

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use onnx_slim::choice::Choice;
 use onnx_slim::ir::{DType, OpKind, ScopeId};
 use onnx_slim::model::Model;
 use onnx_slim::passes::infer_shapes;
-use onnx_slim::quantize::{Choice, Group, Plan, Scaling, emit, place};
+use onnx_slim::quantize::{Group, Plan, Scaling, emit, place};
 use onnx_slim::survey::survey;
 use onnx_slim::target::{self, Effect, Target};
 use onnx_slim::text;

@@ -11,7 +11,8 @@ use crate::cli::jobs::Job;
 use crate::cli::render;
 use crate::precision::{self, Half};
 use crate::proof::{Proof, Reason};
-use crate::quantize::{Coverage, Quality, Summary, in_decibels};
+use crate::quality::{Quality, in_decibels};
+use crate::quantize::{Coverage, Summary};
 use crate::report::{Census, Report, Step};
 use crate::survey;
 

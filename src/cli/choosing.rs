@@ -3,8 +3,8 @@
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
+use crate::choice::Choice;
 use crate::cli::args::QUANTIZING;
-use crate::quantize::Choice;
 use crate::target;
 
 /// What of a model may have integers.

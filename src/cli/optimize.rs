@@ -25,7 +25,8 @@ use crate::optimizer::Optimizer;
 use crate::passes::pipeline::Observer;
 use crate::precision::{Half, Halver, Io};
 use crate::prune::{Budget, Pruner};
-use crate::quantize::{Bounds, Dynamic, QuantizeError, Quantizer};
+use crate::quality::{Bounds, OutOfBounds};
+use crate::quantize::{Dynamic, Quantizer};
 use crate::report::Report;
 use crate::sparsify::Sparsifier;
 use crate::target::{Profile, Target};
@@ -196,7 +197,7 @@ fn pruner(args: &args::Optimize, budget: Budget, target: &Profile) -> anyhow::Re
     }
     let calibration = args.quantizing.calibration.calibration()?;
     if calibration.source.is_none() && bounds != Bounds::default() {
-        return Err(usage(args.verb(), QuantizeError::NothingToCompare));
+        return Err(usage(args.verb(), OutOfBounds::NothingToCompare));
     }
     let engine = engine::bounded(proof)?;
     Ok(args.pruning.pruner(budget, target.channel_multiple, engine, calibration, check, bounds))
@@ -209,7 +210,7 @@ fn dynamic(args: &args::Optimize, target: &Profile) -> anyhow::Result<Dynamic> {
     let bounds = bounds(args);
     let calibration = args.quantizing.calibration.calibration()?;
     if calibration.source.is_none() && bounds != Bounds::default() {
-        return Err(usage(args.verb(), QuantizeError::NothingToCompare));
+        return Err(usage(args.verb(), OutOfBounds::NothingToCompare));
     }
     Ok(Dynamic { choice: args.quantizing.choosing.choice(), calibration, bounds, ..dynamic })
 }

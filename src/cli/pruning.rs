@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use crate::calibrate::Calibration;
 use crate::exec::{Executor, Plan};
 use crate::prune::{Budget, Criterion, Factor, Grouped, Pruner, Rules};
-use crate::quantize::Bounds;
+use crate::quality::Bounds;
 use crate::sparsify::Pattern;
 
 /// Under this the help lists these options.

@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::calibrate::{Calibration, CalibrationError, Sample, Source, Wanted};
+use crate::choice::{Choice, ChoiceError};
 use crate::exec::{Cannot, Executor};
 use crate::ir::{DType, Graph, NodeId, OpKind, ScopeId};
 use crate::model::Model;
@@ -17,7 +18,7 @@ use crate::precision::rehearse::rehearse;
 use crate::precision::repair::noisiest;
 use crate::precision::sides::sides;
 use crate::precision::{Fit, store};
-use crate::quantize::{Bounds, Choice, ChoiceError, Quality, QuantizeError, compare};
+use crate::quality::{Bounds, OutOfBounds, Quality, compare};
 use crate::target::{self, Effect, Profile};
 
 /// What takes the place of float32.
@@ -72,7 +73,7 @@ pub enum HalveError {
     Calibration(#[from] CalibrationError),
     /// The result is not as good as it has to be.
     #[error(transparent)]
-    Bounds(QuantizeError),
+    Bounds(OutOfBounds),
     /// The result cannot be compared, and bounds were given.
     #[error("--min-sqnr and --max-drop cannot be kept: {0}")]
     NotCompared(Cannot),

@@ -8,7 +8,7 @@ use crate::exec::{Cannot, Executor};
 use crate::ir::{DType, Graph, NodeId, ScopeId, ValueId};
 use crate::model::Model;
 use crate::precision::halver::Attempt;
-use crate::quantize::{compare, showing};
+use crate::quality::{compare, showing};
 
 /// Bytes of tensors that are held at a time. One tensor is held whatever it takes.
 const MEMORY: u128 = 512 << 20;

@@ -21,7 +21,7 @@ use crate::prune::rank::{By, Ranker, rank};
 use crate::prune::recover::{How, Recovered, Recovery, recover};
 use crate::prune::surgery::{Refused, apply};
 use crate::prune::untie::untie;
-use crate::quantize::{Bounds, Quality, QuantizeError, compare};
+use crate::quality::{Bounds, OutOfBounds, Quality, compare};
 use crate::rewrite::Exactness;
 use crate::selecting::{NoMatch, matching};
 
@@ -85,7 +85,7 @@ pub enum PruneError {
     Different(Vec<String>),
     /// Quality is not what was asked for.
     #[error(transparent)]
-    Bounds(#[from] QuantizeError),
+    Bounds(#[from] OutOfBounds),
 }
 
 fn because(stops: &[StopAccount]) -> String {
@@ -544,7 +544,7 @@ mod tests {
         assert_eq!(found.groups[0].after, 4, "{:?}", found.outputs);
         let strict = Bounds { min_sqnr: Some(500.0), max_drop: None };
         let refused = run(&Pruner { bounds: strict, ..pruner(Budget::Auto) });
-        assert!(matches!(refused, Err(PruneError::Bounds(QuantizeError::Noisy { .. }))));
+        assert!(matches!(refused, Err(PruneError::Bounds(OutOfBounds::Noisy { .. }))));
     }
 
     #[test]

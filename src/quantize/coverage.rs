@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::ir::{Graph, Int, Node, NodeId, OpKind, ValueId};
+use crate::ir::{Graph, Int, Node, NodeId, OpKind, ScopeId, ValueId};
+use crate::model::Model;
 use crate::ops::{CallView, row_of};
 
 /// How much of a model is computed in integers.
@@ -170,6 +171,13 @@ fn is_dequantized(graph: &Graph, value: ValueId) -> bool {
         }
     }
     false
+}
+
+/// The nodes of the main graph that compute in integers, in order.
+pub fn integer_nodes(model: &Model) -> Vec<NodeId> {
+    let mut nodes = model.graph.schedule(ScopeId::MAIN);
+    nodes.retain(|&node| is_integer(&model.graph, node));
+    nodes
 }
 
 #[cfg(test)]

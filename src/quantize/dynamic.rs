@@ -17,12 +17,14 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::calibrate::{Calibration, Sample, Source};
+use crate::choice::Choice;
 use crate::exec::Executor;
 use crate::exec::demand::run_of;
 use crate::ir::{DType, Graph, Key, NodeId, OpKind, ScopeId, Tensor, TensorError, ValueId};
 use crate::model::Model;
 use crate::ops::{CallView, infer_node};
-use crate::quantize::{Bounds, Choice, Coverage, Grid, QuantizeError, Summary, compare, coverage, integers, layers};
+use crate::quality::{Bounds, OutOfBounds, compare, layers};
+use crate::quantize::{Coverage, Grid, QuantizeError, Summary, coverage, integers};
 use crate::rewrite::CONTRIB;
 use crate::target::{Dynamics, Profile};
 
@@ -96,7 +98,7 @@ impl Dynamic {
             self.prove(&float, model, &probe.held_out, &done, &mut summary)?;
             summary.notes = probe.notes;
         } else if self.bounds != Bounds::default() {
-            return Err(QuantizeError::NothingToCompare);
+            return Err(OutOfBounds::NothingToCompare.into());
         }
         Ok(summary)
     }
@@ -523,7 +525,7 @@ mod tests {
         let mut dynamic = Dynamic::for_target(&target::ONNX, Arc::new(Tract)).unwrap();
         dynamic.bounds.min_sqnr = Some(20.0);
         let mut float = model("float[n,32] x", "float[32,40] w", "y = MatMul(x, w)", "float[n,40] y");
-        assert!(matches!(dynamic.run(&mut float), Err(QuantizeError::NothingToCompare)));
+        assert!(matches!(dynamic.run(&mut float), Err(QuantizeError::Bounds(OutOfBounds::NothingToCompare))));
     }
 
     #[test]

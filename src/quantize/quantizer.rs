@@ -8,15 +8,17 @@ use serde::Serialize;
 
 use crate::calibrate::{Calibration, CalibrationError, Fingerprint, Gathered, Method, Sample, Wanted};
 use crate::census;
+use crate::choice::{Choice, ChoiceError};
 use crate::exec::demand::run_of;
 use crate::exec::stepper::held_bytes;
 use crate::exec::{Cannot, Executor};
 use crate::ir::ValueId;
 use crate::model::Model;
+use crate::quality::{Bounds, Layer, OutOfBounds, Quality, compare_known, layers};
 use crate::quantize::correct::{Bench, seen, wanted};
 use crate::quantize::{
-    Choice, ChoiceError, Coverage, Estimate, Layer, NoStatistics, Paying, Placement, Plan, Quality, Ranges, Step,
-    compare_known, coverage, emit, in_decibels, integer_nodes, layers, place, scales, unfit,
+    Coverage, Estimate, NoStatistics, Paying, Placement, Plan, Ranges, Step, coverage, emit, integer_nodes, place,
+    scales, unfit,
 };
 use crate::target::Policy;
 
@@ -41,41 +43,6 @@ pub struct Quantizer {
     pub bounds: Bounds,
 }
 
-/// How good a result has to be: what is worse is an error.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Bounds {
-    /// Every float output has this signal to quantization noise ratio at the least, in dB.
-    pub min_sqnr: Option<f64>,
-    /// The largest of a row of scores is another one in this share of the rows at most, in percent.
-    pub max_drop: Option<f64>,
-}
-
-impl Bounds {
-    /// Whether `outputs` are good enough.
-    ///
-    /// # Errors
-    /// When they are not.
-    pub fn check(&self, outputs: &[Quality]) -> Result<(), QuantizeError> {
-        if let Some(least) = self.min_sqnr {
-            let worst = outputs.iter().filter(|q| q.cosine.is_some()).min_by(|a, b| a.sqnr.total_cmp(&b.sqnr));
-            if let Some(worst) = worst.filter(|q| q.sqnr < least) {
-                return Err(QuantizeError::Noisy { output: worst.output.clone(), sqnr: worst.sqnr, least });
-            }
-        }
-        if let Some(most) = self.max_drop {
-            let drops = outputs.iter().filter_map(|q| Some((q, 100.0 * (1.0 - q.agreement?))));
-            match drops.max_by(|a, b| a.1.total_cmp(&b.1)) {
-                None => return Err(QuantizeError::NoScores),
-                Some((q, drop)) if drop > most => {
-                    return Err(QuantizeError::Drops { output: q.output.clone(), drop, most });
-                }
-                Some(_) => {}
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Why a model does not get integers.
 #[derive(Debug, thiserror::Error)]
 pub enum QuantizeError {
@@ -91,34 +58,9 @@ pub enum QuantizeError {
     /// The result does not run.
     #[error("the quantized model does not run: {0}")]
     Run(#[from] Cannot),
-    /// An output is further from what it was than it may be.
-    #[error("output \"{output}\" is {} beside its quantization noise, and at least {least} dB are asked for", in_decibels(*.sqnr))]
-    Noisy {
-        /// The output.
-        output: String,
-        /// What it is, in dB.
-        sqnr: f64,
-        /// What was asked for, in dB.
-        least: f64,
-    },
-    /// Too many rows of scores have another largest.
-    #[error("output \"{output}\" says something else in {drop:.1} % of the samples, and at most {most} % may")]
-    Drops {
-        /// The output.
-        output: String,
-        /// In how many, in percent.
-        drop: f64,
-        /// In how many it may, in percent.
-        most: f64,
-    },
-    /// Bounds were given, and no samples to keep them on.
-    #[error("--min-sqnr and --max-drop need samples to compare float model and result on: --calib PLACE")]
-    NothingToCompare,
-    /// It was asked what scores say, and there are none.
-    #[error(
-        "no output looks like the scores of classes: a float tensor of two axes, the last of more than one element"
-    )]
-    NoScores,
+    /// The result is not as good as it has to be.
+    #[error(transparent)]
+    Bounds(#[from] OutOfBounds),
     /// A tensor cannot be made.
     #[error("a defect of onnx-slim: {0}")]
     Tensor(#[from] crate::ir::TensorError),
@@ -314,7 +256,7 @@ impl Quantizer {
         emit(&mut model.graph, &plan, &scales)?;
         // Nothing is known without samples, and nothing is said.
         let outputs = match &bench {
-            None if self.bounds != Bounds::default() => return Err(QuantizeError::NothingToCompare),
+            None if self.bounds != Bounds::default() => return Err(OutOfBounds::NothingToCompare.into()),
             None => Vec::new(),
             Some(bench) => compare_known(&float, bench.outputs(), model, held, &*self.engine)?,
         };

@@ -11,7 +11,7 @@ use crate::gram::layer::WEIGHT;
 use crate::gram::{Patches, Sums};
 use crate::ir::ScopeId;
 use crate::model::Model;
-use crate::quantize::{Bounds, Quality, QuantizeError, compare};
+use crate::quality::{Bounds, OutOfBounds, Quality, compare};
 use crate::sparsify::{Pattern, smallest, sweep};
 
 /// Says how weights get zeros; [`Sparsifier::run`] does it.
@@ -43,7 +43,7 @@ pub enum SparsifyError {
     Nothing(Pattern, String),
     /// Quality is not what was asked for.
     #[error(transparent)]
-    Bounds(QuantizeError),
+    Bounds(OutOfBounds),
 }
 
 /// A layer whose weight has zeros now.

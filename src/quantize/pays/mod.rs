@@ -13,9 +13,10 @@ mod field;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
+use crate::choice::{Choice, ChoiceError};
 use crate::ir::{Graph, NodeId, ValueId};
 use crate::quantize::pays::field::{Field, Pin};
-use crate::quantize::{Choice, ChoiceError, Plan, TakenOut, place_without};
+use crate::quantize::{Plan, TakenOut, place_without};
 use crate::target::Policy;
 use crate::target::policy::Borders;
 

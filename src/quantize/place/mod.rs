@@ -6,18 +6,16 @@
 //! `DequantizeLinear`. Each step looks at every node and use a fixed number of times.
 
 mod call;
-mod choose;
 mod demand;
 mod follow;
 mod patterns;
 mod quantized;
 mod residual;
 
-pub use choose::{Choice, ChoiceError};
-
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::calibrate::{Gathered, observed};
+use crate::choice::{Choice, ChoiceError, EXCLUDED, NOT_CHOSEN};
 use crate::ir::{Graph, NodeId, OpKind, ScopeId, User, ValueId};
 use crate::quantize::place::call::{Call, Verdict};
 use crate::quantize::place::demand::Demand;
@@ -195,7 +193,7 @@ impl<'a> Placing<'a> {
     }
 
     fn is_excluded(&self, node: NodeId) -> bool {
-        self.floats[node.index()].as_ref().is_some_and(|(_, why)| why == choose::EXCLUDED || why == choose::NOT_CHOSEN)
+        self.floats[node.index()].as_ref().is_some_and(|(_, why)| why == EXCLUDED || why == NOT_CHOSEN)
     }
 
     /// The plan, when it is known who computes in integers.

@@ -1,13 +1,19 @@
-//! How far a model with integers is from the one in real numbers: of its outputs, and of every layer in integers.
+//! How far a model that was made smaller is from the one it was made of: of its outputs, of each layer, and whether that
+//! is good enough.
+
+mod bounds;
+mod layers;
 
 use serde::{Serialize, Serializer};
 
+pub use bounds::{Bounds, OutOfBounds};
+pub(crate) use layers::showing;
+pub use layers::{Layer, WORST, layers};
+
 use crate::calibrate::Sample;
-use crate::exec::demand::{of_type, run_of};
 use crate::exec::{Cannot, Executor};
-use crate::ir::{DType, NodeId, ScopeId, Tensor, ValueId};
+use crate::ir::{DType, ScopeId, Tensor};
 use crate::model::Model;
-use crate::quantize::coverage::is_integer;
 
 /// What became of one output.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,18 +36,6 @@ pub struct Quality {
     pub equal: Option<f64>,
 }
 
-/// What became of the result of an operator that computes in integers.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Layer {
-    /// The node's name, or its first result's.
-    pub node: String,
-    /// Its operator.
-    pub op: String,
-    /// As [`Quality::sqnr`], with the errors of everything before it.
-    #[serde(serialize_with = "decibels")]
-    pub sqnr: f64,
-}
-
 fn decibels<S: Serializer>(ratio: &f64, to: S) -> Result<S::Ok, S::Error> {
     ratio.is_finite().then_some(ratio).serialize(to)
 }
@@ -61,27 +55,22 @@ pub fn in_decibels(ratio: f64) -> String {
 ///
 /// # Errors
 /// When the engine cannot run one of them.
-pub fn compare(
-    float: &Model,
-    integer: &Model,
-    feeds: &[Sample],
-    engine: &dyn Executor,
-) -> Result<Vec<Quality>, Cannot> {
-    Ok(named(float, compared(float, integer, feeds, engine)?))
+pub fn compare(float: &Model, other: &Model, feeds: &[Sample], engine: &dyn Executor) -> Result<Vec<Quality>, Cannot> {
+    Ok(named(float, compared(float, other, feeds, engine)?))
 }
 
 /// As [`compare`], where it is known what `float` gives for each of `feeds`.
 ///
 /// # Errors
-/// When the engine cannot run `integer`.
+/// When the engine cannot run `other`.
 pub fn compare_known(
     float: &Model,
     known: &[Vec<Tensor>],
-    integer: &Model,
+    other: &Model,
     feeds: &[Sample],
     engine: &dyn Executor,
 ) -> Result<Vec<Quality>, Cannot> {
-    let mut session = engine.load(integer)?;
+    let mut session = engine.load(other)?;
     let mut seen = vec![Seen::default(); float.graph.scope(ScopeId::MAIN).outputs().len()];
     for (feed, want) in feeds.iter().zip(known) {
         for ((want, got), seen) in want.iter().zip(session.run(feed)?).zip(&mut seen) {
@@ -95,88 +84,6 @@ pub fn compare_known(
 fn named(float: &Model, seen: Vec<Seen>) -> Vec<Quality> {
     let outputs = float.graph.scope(ScopeId::MAIN).outputs();
     outputs.iter().zip(seen).map(|(o, seen)| seen.quality(float.graph.value_label(o.value()))).collect()
-}
-
-/// Layers that a report names.
-pub const WORST: usize = 10;
-
-/// Bytes of tensors that a comparison of layers holds at a time. One tensor is held whatever it takes.
-const MEMORY: u128 = 256 << 20;
-
-/// Bytes that count for a tensor of which only a run tells the size.
-const UNKNOWN: u128 = MEMORY / 16;
-
-/// The nodes of the main graph that compute in integers, in order.
-pub fn integer_nodes(model: &Model) -> Vec<NodeId> {
-    let mut nodes = model.graph.schedule(ScopeId::MAIN);
-    nodes.retain(|&node| is_integer(&model.graph, node));
-    nodes
-}
-
-/// The [`WORST`] of `nodes`: those whose results are furthest in `integer` from what they are in `float`, the worst
-/// first. Values of both graphs have the same ids, as far as both have them.
-///
-/// # Errors
-/// When the engine cannot run one of them.
-pub fn layers(
-    float: &Model,
-    integer: &Model,
-    nodes: &[NodeId],
-    feeds: &[Sample],
-    engine: &dyn Executor,
-) -> Result<Vec<Layer>, Cannot> {
-    let Some(first) = feeds.first() else { return Ok(Vec::new()) };
-    let shapes = run_of(float, first);
-    let mut groups: Vec<Vec<(NodeId, ValueId)>> = Vec::new();
-    let mut room = 0;
-    for &node in nodes {
-        let Some(value) = integer.graph.result(node, 0) else { continue };
-        // What came in with the integers, such as an accumulator, was nothing before.
-        let is_same = float.graph.has_value(value)
-            && float.graph.producer(value) == Some((node, 0))
-            && float.graph.value_label(value) == integer.graph.value_label(value)
-            && float.graph.value(value).ty.dtype() == integer.graph.value(value).ty.dtype();
-        if !is_same {
-            continue;
-        }
-        // Both models' tensors are held.
-        let bytes = 2 * of_type(&shapes.value(value).ty).unwrap_or(UNKNOWN);
-        match groups.last_mut() {
-            Some(group) if room >= bytes => group.push((node, value)),
-            _ => {
-                groups.push(vec![(node, value)]);
-                room = MEMORY;
-            }
-        }
-        room = room.saturating_sub(bytes);
-    }
-    let mut found = Vec::new();
-    for group in groups {
-        let values: Vec<ValueId> = group.iter().map(|&(_, value)| value).collect();
-        let seen = compared(&showing(float, &values), &showing(integer, &values), feeds, engine)?;
-        found.extend(group.iter().zip(seen).map(|(&(node, _), seen)| Layer {
-            node: float.graph.label(node),
-            op: float.graph.node(node).op_name().to_string(),
-            sqnr: seen.sqnr(),
-        }));
-    }
-    found.sort_by(|a, b| a.sqnr.total_cmp(&b.sqnr));
-    found.truncate(WORST);
-    Ok(found)
-}
-
-/// `model` with these values as its outputs.
-pub(crate) fn showing(model: &Model, values: &[ValueId]) -> Model {
-    let mut shown = model.clone();
-    let g = &mut shown.graph;
-    while let Some(last) = g.scope(ScopeId::MAIN).outputs().len().checked_sub(1) {
-        g.remove_output(ScopeId::MAIN, last);
-    }
-    for (i, &value) in values.iter().enumerate() {
-        let ty = g.value(value).ty.clone();
-        g.add_output(ScopeId::MAIN, &format!("shown_{i}"), value, ty);
-    }
-    shown
 }
 
 /// What was seen of one output on all samples.
@@ -195,8 +102,8 @@ struct Seen {
 }
 
 /// Run both and compare their outputs, one sample at a time.
-fn compared(float: &Model, integer: &Model, feeds: &[Sample], engine: &dyn Executor) -> Result<Vec<Seen>, Cannot> {
-    let (mut a, mut b) = (engine.load(float)?, engine.load(integer)?);
+fn compared(float: &Model, other: &Model, feeds: &[Sample], engine: &dyn Executor) -> Result<Vec<Seen>, Cannot> {
+    let (mut a, mut b) = (engine.load(float)?, engine.load(other)?);
     let mut seen = vec![Seen::default(); float.graph.scope(ScopeId::MAIN).outputs().len()];
     for feed in feeds {
         let (want, got) = rayon::join(|| a.run(feed), || b.run(feed));
@@ -286,9 +193,6 @@ fn largest(row: &[f64]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::tract::Tract;
-    use crate::passes::infer_declared;
-    use crate::text::parse;
 
     fn seen(pairs: &[(&[f32], &[f32])]) -> Quality {
         let mut seen = Seen::default();
@@ -343,52 +247,5 @@ mod tests {
         let mut all = Seen::default();
         all.add(&words(&["a", "b"]), &words(&["a", "c"]));
         assert_eq!(all.quality("y".into()).equal, Some(0.5));
-    }
-
-    /// Two layers, the second with a far coarser grid than the first.
-    fn layered() -> Model {
-        let mut model = parse(
-            r#"<ir_version: 8, opset_import: ["" : 17]> g (float[n,2] x) => (float[n,2] y)
-            <float[2,2] w = {0.1, 0, 0, 0.1}, float fine = {0.001}, float coarse = {0.03}, int8 z = {0}> {
-            i = QuantizeLinear(x, fine, z) d = DequantizeLinear(i, fine, z)
-            j = QuantizeLinear(w, fine, z) v = DequantizeLinear(j, fine, z)
-            a = MatMul(d, v)
-            k = QuantizeLinear(w, coarse, z) u = DequantizeLinear(k, coarse, z)
-            b = QuantizeLinear(a, fine, z) c = DequantizeLinear(b, fine, z)
-            y = MatMul(c, u) }"#,
-        )
-        .unwrap();
-        infer_declared(&mut model.graph);
-        model
-    }
-
-    #[test]
-    fn the_worst_layers_come_first() {
-        // One lineage of ids: the float model is the other with the pairs taken out.
-        let integer = layered();
-        let mut float = integer.clone();
-        let g = &mut float.graph;
-        for node in g.schedule(ScopeId::MAIN) {
-            if g.node(node).op == crate::ir::OpKind::DequantizeLinear {
-                let (pair, result) = (g.operand(node, 0).unwrap(), g.result(node, 0).unwrap());
-                let (quantize, _) = g.producer(pair).unwrap();
-                let real = g.operand(quantize, 0).unwrap();
-                g.replace(result, real);
-            }
-        }
-        let sample = |x: [f32; 2]| {
-            let feed = vec![("x".to_string(), Tensor::f32s(&[1, 2], &x).unwrap())];
-            Sample::new(feed, crate::exec::Origin::MadeUp { index: 0 }).unwrap()
-        };
-        let feeds = [[0.1f32, 0.05], [0.02, -0.1]].map(sample);
-        let found = layers(&float, &integer, &integer_nodes(&integer), &feeds, &Tract).unwrap();
-        assert_eq!(found.iter().map(|l| (&*l.node, &*l.op)).collect::<Vec<_>>(), [("y", "MatMul"), ("a", "MatMul")]);
-        assert!(found[0].sqnr < 25.0 && found[1].sqnr > 60.0, "{found:?}");
-        let outputs = compare(&float, &integer, &feeds, &Tract).unwrap();
-        assert_eq!(outputs[0].sqnr, found[0].sqnr);
-        let mut session = Tract.load(&float).unwrap();
-        let known: Vec<Vec<Tensor>> = feeds.iter().map(|feed| session.run(feed).unwrap()).collect();
-        assert_eq!(compare_known(&float, &known, &integer, &feeds, &Tract).unwrap(), outputs);
-        assert!(layers(&float, &integer, &integer_nodes(&integer), &[], &Tract).unwrap().is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! What the user lets have integers.
+//! Which nodes of a model may be changed, as the user says.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -6,7 +6,7 @@ use crate::ir::{Graph, NodeId, ScopeId};
 pub use crate::selecting::NoMatch as ChoiceError;
 use crate::selecting::matching;
 
-/// Which nodes may have integers, as patterns: a node's name with `*` and `?`, `op:` and an operator's name, or
+/// Which nodes may be changed, as patterns: a node's name with `*` and `?`, `op:` and an operator's name, or
 /// `from..to` for the nodes between two tensors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Choice {
@@ -17,9 +17,9 @@ pub struct Choice {
 }
 
 /// Why a node that was excluded stays as it is.
-pub(super) const EXCLUDED: &str = "it was excluded";
+pub(crate) const EXCLUDED: &str = "it was excluded";
 /// Why a node that was not chosen stays as it is.
-pub(super) const NOT_CHOSEN: &str = "it was not chosen";
+pub(crate) const NOT_CHOSEN: &str = "it was not chosen";
 
 impl Choice {
     /// Nodes of the main graph that stay as they are, with the reason.
