@@ -4,6 +4,7 @@
 //! says what to try next.
 
 use crate::edit::{Broken, EditFault};
+use crate::lowbit::LowBitError;
 use crate::onnx::{ReadError, WriteError};
 use crate::passes::pipeline::PassError;
 use crate::precision::HalveError;
@@ -42,6 +43,9 @@ pub enum Error {
     /// The model does not get halves.
     #[error(transparent)]
     Halve(#[from] HalveError),
+    /// Weights do not get few bits.
+    #[error(transparent)]
+    LowBit(#[from] LowBitError),
     /// The target does not know an opset any more.
     #[error("the oldest opset that {target} runs is {oldest}, not {opset}")]
     OlderOpset {
@@ -136,6 +140,7 @@ impl Error {
             | Error::Sparsify(_)
             | Error::Quantize(_)
             | Error::Halve(_)
+            | Error::LowBit(_)
             | Error::OlderOpset { .. }
             | Error::NewerOpset { .. }
             | Error::NoSuchRule { .. }
@@ -151,7 +156,12 @@ impl Error {
             Error::Quantize(QuantizeError::Bounds(OutOfBounds::Noisy { .. } | OutOfBounds::Drops { .. })) => {
                 Some("nothing was written; without the bound, --report table names the layers that err most".into())
             }
-            Error::Write(_) | Error::Prune(_) | Error::Sparsify(_) | Error::Quantize(_) | Error::Halve(_) => None,
+            Error::Write(_)
+            | Error::Prune(_)
+            | Error::Sparsify(_)
+            | Error::Quantize(_)
+            | Error::Halve(_)
+            | Error::LowBit(_) => None,
             Error::Edit(fault) => fault.hint(),
             Error::Broken(broken) => Some(broken.why.into()),
             Error::OlderOpset { oldest, .. } => Some(format!("--opset {oldest}")),

@@ -25,6 +25,7 @@ use crate::exec::{Executor, Plan, Verdict};
 use crate::exec::{fold_with_engine, tract::Tract};
 use crate::interface::{Interface, Size};
 use crate::ir::Graph;
+use crate::lowbit::Packer;
 use crate::model::Model;
 use crate::ops::CallView;
 use crate::passes::pipeline::{self, Observer, Silent};
@@ -55,6 +56,7 @@ pub struct Optimizer {
     quantizer: Option<Quantizer>,
     dynamic: Option<Dynamic>,
     halver: Option<Halver>,
+    packer: Option<Packer>,
 }
 
 /// What a run of the pipeline may do.
@@ -117,6 +119,7 @@ impl Optimizer {
             quantizer: None,
             dynamic: None,
             halver: None,
+            packer: None,
         }
     }
 
@@ -191,6 +194,13 @@ impl Optimizer {
     #[must_use]
     pub fn halved(mut self, halver: Halver) -> Optimizer {
         self.halver = Some(halver);
+        self
+    }
+
+    /// Have the weights of the result be integers of few bits.
+    #[must_use]
+    pub fn packed(mut self, packer: Packer) -> Optimizer {
+        self.packer = Some(packer);
         self
     }
 
@@ -276,7 +286,8 @@ impl Optimizer {
         let fuel = Fuel::unlimited();
         let mut watch = Watch { inner: observer, macs_before: None };
         // Integers and channels are for operators of ONNX; a runtime fuses integers itself.
-        let contrib = if self.gives_integers() || self.halver.is_some() { &[] } else { self.target.contrib };
+        let gives = self.gives_integers() || self.halver.is_some() || self.packer.is_some();
+        let contrib = if gives { &[] } else { self.target.contrib };
         let may = Allowed { enabled, contrib };
         let first = self.pruner.as_ref().map_or_else(|| may.clone(), |pruner| may.before_pruning(pruner));
         report.steps = self.edit(&mut model, from, &first, &fuel, &mut watch)?;
@@ -340,6 +351,13 @@ impl Optimizer {
             report.precision = Some(halver.run(&mut model, &tell)?);
             self.refuse_unsupported(&model, from, &mut report)?;
         }
+        if let Some(packer) = &self.packer {
+            observer.started("pack");
+            let observer = RefCell::new(&mut *observer);
+            let tell = |done, total| observer.borrow_mut().sampled(done, total);
+            report.low_bits = Some(packer.run(&mut model, &tell)?);
+            self.refuse_unsupported(&model, from, &mut report)?;
+        }
         report.after = census::take(&model);
         report.interface = Interface::of(&model.graph);
         report.notes = std::mem::take(&mut model.notes);
@@ -369,6 +387,7 @@ impl Optimizer {
         // Scales per channel came with 13.
         let from = if self.gives_integers() { from.max(13) } else { from };
         let from = self.halver.as_ref().map_or(from, |halver| halver.opset_for(from));
+        let from = self.packer.as_ref().map_or(from, |packer| packer.opset_for(from));
         let newest = self.target.newest_opset;
         match self.opset {
             None => Ok(self.target.opset_for(from)),

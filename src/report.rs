@@ -122,6 +122,9 @@ pub struct Report {
     /// What became of a model that got halves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<crate::precision::Summary>,
+    /// What became of a model whose weights got few bits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub low_bits: Option<crate::lowbit::Summary>,
     /// What the target cannot run of the result, or runs badly.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
