@@ -17,7 +17,9 @@ mod codes;
 mod emit;
 mod grid;
 mod levels;
+mod gptq;
 mod packer;
+mod seen;
 mod sites;
 mod summary;
 
