@@ -59,8 +59,7 @@ pub fn sweep(
                 decide.look(first..last, rest.slice(s![.., first..last]), &pivots);
             }
             let last = end.min((first / run + 1) * run);
-            let behind: Vec<Vec<f64>> =
-                (first..last).map(|i| (i..end).map(|j| lower[[j, i]]).collect()).collect();
+            let behind: Vec<Vec<f64>> = (first..last).map(|i| (i..end).map(|j| lower[[j, i]]).collect()).collect();
             let shares = rest.axis_chunks_iter_mut(Axis(0), share).zip(errors.axis_chunks_iter_mut(Axis(0), share));
             let shares: Vec<_> = shares.enumerate().collect();
             shares.into_par_iter().for_each(|(at, (mut rows, mut errors))| {

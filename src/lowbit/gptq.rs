@@ -29,9 +29,9 @@ pub fn gptq(weight: &Array2<f32>, square: &Array2<f64>, grid: &Grid, group: usiz
     let mut rounded = weight.clone();
     sweep(&mut rounded, square, &order, DAMPING, &mut rounding)?;
     let steps = rounding.is_finite.then_some(rounding.steps)?;
-    let integers = rounded.indexed_iter().map(|((output, column), &weight)| {
-        steps[output * groups + column / group].integer(weight, grid.most)
-    });
+    let integers = rounded
+        .indexed_iter()
+        .map(|((output, column), &weight)| steps[output * groups + column / group].integer(weight, grid.most));
     Some(Codes { outputs, columns, group, bits, integers: integers.collect(), steps })
 }
 

@@ -15,9 +15,9 @@
 
 mod codes;
 mod emit;
+mod gptq;
 mod grid;
 mod levels;
-mod gptq;
 mod packer;
 mod seen;
 mod sites;

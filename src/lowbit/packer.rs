@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::calibrate::{Calibration, CalibrationError, Probe};
+use crate::calibrate::{Calibration, CalibrationError, Probe, Source};
 use crate::choice::{Choice, ChoiceError};
 use crate::exec::stepper::{Stepper, held_bytes};
 use crate::exec::{Cannot, Executor};
 use crate::gram::Layer;
-use crate::ir::{DType, Graph, Tensor, TensorError};
+use crate::ir::{DType, Graph, NodeId, OpKind, ScopeId, Tensor, TensorError};
 use crate::lowbit::codes::{Codes, Matrix, Search};
 use crate::lowbit::emit::Emitter;
 use crate::lowbit::gptq::gptq;
@@ -144,25 +144,16 @@ impl Packer {
             kept: left.into_iter().map(|(why, nodes)| Kept { why, nodes }).collect(),
             bytes: [0; 2],
             samples: 0,
+            made_up: false,
             held_out: 0,
             outputs: Vec::new(),
             notes: self.other_groups(&sites),
         };
-        let mut probe = match &self.calibration.source {
-            Some(_) => self.calibration.probe(model, &*self.engine, &|_| MOST_SAMPLES)?,
-            None => Probe::default(),
-        };
-        if probe.tried.is_empty() {
-            probe.tried.clone_from(&probe.held_out);
-        }
-        if let Some(first) = probe.tried.first() {
-            let room = usize::try_from(MOST_BYTES / held_bytes(model, first).max(1)).unwrap_or(usize::MAX).max(2);
-            probe.tried.truncate(room);
-        }
+        let probe = self.probe(model, &mut summary)?;
         // What integers give back in the place of weights, which any engine runs.
         let float = (!probe.held_out.is_empty()).then(|| model.clone());
         let mut rehearsal = float.clone();
-        let learns = !matches!(self.method, Method::Nearest) && !probe.tried.is_empty();
+        let learns = self.method != Method::Nearest && !probe.tried.is_empty();
         let mut stepper = match &rehearsal {
             Some(rehearsal) if learns => Some(Stepper::new(rehearsal, &probe.tried, &*self.engine)?),
             _ => None,
@@ -172,7 +163,7 @@ impl Packer {
             tell(done as u64, sites.len() as u64);
             let Some((matrix, weight)) = matrix(model, site) else { continue };
             let is_symmetric = if site.integers == Integers::Int8 { true } else { is_symmetric };
-            let grid = Grid::of(site.integers.bits(), is_symmetric, false, weight.dtype());
+            let grid = Grid::of(site.integers.bits(), is_symmetric, site.row.negative_scales, weight.dtype());
             let layer = layer(&model.graph, site);
             let seen = match (&mut stepper, &rehearsal, &layer) {
                 (Some(stepper), Some(rehearsal), Some(layer)) => {
@@ -219,17 +210,54 @@ impl Packer {
         if let (Some(float), Some(rehearsal)) = (float, rehearsal) {
             match compare(&float, &rehearsal, &probe.held_out, &*self.engine) {
                 Ok(outputs) => (summary.outputs, summary.held_out) = (outputs, probe.held_out.len()),
-                Err(why) if self.bounds == Bounds::default() => {
-                    summary.notes.push(format!("not compared with the float model: {why}"));
-                }
+                Err(why) if self.bounds == Bounds::default() => summary.not_compared(&why),
                 Err(why) => return Err(LowBitError::NotCompared(why)),
             }
-            summary.notes.extend(probe.notes);
-        } else {
-            summary.notes.push("not compared with the float model: there are no samples: --calib".into());
         }
         self.bounds.check(&summary.outputs).map_err(LowBitError::Bounds)?;
         Ok(summary)
+    }
+
+    /// Samples to learn from and to compare on: those that are given, or for a model that reads nothing but numbers of
+    /// tokens some that are made up, of which one is as good as another. What is made of other numbers says little of
+    /// what layers read in use.
+    fn probe(&self, model: &Model, summary: &mut Summary) -> Result<Probe, LowBitError> {
+        let mut calibration = self.calibration.clone();
+        if calibration.source.is_none() {
+            if !matches!(self.method, Method::Auto) || !reads_tokens(&model.graph) {
+                summary.not_compared(&"there are no samples: --calib");
+                return Ok(Probe::default());
+            }
+            (calibration.source, calibration.samples) = (Some(Source::Random(0)), Some(MADE_UP));
+        }
+        let is_given = self.calibration.source.is_some();
+        let mut probe = match calibration.probe(model, &*self.engine, &|_| MOST_SAMPLES) {
+            Ok(probe) => probe,
+            Err(why) if !is_given => {
+                summary.not_compared(&why);
+                return Ok(Probe::default());
+            }
+            Err(why) => return Err(why.into()),
+        };
+        // A run that nobody asked for may fail.
+        if let (false, Some(first)) = (is_given, probe.held_out.first())
+            && let Err(why) = self.engine.load(model).and_then(|mut session| session.run(first).map(drop))
+        {
+            summary.not_compared(&why);
+            return Ok(Probe::default());
+        }
+        summary.made_up = !calibration.source.as_ref().is_some_and(Source::is_real);
+        if is_given {
+            summary.notes.append(&mut probe.notes);
+        }
+        if probe.tried.is_empty() {
+            probe.tried.clone_from(&probe.held_out);
+        }
+        if let Some(first) = probe.tried.first() {
+            let room = usize::try_from(MOST_BYTES / held_bytes(model, first).max(1)).unwrap_or(usize::MAX).max(2);
+            probe.tried.truncate(room);
+        }
+        Ok(probe)
     }
 
     /// The integers of a weight, by the best of the methods that may be, and that method.
@@ -269,7 +297,11 @@ impl Packer {
             others.len(),
             first.group,
             self.target.name,
-            if first.row.groups.is_empty() { "a scale for an output".into() } else { format!("{:?}", first.row.groups) }
+            if first.row.groups.is_empty() {
+                "a scale for an output".into()
+            } else {
+                format!("{:?}", first.row.groups)
+            }
         )]
     }
 
@@ -286,6 +318,9 @@ impl Packer {
 /// Samples that are taken.
 const MOST_SAMPLES: usize = 512;
 
+/// Samples that are made up.
+const MADE_UP: usize = 32;
+
 /// Bytes that tensors of all samples may take.
 const MOST_BYTES: u128 = 1 << 30;
 
@@ -298,6 +333,15 @@ const MOST_COLUMNS: usize = 8192;
 fn matrix(model: &Model, site: &Site) -> Option<(Matrix, Tensor)> {
     let weight = model.graph.constant(site.weight)?.clone();
     Some((Matrix::of(&weight, site.outputs, site.columns, site.is_by_output)?, weight))
+}
+
+/// Whether every input is of integers, in a model without loops, of which nobody knows how many
+/// turns they make of what is made up.
+fn reads_tokens(graph: &Graph) -> bool {
+    let is_integer = |dtype: Option<DType>| dtype.is_some_and(|dtype| dtype.is_integer() || dtype == DType::Bool);
+    let mut inputs = graph.scope(ScopeId::MAIN).inputs().iter();
+    let is_loop = |node: NodeId| matches!(graph.node(node).op, OpKind::Loop | OpKind::Scan);
+    inputs.all(|&input| is_integer(graph.value(input).ty.dtype())) && !graph.nodes().any(is_loop)
 }
 
 /// The layer that alone multiplies with the weight.

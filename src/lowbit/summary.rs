@@ -47,6 +47,8 @@ pub struct Summary {
     pub bytes: [u64; 2],
     /// Samples that integers were chosen with.
     pub samples: usize,
+    /// They were made up, and so were those that follow: what was measured says little of what happens in use.
+    pub made_up: bool,
     /// Samples that float model and result were both run on.
     pub held_out: usize,
     /// How far outputs are from those of the float model.
@@ -70,6 +72,11 @@ impl Summary {
         });
         self.bytes[0] += weight.stored_bytes() as u64;
         self.bytes[1] += codes.bytes(weight.dtype()) as u64;
+    }
+
+    /// Nothing is known of what was lost.
+    pub(super) fn not_compared(&mut self, why: &dyn std::fmt::Display) {
+        self.notes.push(format!("not compared with the float model: {why}"));
     }
 
     /// Another weight that stays.
