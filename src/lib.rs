@@ -32,6 +32,7 @@ pub mod gram;
 pub mod interface;
 pub mod ir;
 pub mod knapsack;
+pub mod lowbit;
 pub mod manual;
 pub mod model;
 pub mod onnx;
