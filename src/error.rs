@@ -4,6 +4,7 @@
 //! says what to try next.
 
 use crate::edit::{Broken, EditFault};
+use crate::exec::Cannot;
 use crate::lowbit::LowBitError;
 use crate::onnx::{ReadError, WriteError};
 use crate::passes::pipeline::PassError;
@@ -43,6 +44,22 @@ pub enum Error {
     /// The model does not get halves.
     #[error(transparent)]
     Halve(#[from] HalveError),
+    /// All stages together take the result further from the original than it may be.
+    #[error("behind {stage}, with what was done before it: {why}")]
+    Together {
+        /// The stage with which it is too far.
+        stage: &'static str,
+        /// How far it is.
+        why: OutOfBounds,
+    },
+    /// It cannot be told how far all stages together take the result from the original, and bounds were given.
+    #[error("--min-sqnr and --max-drop cannot be kept behind {stage}: {why}")]
+    NotCompared {
+        /// The stage.
+        stage: &'static str,
+        /// Why it was not run.
+        why: Cannot,
+    },
     /// Weights do not get few bits.
     #[error(transparent)]
     LowBit(#[from] LowBitError),
@@ -140,6 +157,8 @@ impl Error {
             | Error::Sparsify(_)
             | Error::Quantize(_)
             | Error::Halve(_)
+            | Error::Together { .. }
+            | Error::NotCompared { .. }
             | Error::LowBit(_)
             | Error::OlderOpset { .. }
             | Error::NewerOpset { .. }
@@ -156,6 +175,8 @@ impl Error {
             Error::Quantize(QuantizeError::Bounds(OutOfBounds::Noisy { .. } | OutOfBounds::Drops { .. })) => {
                 Some("nothing was written; without the bound, --report table names the layers that err most".into())
             }
+            Error::Together { .. } => Some("nothing was written; each stage by itself keeps the bound".into()),
+            Error::NotCompared { .. } => None,
             Error::Write(_)
             | Error::Prune(_)
             | Error::Sparsify(_)

@@ -128,6 +128,18 @@ impl Packer {
     /// Where the target takes none or no weight can have any, for a pattern of the choice that matches nothing, for
     /// samples that cannot be read, and for a result that is not as good as it has to be.
     pub fn run(&self, model: &mut Model, tell: &dyn Fn(u64, u64)) -> Result<Summary, LowBitError> {
+        self.rehearsed(model, tell).map(|(summary, _)| summary)
+    }
+
+    /// As [`Packer::run`], with what `model` then computes said in float32, where there are samples to run it on.
+    ///
+    /// # Errors
+    /// As [`Packer::run`].
+    pub fn rehearsed(
+        &self,
+        model: &mut Model,
+        tell: &dyn Fn(u64, u64),
+    ) -> Result<(Summary, Option<Model>), LowBitError> {
         let row = self.row()?;
         let is_symmetric = self.symmetric.unwrap_or(self.integers.is_symmetric());
         if !is_symmetric && !row.zero_points {
@@ -207,15 +219,15 @@ impl Packer {
             return Err(LowBitError::Nothing { integers: self.integers.dtype().name(), why: why.unwrap_or_default() });
         }
         model.import_domains();
-        if let (Some(float), Some(rehearsal)) = (float, rehearsal) {
-            match compare(&float, &rehearsal, &probe.held_out, &*self.engine) {
+        if let (Some(float), Some(rehearsal)) = (&float, &rehearsal) {
+            match compare(float, rehearsal, &probe.held_out, &*self.engine) {
                 Ok(outputs) => (summary.outputs, summary.held_out) = (outputs, probe.held_out.len()),
                 Err(why) if self.bounds == Bounds::default() => summary.not_compared(&why),
                 Err(why) => return Err(LowBitError::NotCompared(why)),
             }
         }
         self.bounds.check(&summary.outputs).map_err(LowBitError::Bounds)?;
-        Ok(summary)
+        Ok((summary, rehearsal))
     }
 
     /// Samples to learn from and to compare on: those that are given, or for a model that reads nothing but numbers of
