@@ -5,6 +5,7 @@
 
 use crate::edit::{Broken, EditFault};
 use crate::exec::Cannot;
+use crate::lowbit::LowBitError;
 use crate::onnx::{ReadError, WriteError};
 use crate::passes::pipeline::PassError;
 use crate::precision::HalveError;
@@ -59,6 +60,9 @@ pub enum Error {
         /// Why it was not run.
         why: Cannot,
     },
+    /// Weights do not get few bits.
+    #[error(transparent)]
+    LowBit(#[from] LowBitError),
     /// The target does not know an opset any more.
     #[error("the oldest opset that {target} runs is {oldest}, not {opset}")]
     OlderOpset {
@@ -155,6 +159,7 @@ impl Error {
             | Error::Halve(_)
             | Error::Together { .. }
             | Error::NotCompared { .. }
+            | Error::LowBit(_)
             | Error::OlderOpset { .. }
             | Error::NewerOpset { .. }
             | Error::NoSuchRule { .. }
@@ -172,7 +177,12 @@ impl Error {
             }
             Error::Together { .. } => Some("nothing was written; each stage by itself keeps the bound".into()),
             Error::NotCompared { .. } => None,
-            Error::Write(_) | Error::Prune(_) | Error::Sparsify(_) | Error::Quantize(_) | Error::Halve(_) => None,
+            Error::Write(_)
+            | Error::Prune(_)
+            | Error::Sparsify(_)
+            | Error::Quantize(_)
+            | Error::Halve(_)
+            | Error::LowBit(_) => None,
             Error::Edit(fault) => fault.hint(),
             Error::Broken(broken) => Some(broken.why.into()),
             Error::OlderOpset { oldest, .. } => Some(format!("--opset {oldest}")),

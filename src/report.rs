@@ -126,6 +126,9 @@ pub struct Report {
     /// How the model stood behind each stage, and before the first; none where there was no stage.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<Stand>,
+    /// What became of a model whose weights got few bits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub low_bits: Option<crate::lowbit::Summary>,
     /// What the target cannot run of the result, or runs badly.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,

@@ -27,6 +27,7 @@ use crate::exec::{Executor, Plan};
 use crate::exec::{fold_with_engine, tract::Tract};
 use crate::interface::{Interface, Size};
 use crate::ir::Graph;
+use crate::lowbit::Packer;
 use crate::model::Model;
 use crate::ops::CallView;
 use crate::optimizer::allowed::{Allowed, is_fused_product};
@@ -166,6 +167,12 @@ impl Optimizer {
     #[must_use]
     pub fn halved(self, halver: Halver) -> Optimizer {
         self.staged(halver)
+    }
+
+    /// Have the weights of the result be integers of few bits.
+    #[must_use]
+    pub fn packed(self, packer: Packer) -> Optimizer {
+        self.staged(packer)
     }
 
     /// Leave out the rule or pass called `name`.

@@ -2,7 +2,7 @@
 //! options and bounds allow, in the order of [`Place`].
 //!
 //! ```text
-//! model ─ pipeline ─ proof ─▶ original ─ prune ─ sparsify ─ quantize ─ halve ─▶ result
+//! model ─ pipeline ─ proof ─▶ original ─ prune ─ sparsify ─ quantize ─ halve ─ pack ─▶ result
 //!                                │                    │         Course: size, work, memory and quality against
 //!                                └── samples, once ───┴──────────────── the original, behind each
 //! ```
@@ -13,6 +13,7 @@
 mod course;
 mod dynamic;
 mod halve;
+mod pack;
 mod prune;
 mod quantize;
 mod sparsify;
@@ -40,6 +41,8 @@ pub enum Place {
     QuantizeDynamically,
     /// Tensors become halves.
     Halve,
+    /// Weights become integers of few bits.
+    Pack,
 }
 
 impl Place {
@@ -50,6 +53,7 @@ impl Place {
             Place::Sparsify => "sparsify",
             Place::Quantize | Place::QuantizeDynamically => "quantize",
             Place::Halve => "halve",
+            Place::Pack => "pack",
         }
     }
 }
@@ -141,6 +145,8 @@ pub enum Account {
     Quantization(integers::Summary),
     /// Tensors became halves.
     Precision(precision::Summary),
+    /// Weights became integers of few bits.
+    LowBits(crate::lowbit::Summary),
 }
 
 impl From<Account> for Done {
@@ -157,6 +163,7 @@ impl Account {
             Account::Sparsity(done) => (done.held_out, &done.outputs),
             Account::Quantization(done) => (done.held_out, &done.outputs),
             Account::Precision(done) => (done.held_out, &done.outputs),
+            Account::LowBits(done) => (done.held_out, &done.outputs),
         };
         Measured { held_out, outputs: outputs.clone() }
     }
@@ -168,6 +175,7 @@ impl Account {
             Account::Sparsity(done) => report.sparsity = Some(done),
             Account::Quantization(done) => report.quantization = Some(done),
             Account::Precision(done) => report.precision = Some(done),
+            Account::LowBits(done) => report.low_bits = Some(done),
         }
     }
 }
