@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::cli::advise::Advise;
 use crate::cli::calibration::Calibration;
 use crate::cli::choosing::{Choosing, TargetParser};
 use crate::cli::lowbit::LowBits;
@@ -20,6 +21,10 @@ Examples:
   onnx-slim optimize model.onnx -o slim.onnx
   onnx-slim optimize model.onnx --target tensorrt --input-shape x:1,3,224,224
   onnx-slim optimize *.onnx --out-dir slim/
+  onnx-slim quantize model.onnx --target onnxruntime --calib samples.npz
+  onnx-slim prune model.onnx --prune macs=0.5 --calib samples.npz
+  onnx-slim advise model.onnx --goal latency --device cpu > recipe.toml
+  onnx-slim optimize model.onnx --recipe recipe.toml
   onnx-slim edit model.onnx --outputs features -o backbone.onnx
   onnx-slim join backbone.onnx head.onnx -o whole.onnx
   onnx-slim inspect model.onnx
@@ -66,6 +71,8 @@ pub(super) enum Verb {
     Check(Check),
     /// Show what a model holds: its interface, operators, parameters
     Inspect(Inspect),
+    /// Say which recipe we would choose for a model, and why
+    Advise(Advise),
     /// Tell what a rule or pass does, from its own documentation; without a name, list them
     Explain(Explain),
     /// Print a completion script for a shell
@@ -82,6 +89,8 @@ Examples:
   onnx-slim optimize model.onnx --opset 20                   with operators of a newer opset
   onnx-slim optimize - -o - < model.onnx > slim.onnx         as a filter
   onnx-slim optimize model.onnx --report json                what was done, as data
+  onnx-slim optimize a.onnx --opset 20 --save-recipe r.toml  what was asked for, as a file …
+  onnx-slim optimize b.onnx --recipe r.toml                  … and the same of another model
 
 After optimizing, original and result are run on the same inputs and compared. When they differ, the
 first edit at fault is named, nothing is written and the exit code is 1. When nothing helps, the
@@ -485,7 +494,7 @@ pub(super) struct Inspect {
 
 #[derive(Debug, Args)]
 pub(super) struct Explain {
-    /// A rule or pass, as `--disable` and the report call it
+    /// A rule or pass, as `--disable` and the report call it; `advise` for the table that it decides by
     #[arg(value_name = "RULE|PASS")]
     pub name: Option<String>,
 }
