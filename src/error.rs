@@ -10,6 +10,7 @@ use crate::precision::HalveError;
 use crate::prune::PruneError;
 use crate::quality::OutOfBounds;
 use crate::quantize::QuantizeError;
+use crate::sensitivity::SensitivityError;
 use crate::sparsify::SparsifyError;
 use crate::survey::{self, Finding};
 use crate::target::Effect;
@@ -42,6 +43,9 @@ pub enum Error {
     /// The model does not get halves.
     #[error(transparent)]
     Halve(#[from] HalveError),
+    /// The model's layers are not measured.
+    #[error(transparent)]
+    Sensitivity(#[from] SensitivityError),
     /// The target does not know an opset any more.
     #[error("the oldest opset that {target} runs is {oldest}, not {opset}")]
     OlderOpset {
@@ -136,6 +140,7 @@ impl Error {
             | Error::Sparsify(_)
             | Error::Quantize(_)
             | Error::Halve(_)
+            | Error::Sensitivity(_)
             | Error::OlderOpset { .. }
             | Error::NewerOpset { .. }
             | Error::NoSuchRule { .. }
@@ -151,7 +156,7 @@ impl Error {
             Error::Quantize(QuantizeError::Bounds(OutOfBounds::Noisy { .. } | OutOfBounds::Drops { .. })) => {
                 Some("nothing was written; without the bound, --report table names the layers that err most".into())
             }
-            Error::Write(_) | Error::Prune(_) | Error::Sparsify(_) | Error::Quantize(_) | Error::Halve(_) => None,
+            Error::Write(_) | Error::Prune(_) | Error::Sparsify(_) | Error::Quantize(_) | Error::Halve(_) | Error::Sensitivity(_) => None,
             Error::Edit(fault) => fault.hint(),
             Error::Broken(broken) => Some(broken.why.into()),
             Error::OlderOpset { oldest, .. } => Some(format!("--opset {oldest}")),

@@ -47,6 +47,7 @@ pub mod report;
 pub mod rewrite;
 pub mod rules;
 pub mod selecting;
+pub mod sensitivity;
 pub mod similar;
 pub mod sparsify;
 pub mod survey;

@@ -50,6 +50,7 @@ pub struct Optimizer {
     only: BTreeSet<String>,
     check: Result<Check, Reason>,
     allows_unsupported: bool,
+    only_onnx: bool,
     pruner: Option<Pruner>,
     sparsifier: Option<Sparsifier>,
     quantizer: Option<Quantizer>,
@@ -112,6 +113,7 @@ impl Optimizer {
             only: BTreeSet::new(),
             check: default_check(),
             allows_unsupported: false,
+            only_onnx: false,
             pruner: None,
             sparsifier: None,
             quantizer: None,
@@ -156,6 +158,13 @@ impl Optimizer {
     #[must_use]
     pub fn allow_unsupported(mut self) -> Optimizer {
         self.allows_unsupported = true;
+        self
+    }
+
+    /// Bring in no operators but those of ONNX: what comes next knows little of others.
+    #[must_use]
+    pub fn only_onnx(mut self) -> Optimizer {
+        self.only_onnx = true;
         self
     }
 
@@ -276,7 +285,7 @@ impl Optimizer {
         let fuel = Fuel::unlimited();
         let mut watch = Watch { inner: observer, macs_before: None };
         // Integers and channels are for operators of ONNX; a runtime fuses integers itself.
-        let contrib = if self.gives_integers() || self.halver.is_some() { &[] } else { self.target.contrib };
+        let contrib = if self.only_onnx || self.gives_integers() || self.halver.is_some() { &[] } else { self.target.contrib };
         let may = Allowed { enabled, contrib };
         let first = self.pruner.as_ref().map_or_else(|| may.clone(), |pruner| may.before_pruning(pruner));
         report.steps = self.edit(&mut model, from, &first, &fuel, &mut watch)?;

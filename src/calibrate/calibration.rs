@@ -17,6 +17,8 @@ pub struct Calibration {
     pub stats: Vec<PathBuf>,
     /// Where to write what was gathered.
     pub save: Option<PathBuf>,
+    /// Hold out as many samples as statistics are gathered of: something is searched for that has to keep a bound.
+    pub verifies: bool,
 }
 
 /// A few samples: some to try things on, and others to measure what came of it.
@@ -137,7 +139,8 @@ impl Calibration {
 
     fn split(&self, model: &Model, engine: &dyn Executor) -> Result<Option<Split>, CalibrationError> {
         let Some(source) = &self.source else { return Ok(None) };
-        Ok(Some(Split::new(source.samples(model, engine, self.samples)?)))
+        let samples = source.samples(model, engine, self.samples)?;
+        Ok(Some(if self.verifies { Split::verifying(samples) } else { Split::new(samples) }))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::cli::calibration::Calibration;
 use crate::cli::choosing::{Choosing, TargetParser};
 use crate::cli::preparing;
 use crate::cli::pruning::Pruning;
+use crate::cli::sensitivity::Sensitivity;
 use crate::edit::{Postprocess, Preprocess, Rename};
 use crate::interface::Size;
 use crate::target;
@@ -57,6 +58,8 @@ pub(super) enum Verb {
     Quantize(Box<Optimize>),
     /// Make a model smaller by channels that it needs least: optimize with --prune
     Prune(Box<Optimize>),
+    /// Find out what each layer of a model loses by computing in fewer bits
+    Sensitivity(Box<Sensitivity>),
     /// Cut, resize or rename a model, and change nothing else
     Edit(Box<Edit>),
     /// Make one model of two, the second behind the first

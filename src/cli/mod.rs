@@ -17,6 +17,7 @@ mod preparing;
 mod progress;
 mod pruning;
 mod render;
+mod sensitivity;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -91,6 +92,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<End> {
             args.verb = args::OptimizeVerb::Prune;
             optimize::run(&args, cli.noise)
         }
+        Verb::Sensitivity(args) => sensitivity::run(&args, cli.noise),
         Verb::Edit(args) => optimize::run(&(*args).into(), cli.noise),
         Verb::Join(args) => join::run(&args, cli.noise),
         Verb::Check(args) => check::run(&args),

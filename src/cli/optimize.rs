@@ -320,14 +320,14 @@ fn is_better(model: &Model, report: &Report) -> anyhow::Result<bool> {
 }
 
 /// Where a model comes from.
-enum Source<'a> {
+pub(super) enum Source<'a> {
     File(&'a Path),
     /// Standard input, which is read once.
     Stream(Bytes),
 }
 
 impl Source<'_> {
-    fn open(input: &Path) -> anyhow::Result<Source<'_>> {
+    pub(super) fn open(input: &Path) -> anyhow::Result<Source<'_>> {
         if !jobs::is_stream(input) {
             return Ok(Source::File(input));
         }
@@ -336,7 +336,7 @@ impl Source<'_> {
         Ok(Source::Stream(bytes.into()))
     }
 
-    fn read(&self, options: &ReadOptions) -> Result<Model, Error> {
+    pub(super) fn read(&self, options: &ReadOptions) -> Result<Model, Error> {
         Ok(match self {
             Source::File(path) => Model::read_with(path, options)?,
             Source::Stream(bytes) => Model::from_bytes(bytes.clone(), options)

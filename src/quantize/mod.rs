@@ -18,7 +18,7 @@ mod pays;
 mod place;
 mod placement;
 mod plan;
-mod quantizer;
+pub(crate) mod quantizer;
 mod scales;
 mod weights;
 
