@@ -19,6 +19,7 @@
 //! * Only `onnx` and `text` see generated protobuf types. Only `ir` sees petgraph. Only `cli` prints, exits or reads
 //!   the environment.
 
+pub mod assign;
 pub mod calibrate;
 pub mod census;
 pub mod choice;

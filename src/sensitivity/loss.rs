@@ -155,6 +155,11 @@ pub(super) fn noises(want: &[Tensor], got: &[Tensor]) -> Vec<f64> {
     noise.iter().map(|noise| if *noise == 0.0 { 0.0 } else { noise / mean }).collect()
 }
 
+/// The same, of floats.
+pub(crate) fn noises_of(want: &[Tensor], got: &[Tensor]) -> Option<Vec<f64>> {
+    want.first()?.dtype().is_float().then(|| noises(want, got))
+}
+
 /// The mean, infinite where it is no number.
 pub(crate) fn mean(losses: &[f64]) -> f64 {
     if losses.is_empty() {
