@@ -155,9 +155,10 @@ mod tests {
     }
 
     fn sum(items: &[Vec<Choice>], picks: &[usize]) -> Choice {
-        items.iter().zip(picks).fold(choice(0.0, 0), |sum, (item, &pick)| {
-            choice(sum.loss + item[pick].loss, sum.cost + item[pick].cost)
-        })
+        items
+            .iter()
+            .zip(picks)
+            .fold(choice(0.0, 0), |sum, (item, &pick)| choice(sum.loss + item[pick].loss, sum.cost + item[pick].cost))
     }
 
     /// Every way to choose.

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Losses of layers are close to additive, so the choice among them is a knapsack problem, and its answer is exact for
-//! every budget at once. What they are together is measured, never assumed: see [`Verdict`](verdict::Verdict). Layers
+//! every budget at once. What they are together is measured, never assumed: see the module `verdict`. Layers
 //! that read one tensor side by side, share a weight or share a scale get one precision.
 
 mod budget;
@@ -26,7 +26,8 @@ pub use budget::{Amount, Budget, Cost};
 use crate::assign::realize::Realized;
 use crate::assign::search::Search;
 use crate::assign::units::{Costs, Unit, units};
-use crate::assign::verdict::{Verdict, Verifier};
+use crate::assign::verdict::Verifier;
+use crate::calibrate::Calibration;
 use crate::census;
 use crate::choice::ChoiceError;
 use crate::exec::Cannot;
@@ -228,6 +229,14 @@ impl Assigner {
     /// # Errors
     /// When samples cannot be read, the model cannot be run, it has no layers, or nothing keeps the bounds or the budget.
     pub fn run(&self, model: &mut Model, tell: &dyn Fn(u64, u64)) -> Result<Summary, AssignError> {
+        Ok(self.rehearsed(model, tell)?.0)
+    }
+
+    /// As [`Assigner::run`]; also gives a model that computes what the result does and that any engine runs.
+    ///
+    /// # Errors
+    /// As [`Assigner::run`].
+    pub fn rehearsed(&self, model: &mut Model, tell: &dyn Fn(u64, u64)) -> Result<(Summary, Model), AssignError> {
         let start = Instant::now();
         if self.given.is_empty() && self.budget.is_none() && self.bounds == Bounds::default() {
             return Err(AssignError::NoGoal);
@@ -304,7 +313,7 @@ impl Assigner {
         let verdicts = search.verdicts;
         let float = vec![Precision::Fp32; measured.layers.len()];
         let counted = |precisions: &[Precision]| costed(&measured, &costs, precisions);
-        let Realized { model: result, precisions, corrections, .. } = realized;
+        let Realized { model: result, rehearsal, precisions, corrections } = realized;
         let now = Costed { bytes: census::quick(&result).parameter_bytes, ..counted(&precisions) };
         let summary = Summary {
             measure: measured.heads.name(),
@@ -329,7 +338,7 @@ impl Assigner {
             notes: ground.probe.notes.clone(),
         };
         *model = result;
-        Ok(summary)
+        Ok((summary, rehearsal))
     }
 
     /// What layers are to compute in, as the caller says it.
@@ -471,6 +480,11 @@ impl Assigner {
         };
         measured.layers.iter().zip(&measured.effects).zip(precisions).map(of).collect()
     }
+}
+
+/// `calibration` for a search: as many samples are held out as are not.
+pub fn searching(calibration: Calibration) -> Calibration {
+    Calibration { verifies: true, ..calibration }
 }
 
 /// What an assignment costs in every way.

@@ -269,6 +269,12 @@ fn notes(text: &mut String, report: &Report, in_full: bool) {
     if let Some(done) = &report.precision {
         halves(text, done, in_full);
     }
+    if let Some(done) = &report.low_bits {
+        for line in done.lines() {
+            let _ = writeln!(text, "  {line}");
+        }
+        qualities(text, &done.outputs, done.held_out);
+    }
     for line in survey::lines(&report.findings) {
         let mark = if line.starts_with(' ') { "         " } else { "warning: " };
         text.push_str(&render::fitted(&format!("{mark}{line}")));
@@ -276,7 +282,8 @@ fn notes(text: &mut String, report: &Report, in_full: bool) {
     let pruning = report.pruning.iter().flat_map(|done| &done.notes);
     let quantizing = report.quantization.iter().flat_map(|done| &done.notes);
     let halving = report.precision.iter().flat_map(|done| &done.notes);
-    for note in report.notes.iter().chain(pruning).chain(quantizing).chain(halving) {
+    let packing = report.low_bits.iter().flat_map(|done| &done.notes);
+    for note in report.notes.iter().chain(pruning).chain(quantizing).chain(halving).chain(packing) {
         let _ = writeln!(text, "note: {note}");
     }
 }

@@ -8,6 +8,7 @@ use clap_complete::Shell;
 
 use crate::cli::calibration::Calibration;
 use crate::cli::choosing::{Choosing, TargetParser};
+use crate::cli::lowbit::LowBits;
 use crate::cli::preparing;
 use crate::cli::pruning::Pruning;
 use crate::cli::sensitivity::Sensitivity;
@@ -191,6 +192,8 @@ pub(super) struct Quantizing {
     #[arg(help_heading = QUANTIZING, long)]
     pub quantize_all: bool,
     #[command(flatten)]
+    pub low_bits: LowBits,
+    #[command(flatten)]
     pub choosing: Choosing,
     #[command(flatten)]
     pub calibration: Calibration,
@@ -218,6 +221,14 @@ pub(super) enum Precision {
     Bf16,
     /// Weights in float16 in the file, and float32 in a run
     Fp16Weights,
+    /// Weights in integers of 8 bits, all else as it was
+    Int8Weights,
+    /// Weights in integers of 4 bits around zero, all else as it was
+    Int4,
+    /// Weights in integers of 4 bits with zero points, all else as it was
+    Uint4,
+    /// Weights in integers of 2 bits around zero: few models are any good with them
+    Int2,
 }
 
 /// What becomes of inputs and outputs of a model that gets halves.

@@ -74,6 +74,7 @@ impl Calibration {
             stats: self.stats.clone(),
             save: self.save_stats.clone(),
             verifies: false,
+            pool: None,
         })
     }
 

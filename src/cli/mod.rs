@@ -12,6 +12,7 @@ mod guard;
 mod inspect;
 mod jobs;
 mod join;
+mod lowbit;
 mod optimize;
 mod preparing;
 mod progress;

@@ -15,10 +15,11 @@ use crate::cli::args::{self, Dump, Format, Noise};
 use crate::cli::dump::{self, Dumper};
 use crate::cli::jobs::{self, Job};
 use crate::cli::progress::Progress;
-use crate::cli::{End, engine, guard, usage};
+use crate::cli::{End, engine, guard, lowbit, usage};
 use crate::edit::{Batch, Edits, Strip};
 use crate::error::Error;
 use crate::ir::Graph;
+use crate::lowbit::{Integers, Packer};
 use crate::model::Model;
 use crate::onnx::{self, Defaults, Functions, IrVersion, ReadError, ReadOptions, Weights, WriteOptions};
 use crate::optimizer::Optimizer;
@@ -96,11 +97,19 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     }
     let is_quantized = args.verb == args::OptimizeVerb::Quantize || args.quantizing.precision.is_some();
     let half = half(args);
+    if let Some(option) = args.quantizing.low_bits.given()
+        && lowbit::integers(args.quantizing.precision).is_none()
+    {
+        let why = format!("{option} goes with --precision int4, uint4, int8-weights or int2");
+        return Err(usage(args.verb(), why));
+    }
     if half.is_none() && args.quantizing.io != args::Io::Keep {
         return Err(usage(args.verb(), "--io goes with --precision fp16 or bf16"));
     }
     if args.quantizing.precision == Some(args::Precision::Int8Dynamic) {
         optimizer = optimizer.quantized_dynamically(dynamic(args, target.profile)?);
+    } else if let Some(integers) = lowbit::integers(args.quantizing.precision) {
+        optimizer = optimizer.packed(packer(args, integers, target.profile)?);
     } else if let Some(half) = half {
         optimizer = optimizer.halved(halver(args, half, target.profile)?);
     } else if is_quantized {
@@ -221,7 +230,7 @@ fn half(args: &args::Optimize) -> Option<Half> {
         args::Precision::Fp16 => Some(Half::F16),
         args::Precision::Bf16 => Some(Half::BF16),
         args::Precision::Fp16Weights => Some(Half::Weights),
-        args::Precision::Int8 | args::Precision::Int8Dynamic => None,
+        _ => None,
     }
 }
 
@@ -239,6 +248,21 @@ fn halver(args: &args::Optimize, half: Half, target: &'static Profile) -> anyhow
         bounds: bounds(args),
         ..Halver::new(half, engine::bounded(&args.proof)?)
     })
+}
+
+/// How weights get few bits.
+fn packer(args: &args::Optimize, integers: Integers, target: &'static Profile) -> anyhow::Result<Packer> {
+    let bounds = bounds(args);
+    let calibration = args.quantizing.calibration.calibration()?;
+    if calibration.source.is_none() {
+        if bounds != Bounds::default() {
+            return Err(usage(args.verb(), OutOfBounds::NothingToCompare));
+        }
+        args.quantizing.low_bits.check_without_samples().map_err(|why| usage(args.verb(), why))?;
+    }
+    let choice = args.quantizing.choosing.choice();
+    let packer = Packer { target, choice, calibration, bounds, ..Packer::new(integers, engine::bounded(&args.proof)?) };
+    Ok(args.quantizing.low_bits.asked_of(packer))
 }
 
 /// How good a quantized model has to be.

@@ -36,6 +36,16 @@ pub struct Quality {
     pub equal: Option<f64>,
 }
 
+/// What became of the outputs of a model, and how that is known.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Measured {
+    /// Samples that both models were run on.
+    pub held_out: usize,
+    /// How far outputs are from what they were; none where nothing was run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<Quality>,
+}
+
 fn decibels<S: Serializer>(ratio: &f64, to: S) -> Result<S::Ok, S::Error> {
     ratio.is_finite().then_some(ratio).serialize(to)
 }

@@ -12,7 +12,7 @@
 pub mod correct;
 mod coverage;
 mod dynamic;
-mod emit;
+pub(crate) mod emit;
 mod grid;
 mod pays;
 mod place;

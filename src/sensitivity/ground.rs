@@ -5,7 +5,7 @@ use std::time::Instant;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::calibrate::{Gathered, Probe, Source, Wanted};
-use crate::ir::{DType, NodeId, OpKind, Tensor, ValueId};
+use crate::ir::{DType, NodeId, OpKind, ValueId};
 use crate::model::Model;
 use crate::precision::{Fit, Half, Halver};
 use crate::quantize::correct::{Bench, Scales, seen, wanted};
@@ -40,14 +40,10 @@ pub(crate) struct Ground {
     pub no_halves: FxHashMap<NodeId, String>,
     /// What corrections brought.
     pub corrections: Vec<Step>,
-    /// Outputs of the float model on the samples to verify on.
-    pub outputs: Vec<Vec<Tensor>>,
     /// Runs on samples that were made.
     pub runs: u64,
     /// Seconds that one pass over the samples took: gathering statistics.
     pub pass_seconds: f64,
-    /// Runs of that pass.
-    pub pass_runs: u64,
     by_use: FxHashMap<(NodeId, usize), (Grid, Scaling)>,
     by_value: FxHashMap<ValueId, (Grid, Scaling)>,
 }
@@ -122,15 +118,14 @@ impl Ground {
         let start = Instant::now();
         let all = wanted(&model.graph, &plan, Wanted::all());
         let gathered = calibration.gathered(&model, &all, engine, tell, None)?;
-        let (pass_seconds, pass_runs) = (start.elapsed().as_secs_f64(), gathered.runs);
-        runs += pass_runs;
+        let pass_seconds = start.elapsed().as_secs_f64();
+        runs += gathered.runs;
         let unfit = unfit(&model.graph, &gathered);
         let last = if unfit.is_empty() { plan.clone() } else { place(&unfit)? };
         let bench = bench.planned(&last);
         let (found, _, ranges) = bench.choose_ranges(&model, &gathered, &mut corrections)?;
         // A ladder of five, and no more.
         runs += if last.sites.is_empty() { 0 } else { 5 * judged as u64 };
-        let outputs = bench.outputs().to_vec();
         let half = Halver { target: asked.target, ..Halver::new(Half::F16, asked.engine.clone()) };
         let fit = Fit::of(DType::F16, &model.graph, &gathered);
         let mut no_halves = half.staying(&model, &fit);
@@ -147,10 +142,8 @@ impl Ground {
             fit,
             no_halves,
             corrections,
-            outputs,
             runs,
             pass_seconds,
-            pass_runs,
             by_use: FxHashMap::default(),
             by_value: FxHashMap::default(),
             plan: last.clone(),
