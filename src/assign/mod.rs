@@ -10,6 +10,7 @@
 //! that read one tensor side by side, share a weight or share a scale get one precision.
 
 mod budget;
+mod lines;
 mod realize;
 mod search;
 mod units;

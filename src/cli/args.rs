@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::cli::assigning::Assigning;
 use crate::cli::calibration::Calibration;
 use crate::cli::choosing::{Choosing, TargetParser};
 use crate::cli::lowbit::LowBits;
@@ -192,6 +193,8 @@ pub(super) struct Quantizing {
     #[arg(help_heading = QUANTIZING, long)]
     pub quantize_all: bool,
     #[command(flatten)]
+    pub assigning: Assigning,
+    #[command(flatten)]
     pub low_bits: LowBits,
     #[command(flatten)]
     pub choosing: Choosing,
@@ -211,6 +214,8 @@ fn percent(text: &str) -> Result<f64, String> {
 /// What a model computes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Precision {
+    /// For each layer what keeps --min-sqnr or --max-drop at the least cost, or is best within --budget
+    Auto,
     /// Integers of 8 bits, where the target is faster with them
     Int8,
     /// The same without samples: weights become integers, and activations do while the model runs

@@ -2,6 +2,7 @@
 
 mod account;
 mod args;
+mod assigning;
 mod calibration;
 mod check;
 mod choosing;
