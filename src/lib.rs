@@ -20,6 +20,7 @@
 //! * Only `onnx` and `text` see generated protobuf types. Only `ir` sees petgraph. Only `cli` prints, exits or reads
 //!   the environment.
 
+pub mod assign;
 pub mod calibrate;
 pub mod census;
 pub mod choice;
@@ -51,6 +52,7 @@ pub mod report;
 pub mod rewrite;
 pub mod rules;
 pub mod selecting;
+pub mod sensitivity;
 pub mod similar;
 pub mod sparsify;
 pub mod stages;

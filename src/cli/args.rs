@@ -6,11 +6,13 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::cli::assigning::Assigning;
 use crate::cli::calibration::Calibration;
 use crate::cli::choosing::{Choosing, TargetParser};
 use crate::cli::lowbit::LowBits;
 use crate::cli::preparing;
 use crate::cli::pruning::Pruning;
+use crate::cli::sensitivity::Sensitivity;
 use crate::edit::{Postprocess, Preprocess, Rename};
 use crate::interface::Size;
 use crate::target;
@@ -58,6 +60,8 @@ pub(super) enum Verb {
     Quantize(Box<Optimize>),
     /// Make a model smaller by channels that it needs least: optimize with --prune
     Prune(Box<Optimize>),
+    /// Find out what each layer of a model loses by computing in fewer bits
+    Sensitivity(Box<Sensitivity>),
     /// Cut, resize or rename a model, and change nothing else
     Edit(Box<Edit>),
     /// Make one model of two, the second behind the first
@@ -195,6 +199,8 @@ pub(super) struct Quantizing {
     #[arg(help_heading = QUANTIZING, long)]
     pub quantize_all: bool,
     #[command(flatten)]
+    pub assigning: Assigning,
+    #[command(flatten)]
     pub low_bits: LowBits,
     #[command(flatten)]
     pub choosing: Choosing,
@@ -214,6 +220,8 @@ fn percent(text: &str) -> Result<f64, String> {
 /// What a model computes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Precision {
+    /// For each layer what keeps --min-sqnr or --max-drop at the least cost, or is best within --budget
+    Auto,
     /// Integers of 8 bits, where the target is faster with them
     Int8,
     /// The same without samples: weights become integers, and activations do while the model runs
