@@ -21,6 +21,7 @@
 //!   the environment.
 
 pub mod advise;
+pub mod assign;
 pub mod calibrate;
 pub mod census;
 pub mod choice;
@@ -52,6 +53,7 @@ pub mod report;
 pub mod rewrite;
 pub mod rules;
 pub mod selecting;
+pub mod sensitivity;
 pub mod similar;
 pub mod sparsify;
 pub mod stages;

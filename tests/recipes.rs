@@ -195,3 +195,18 @@ fn stages_are_told_in_one_table() {
     let table = run(&folder, &words);
     assert!(text(&table.stderr).contains("against the original"), "{}", text(&table.stderr));
 }
+
+#[test]
+fn layers_have_the_precision_that_a_recipe_says() {
+    let folder = folder_with("resnet_block.onnx");
+    let recipe = "[precision]\ndefault = \"int8-weights\"\n\n[precision.layers]\n\"op:Gemm\" = \"fp32\"\n\n\
+                  [calibration]\nplace = \"random\"\n";
+    fs::write(folder.path().join("r.toml"), recipe).expect("it can be written");
+    done(&folder, &["optimize", "m.onnx", "-o", "a.onnx", "--recipe=r.toml", "--save-recipe=s.toml"]);
+    assert_eq!(text(&bytes(&folder, "s.toml")), recipe);
+    let layers = ["--layer-precision=*=int8-weights", "--layer-precision=op:Gemm=fp32", "--calib=random"];
+    done(&folder, &[&["optimize", "m.onnx", "-o", "b.onnx"], &layers[..]].concat());
+    assert!(bytes(&folder, "a.onnx") == bytes(&folder, "b.onnx"));
+    let without = run(&folder, &["optimize", "m.onnx", "--precision=int4", "--layer-precision=op:Gemm=fp32"]);
+    assert!(text(&without.stderr).contains("\"int4\" is no precision of a layer"), "{}", text(&without.stderr));
+}

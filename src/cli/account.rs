@@ -296,6 +296,17 @@ fn notes(text: &mut String, report: &Report, in_full: bool) {
         }
         qualities(text, &done.outputs, done.held_out);
     }
+    if let Some(done) = &report.assignment {
+        for line in done.lines() {
+            let _ = writeln!(text, "  {line}");
+        }
+        qualities(text, &done.outputs, done.held_out);
+        if in_full {
+            text.push_str("  what each layer computes in, what it loses by that, and why\n");
+            let rows: Vec<[String; 5]> = done.rows();
+            text.push_str(&render::columns(&rows));
+        }
+    }
     if let Some(done) = &report.quantization {
         integers(text, done, in_full);
     }
@@ -314,10 +325,11 @@ fn notes(text: &mut String, report: &Report, in_full: bool) {
         text.push_str(&render::fitted(&format!("{mark}{line}")));
     }
     let pruning = report.pruning.iter().flat_map(|done| &done.notes);
+    let assigning = report.assignment.iter().flat_map(|done| &done.notes);
     let quantizing = report.quantization.iter().flat_map(|done| &done.notes);
     let halving = report.precision.iter().flat_map(|done| &done.notes);
     let packing = report.low_bits.iter().flat_map(|done| &done.notes);
-    for note in report.notes.iter().chain(pruning).chain(quantizing).chain(halving).chain(packing) {
+    for note in report.notes.iter().chain(pruning).chain(assigning).chain(quantizing).chain(halving).chain(packing) {
         let _ = writeln!(text, "note: {note}");
     }
 }

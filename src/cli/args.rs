@@ -6,12 +6,15 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::calibrate::Method;
 use crate::cli::advise::Advise;
+use crate::cli::assigning::Assigning;
 use crate::cli::calibration::Calibration;
 use crate::cli::choosing::{Choosing, TargetParser};
 use crate::cli::lowbit::LowBits;
 use crate::cli::preparing;
 use crate::cli::pruning::Pruning;
+use crate::cli::sensitivity::Sensitivity;
 use crate::edit::{Postprocess, Preprocess, Rename};
 use crate::interface::Size;
 use crate::target;
@@ -63,6 +66,8 @@ pub(super) enum Verb {
     Quantize(Box<Optimize>),
     /// Make a model smaller by channels that it needs least: optimize with --prune
     Prune(Box<Optimize>),
+    /// Find out what each layer of a model loses by computing in fewer bits
+    Sensitivity(Box<Sensitivity>),
     /// Cut, resize or rename a model, and change nothing else
     Edit(Box<Edit>),
     /// Make one model of two, the second behind the first
@@ -204,7 +209,13 @@ pub(super) struct Quantizing {
     #[arg(help_heading = QUANTIZING, long)]
     pub quantize_all: bool,
     #[command(flatten)]
+    pub assigning: Assigning,
+    #[command(flatten)]
     pub low_bits: LowBits,
+    /// How ranges of tensors are chosen from samples: auto for what is best for the outputs, minmax, mean or ema (of the
+    /// least and greatest element of each sample), percentile or percentile=99.9 (of the elements inside), entropy, mse
+    #[arg(help_heading = QUANTIZING, long, value_name = "METHOD", value_parser = ranges)]
+    pub ranges: Option<Ranges>,
     #[command(flatten)]
     pub choosing: Choosing,
     #[command(flatten)]
@@ -220,9 +231,45 @@ fn percent(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "expected a number from 0 to 100".to_string())
 }
 
+/// How ranges of tensors are chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Ranges {
+    /// As is best for the outputs.
+    Auto,
+    /// In this way, for all tensors.
+    By(Method),
+}
+
+impl Ranges {
+    /// As the library has it.
+    pub(super) fn method(self) -> Option<Method> {
+        match self {
+            Ranges::Auto => None,
+            Ranges::By(method) => Some(method),
+        }
+    }
+}
+
+fn ranges(text: &str) -> Result<Ranges, String> {
+    if text == "auto" { Ok(Ranges::Auto) } else { text.parse().map(Ranges::By) }
+}
+
+impl Precision {
+    /// The same of single layers.
+    ///
+    /// # Errors
+    /// When layers have no such precision.
+    pub(super) fn of_layers(self) -> Result<crate::sensitivity::Precision, String> {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_string()).parse()
+    }
+}
+
 /// What a model computes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Precision {
+    /// For each layer what keeps --min-sqnr or --max-drop at the least cost, or is best within --budget
+    Auto,
     /// Integers of 8 bits, where the target is faster with them
     Int8,
     /// The same without samples: weights become integers, and activations do while the model runs

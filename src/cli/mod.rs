@@ -3,6 +3,7 @@
 mod account;
 mod advise;
 mod args;
+mod assigning;
 mod calibration;
 mod check;
 mod choosing;
@@ -20,6 +21,7 @@ mod progress;
 mod pruning;
 mod recipe;
 mod render;
+mod sensitivity;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -94,6 +96,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<End> {
             args.verb = args::OptimizeVerb::Prune;
             optimize_by_recipe(args, cli.noise)
         }
+        Verb::Sensitivity(args) => sensitivity::run(&args, cli.noise),
         Verb::Edit(args) => optimize::run(&(*args).into(), cli.noise),
         Verb::Join(args) => join::run(&args, cli.noise),
         Verb::Check(args) => check::run(&args),

@@ -18,6 +18,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::assign::Assigner;
 use crate::calibrate::{Fingerprint, Pool};
 use crate::census;
 use crate::edit::Edits;
@@ -54,6 +55,7 @@ pub struct Optimizer {
     only: BTreeSet<String>,
     check: Result<Check, Reason>,
     allows_unsupported: bool,
+    only_onnx: bool,
     /// What changes what the model computes, in order.
     stages: Vec<Box<dyn Stage>>,
 }
@@ -86,6 +88,7 @@ impl Optimizer {
             only: BTreeSet::new(),
             check: default_check(),
             allows_unsupported: false,
+            only_onnx: false,
             stages: Vec::new(),
         }
     }
@@ -129,6 +132,13 @@ impl Optimizer {
         self
     }
 
+    /// Bring in no operators but those of ONNX: what comes next knows little of others.
+    #[must_use]
+    pub fn only_onnx(mut self) -> Optimizer {
+        self.only_onnx = true;
+        self
+    }
+
     /// Have the model go through `stage`, too, in the order of [`Place`](crate::stages::Place). Of two for one place, the
     /// last counts.
     #[must_use]
@@ -167,6 +177,12 @@ impl Optimizer {
     #[must_use]
     pub fn halved(self, halver: Halver) -> Optimizer {
         self.staged(halver)
+    }
+
+    /// Have each layer of the result compute in a precision of its own.
+    #[must_use]
+    pub fn assigned(self, assigner: Assigner) -> Optimizer {
+        self.staged(assigner)
     }
 
     /// Have the weights of the result be integers of few bits.

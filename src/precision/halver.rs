@@ -362,6 +362,21 @@ impl Halver {
         }
     }
 
+    /// The nodes of `float` that have to stay float32, with the reason.
+    pub(crate) fn staying(&self, float: &Model, fit: &Fit) -> FxHashMap<NodeId, String> {
+        let mut excluded = FxHashMap::default();
+        self.attempt(float, fit, true, &mut excluded);
+        let asked = Asked { opset: float.opset(), fit, io: self.io, bodies: true, excluded: &excluded };
+        let cells = cells(&float.graph, &asked);
+        cells.facts.into_iter().filter_map(|facts| Some((facts.node?, facts.stays?))).collect()
+    }
+
+    /// `float` with halves wherever they pay, but in `excluded` nodes: the model, and what it computes in float32.
+    pub(crate) fn halved(&self, float: &Model, fit: &Fit, mut excluded: FxHashMap<NodeId, String>) -> [Model; 2] {
+        let attempt = self.attempt(float, fit, true, &mut excluded);
+        [attempt.model, attempt.rehearsal]
+    }
+
     /// Calls that the target runs in `float` and not in `half`, with the reason.
     fn lacking(&self, float: &Model, half: &Model) -> Vec<(NodeId, String)> {
         let opset = float.opset();
