@@ -9,13 +9,10 @@ use std::path::Path;
 use onnx_slim::manual::{self, Kind, Page};
 use onnx_slim::rewrite::Exactness;
 
+/// One test, as each part is written into the same file.
 #[test]
-fn the_manual_is_up_to_date() {
+fn the_manual_and_the_advice_are_up_to_date() {
     is_up_to_date("manual", &manual());
-}
-
-#[test]
-fn the_advice_is_up_to_date() {
     is_up_to_date("advice", &onnx_slim::advise::markdown());
 }
 

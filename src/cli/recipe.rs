@@ -182,6 +182,8 @@ mod tests {
         "report",
         "dump-after",
         "save-stats",
+        "pareto",
+        "cache",
         "recipe",
         "save-recipe",
         "verbose",

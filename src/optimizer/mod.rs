@@ -293,7 +293,7 @@ impl Optimizer {
             }
         };
         if let Some(original) = original.filter(|_| !self.stages.is_empty()) {
-            self.run_stages(&original, &mut model, given.as_ref(), &enabled, &mut report, observer)?;
+            self.run_stages(original, &mut model, given.as_ref(), &enabled, &mut report, observer)?;
         }
         report.after = census::take(&model);
         report.interface = Interface::of(&model.graph);
@@ -313,7 +313,7 @@ impl Optimizer {
     /// Take `model`, which the pipeline made of `file`, through the stages.
     fn run_stages(
         &self,
-        file: &Model,
+        file: Model,
         model: &mut Model,
         given: Option<&Fingerprint>,
         enabled: &BTreeSet<&str>,
@@ -321,7 +321,9 @@ impl Optimizer {
         observer: &mut dyn Observer,
     ) -> Result<(), Error> {
         let pool = Pool::default();
-        let mut course = Course::new(file, model, &self.stages, &pool);
+        let from = file.opset();
+        let mut course = Course::new(&file, model, &self.stages, &pool);
+        drop(file);
         for (i, stage) in self.stages.iter().enumerate() {
             observer.started(stage.place().name());
             let telling = RefCell::new(&mut *observer);
@@ -331,7 +333,7 @@ impl Optimizer {
                 let may = self.before_stage(i + 1, enabled);
                 report.steps.extend(self.optimize_again(model, &may, observer)?);
             }
-            self.refuse_unsupported(model, file.opset(), report)?;
+            self.refuse_unsupported(model, from, report)?;
             course.passed(&**stage, &done, model, &pool)?;
             done.account.add_to(report);
         }

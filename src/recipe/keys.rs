@@ -132,6 +132,7 @@ pub static KEYS: &[Key] = &[
     Key::word("precision", "group_size", "group-size"),
     Key::flag("precision", "symmetric", "symmetric").rivals(&["asymmetric"]),
     Key::flag("precision", "asymmetric", "asymmetric").rivals(&["symmetric"]),
+    Key::flag("precision", "same_bits", "same-bits"),
     Key::word("precision", "weight_method", "weight-method"),
     Key::new("precision", "without_corrections", "without-correction", Form::Words),
     Key::new("precision", "layers", "layer-precision", Form::Pairs("=")),
