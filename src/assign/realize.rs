@@ -72,16 +72,17 @@ impl Assigner {
             taken.extend(plan.integer.iter().map(|&node| (node, OTHER.to_string())));
             emit(&mut model.graph, &plan, &scales)?;
         }
-        let sites = measured.layers.iter().zip(&done).filter(|(_, p)| **p == Precision::Int8Weights).flat_map(|(l, _)| {
-            l.weights.iter().map(|weight| WeightSite {
-                node: l.node,
-                slot: weight.slot,
-                axis: Some(weight.axis),
-                grid: Grid::I8,
-                bias: BiasForm::Float,
-                rule: String::new(),
-            })
-        });
+        let sites =
+            measured.layers.iter().zip(&done).filter(|(_, p)| **p == Precision::Int8Weights).flat_map(|(l, _)| {
+                l.weights.iter().map(|weight| WeightSite {
+                    node: l.node,
+                    slot: weight.slot,
+                    axis: Some(weight.axis),
+                    grid: Grid::I8,
+                    bias: BiasForm::Float,
+                    rule: String::new(),
+                })
+            });
         let plan = Plan { weights: sites.collect(), form: WeightForm::Integers, ..Plan::default() };
         emit(&mut model.graph, &plan, &std::collections::BTreeMap::new())?;
         let mut rehearsal = model.clone();
@@ -92,9 +93,8 @@ impl Assigner {
                 }
             }
             let graph = &model.graph;
-            let is_border = |&node: &NodeId| {
-                matches!(graph.node(node).op, OpKind::QuantizeLinear | OpKind::DequantizeLinear)
-            };
+            let is_border =
+                |&node: &NodeId| matches!(graph.node(node).op, OpKind::QuantizeLinear | OpKind::DequantizeLinear);
             let borders: Vec<NodeId> = graph.nodes().filter(is_border).collect();
             taken.extend(borders.into_iter().map(|node| (node, OTHER.to_string())));
             let halver = Halver { target: self.sensitivity.target, ..self.halver() };

@@ -47,7 +47,8 @@ pub(crate) fn dress(
         Precision::Int8 => {
             weights(graph, node, layer)?;
             for &slot in &layer.operands {
-                if let (Some((grid, scaling)), Some(value)) = (ground.operand(layer.node, slot), graph.operand(node, slot))
+                if let (Some((grid, scaling)), Some(value)) =
+                    (ground.operand(layer.node, slot), graph.operand(node, slot))
                 {
                     let read = quantized(graph, value, grid, scaling)?;
                     graph.set_operand(node, slot, Some(read));
