@@ -113,6 +113,12 @@ pub(super) struct Optimize {
     /// Write the model also where the target cannot run all of it; the report says what
     #[arg(long)]
     pub allow_unsupported: bool,
+    /// Do what this file says, too: a recipe, as --save-recipe writes it. Options that are given count before it
+    #[arg(long, value_name = "FILE")]
+    pub recipe: Option<PathBuf>,
+    /// Write target, edits, passes, pruning, precision and calibration of this run to a file, to do the same again
+    #[arg(long, value_name = "FILE")]
+    pub save_recipe: Option<PathBuf>,
     #[command(flatten)]
     pub edits: Edits,
     #[command(flatten)]
@@ -390,6 +396,8 @@ impl From<Edit> for Optimize {
             files,
             pruning: Pruning::default(),
             quantizing: Quantizing::default(),
+            recipe: None,
+            save_recipe: None,
             verb: OptimizeVerb::Edit,
         }
     }

@@ -18,6 +18,10 @@ pub(super) struct LowBits {
     /// Give every group of weights a zero point of its own [default with uint4]
     #[arg(help_heading = QUANTIZING, long)]
     pub asymmetric: bool,
+    /// Give tables of embeddings, and the product that the output of a model with such a table is, as few bits as other
+    /// weights, not 8
+    #[arg(help_heading = QUANTIZING, long)]
+    pub same_bits: bool,
     /// How a weight's integers are found
     #[arg(help_heading = QUANTIZING, long, value_enum)]
     pub weight_method: Option<MethodArg>,
@@ -45,6 +49,7 @@ impl LowBits {
             (self.group_size.is_some(), "--group-size"),
             (self.symmetric, "--symmetric"),
             (self.asymmetric, "--asymmetric"),
+            (self.same_bits, "--same-bits"),
             (self.weight_method.is_some(), "--weight-method"),
         ];
         given.into_iter().find(|(is, _)| *is).map(|(_, option)| option)
@@ -72,7 +77,7 @@ impl LowBits {
             Some(MethodArg::Awq) => Method::Scaled,
             Some(MethodArg::Gptq) => Method::Gptq,
         };
-        Packer { group: self.group_size, symmetric, method, ..packer }
+        Packer { group: self.group_size, symmetric, method, is_uniform: self.same_bits, ..packer }
     }
 }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use half::{bf16, f16};
+use ndarray::Array2;
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::ParallelSliceMut;
 
@@ -34,6 +35,13 @@ impl Matrix {
         let fits = outputs.checked_mul(columns)? == weight.len() && weight.len() > 0;
         (is_known && fits).then_some(())?;
         Some(Matrix { bytes: weight.bytes()?, dtype, outputs, columns, is_by_output })
+    }
+
+    /// All rows.
+    pub fn rows(&self) -> Option<Array2<f32>> {
+        let mut rows = vec![0f32; self.outputs * self.columns];
+        self.read(0..self.outputs, &mut rows);
+        Array2::from_shape_vec((self.outputs, self.columns), rows).ok()
     }
 
     fn at(&self, index: usize) -> f32 {
@@ -140,8 +148,17 @@ impl Codes {
         integers.chunks(self.group).zip(steps).flat_map(|(integers, steps)| integers.iter().map(|&i| steps.real(i)))
     }
 
-    /// What the integers are worth, as a tensor of these sizes and this type, its elements in the order of `matrix`.
-    pub fn given_back(&self, matrix: &Matrix, dims: &[usize]) -> Option<Tensor> {
+    /// What the integers are worth, a row for each output.
+    pub fn reals(&self) -> Array2<f32> {
+        let mut reals = Array2::zeros((self.outputs, self.columns));
+        for (output, mut row) in reals.rows_mut().into_iter().enumerate() {
+            row.iter_mut().zip(self.row(output)).for_each(|(real, worth)| *real = worth);
+        }
+        reals
+    }
+
+    /// What the integers are worth, with the elements in the order of `matrix`.
+    pub fn given_back(&self, matrix: &Matrix) -> Vec<u8> {
         let width = matrix.dtype.bits() / 8;
         let mut bytes = vec![0u8; self.integers.len() * width];
         let write = |bytes: &mut [u8], real: f32| match matrix.dtype {
@@ -163,7 +180,7 @@ impl Codes {
                 }
             });
         }
-        Tensor::raw(matrix.dtype, dims, bytes.into()).ok()
+        bytes
     }
 
     /// What the sign of an integer is told by, where they are counted from the middle.

@@ -22,10 +22,6 @@ pub struct Emitter<'m> {
     graph: &'m mut Graph,
     /// Where constants of many bytes go.
     files: &'m mut Files,
-    /// What the integers are.
-    integers: Integers,
-    /// Whether those of an output are to lie together.
-    by_output: bool,
     /// Names of nodes.
     names: FxHashSet<String>,
 }
@@ -41,10 +37,10 @@ struct Written {
 }
 
 impl<'m> Emitter<'m> {
-    /// Puts `integers` into `graph`, those of an output together where `by_output` says so.
-    pub fn new(graph: &'m mut Graph, files: &'m mut Files, integers: Integers, by_output: bool) -> Emitter<'m> {
+    /// Puts integers into `graph`, those of many bytes into `files`.
+    pub fn new(graph: &'m mut Graph, files: &'m mut Files) -> Emitter<'m> {
         let names = graph.nodes().map(|n| graph.node(n).name.to_string()).collect();
-        Emitter { graph, files, integers, by_output, names }
+        Emitter { graph, files, names }
     }
 
     /// Have the readers of a weight read `codes`.
@@ -87,9 +83,9 @@ impl<'m> Emitter<'m> {
 
     /// Integers, scales and zero points as `DequantizeLinear` reads them.
     fn plain(&mut self, site: &Site, codes: &Codes, weight: &Tensor, label: &str) -> Result<Written, TensorError> {
-        let dtype = self.integers.dtype();
-        let is_signed = self.integers != Integers::Uint4;
-        let by_output = site.is_by_output || self.by_output;
+        let dtype = site.integers.dtype();
+        let is_signed = site.integers != Integers::Uint4;
+        let by_output = site.is_by_output || site.row.by_output;
         let is_turned = by_output != site.is_by_output;
         let mut dims = weight.dims().to_vec();
         if is_turned {

@@ -15,9 +15,11 @@
 
 mod codes;
 mod emit;
+mod gptq;
 mod grid;
 mod levels;
 mod packer;
+mod seen;
 mod sites;
 mod summary;
 mod trial;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::ir::{Attr, DType, Graph, Key, NodeId, OpKind, ScopeId, Tensor, User, ValueId};
-use crate::lowbit::levels::Group;
+use crate::lowbit::levels::{Group, Integers};
 use crate::ops::{CallView, normalize_axis};
 use crate::target::{FewBits, Form};
 
@@ -29,6 +29,10 @@ pub struct Site {
     pub is_by_output: bool,
     /// Columns that share a scale; all of them where it is as many.
     pub group: usize,
+    /// What stands for it.
+    pub integers: Integers,
+    /// How the target takes them.
+    pub row: &'static FewBits,
     /// Who reads it.
     pub readers: Vec<Reader>,
 }
@@ -64,50 +68,97 @@ struct View {
     is_by_output: bool,
 }
 
-/// The weights of `graph` that can be integers as `row` takes them, in the order in which they are read, `wanted`
-/// columns sharing a scale. `excluded` calls keep theirs.
-pub fn sites(graph: &Graph, row: &FewBits, wanted: Group, excluded: &FxHashMap<NodeId, String>) -> (Vec<Site>, Left) {
+/// How weights of one kind are to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// The integers.
+    pub integers: Integers,
+    /// How the target takes them.
+    pub row: &'static FewBits,
+    /// Columns that share a scale, where the target takes so many.
+    pub group: Group,
+}
+
+/// The weights of `graph` that can be integers, in the order in which they are read, and those that cannot. Most are
+/// to be as `wish` says; tables that rows are looked up in, and the product that an output is in a model with such a
+/// table, as `finer` says. `excluded` calls keep theirs.
+pub fn sites(graph: &Graph, wish: Wish, finer: Wish, excluded: &FxHashMap<NodeId, String>) -> (Vec<Site>, Left) {
     let mut left = Left::new();
-    let mut found: Vec<(Site, bool)> = Vec::new();
+    let mut found: Vec<(ValueId, Vec<(NodeId, View)>)> = Vec::new();
     let mut of_weight: FxHashMap<ValueId, usize> = FxHashMap::default();
     for node in graph.schedule(ScopeId::MAIN) {
         let Some((weight, view)) = view(graph, node) else { continue };
-        let fits = view.and_then(|view| {
-            let form = row.form(graph.node(node).op).ok_or("the target gains nothing there")?;
-            takes(&CallView::new(graph, node), form)?;
-            if excluded.contains_key(&node) {
-                return Err("it was excluded, or not chosen");
+        let view = if excluded.contains_key(&node) { Err("it was excluded, or not chosen") } else { view };
+        match view {
+            Ok(view) => {
+                let at = *of_weight.entry(weight).or_insert_with(|| {
+                    found.push((weight, Vec::new()));
+                    found.len() - 1
+                });
+                found[at].1.push((node, view));
             }
-            let group = group(&view, row, wanted, form == Form::Contrib && view.slot != 0)?;
-            Ok((Reader { node, slot: view.slot, transpose: view.transpose, form }, view, group))
-        });
-        let (reader, view, group) = match fits {
-            Ok(fits) => fits,
-            Err(why) => {
-                left.entry(why).or_default().push(graph.label(node));
-                continue;
-            }
-        };
-        let at = *of_weight.entry(weight).or_insert_with(|| {
-            let View { outputs, columns, is_by_output, .. } = view;
-            found.push((Site { weight, outputs, columns, is_by_output, group, readers: Vec::new() }, true));
-            found.len() - 1
-        });
-        let (site, agree) = &mut found[at];
-        *agree &= site.is_by_output == view.is_by_output && site.group == group;
-        site.readers.push(reader);
+            Err(why) => left.entry(why).or_default().push(graph.label(node)),
+        }
     }
+    let is_table = |node: NodeId| graph.node(node).op == OpKind::Gather;
+    let has_table = found.iter().any(|(_, views)| views.iter().any(|(node, _)| is_table(*node)));
+    let is_fine = |node: NodeId| is_table(node) || has_table && is_last(graph, node);
     let mut sites = Vec::with_capacity(found.len());
-    for (site, agree) in found {
-        let read: FxHashSet<User> = site.readers.iter().map(|reader| reader.user()).collect();
-        if agree && graph.value(site.weight).users().iter().all(|user| read.contains(user)) {
-            sites.push(site);
-        } else {
-            let labels = site.readers.iter().map(|reader| graph.label(reader.node));
-            left.entry("others read its weight too, and want it otherwise").or_default().extend(labels);
+    for (weight, views) in found {
+        let wish = if views.iter().any(|(node, _)| is_fine(*node)) { finer } else { wish };
+        match site(graph, weight, &views, wish) {
+            Ok(site) => sites.push(site),
+            Err(why) => left.entry(why).or_default().extend(views.iter().map(|(node, _)| graph.label(*node))),
         }
     }
     (sites, left)
+}
+
+/// A weight with all its readers.
+fn site(graph: &Graph, weight: ValueId, views: &[(NodeId, View)], wish: Wish) -> Result<Site, &'static str> {
+    const OTHERWISE: &str = "others read its weight too, and want it otherwise";
+    let (_, first) = views.first().ok_or(OTHERWISE)?;
+    let View { outputs, columns, is_by_output, .. } = *first;
+    let mut readers = Vec::with_capacity(views.len());
+    let mut may_be_filled = true;
+    for (node, view) in views {
+        let form = wish.row.form(graph.node(*node).op).ok_or("the target gains nothing there")?;
+        takes(&CallView::new(graph, *node), form)?;
+        may_be_filled &= form == Form::Contrib && view.slot != 0;
+        if view.is_by_output != is_by_output {
+            return Err(OTHERWISE);
+        }
+        readers.push(Reader { node: *node, slot: view.slot, transpose: view.transpose, form });
+    }
+    let read: FxHashSet<User> = readers.iter().map(Reader::user).collect();
+    if !graph.value(weight).users().iter().all(|user| read.contains(user)) {
+        return Err(OTHERWISE);
+    }
+    let group = group(columns, wish.row, wish.group, may_be_filled)?;
+    Ok(Site { weight, outputs, columns, is_by_output, group, integers: wish.integers, row: wish.row, readers })
+}
+
+/// Whether what the call computes is an output, but for what is done to each element and to sizes.
+fn is_last(graph: &Graph, node: NodeId) -> bool {
+    let mut at = graph.result(node, 0);
+    // Longer ways are no ways to an output.
+    for _ in 0..16 {
+        let Some(value) = at else { return false };
+        at = match graph.value(value).users() {
+            users if users.iter().any(|user| matches!(user, User::Output(..))) => return true,
+            [User::Node(next, _)] => {
+                let others = graph.operands(*next).flatten().filter(|&operand| operand != value);
+                let is_alone = others.into_iter().all(|other| {
+                    graph.constant(other).is_some() || matches!(graph.node(*next).op, OpKind::Reshape | OpKind::Expand)
+                });
+                let is_product =
+                    matches!(graph.node(*next).op, OpKind::MatMul | OpKind::Gemm | OpKind::Conv | OpKind::Gather);
+                graph.result(*next, 0).filter(|_| is_alone && !is_product)
+            }
+            _ => return false,
+        };
+    }
+    false
 }
 
 /// The constant of real numbers that a call multiplies with or looks up in, and how.
@@ -193,8 +244,7 @@ fn takes(call: &CallView<'_>, form: Form) -> Result<(), &'static str> {
 }
 
 /// Columns that share a scale: of those that the target takes, as many as are wanted or the next more.
-fn group(view: &View, row: &FewBits, wanted: Group, may_be_filled: bool) -> Result<usize, &'static str> {
-    let columns = view.columns;
+fn group(columns: usize, row: &FewBits, wanted: Group, may_be_filled: bool) -> Result<usize, &'static str> {
     let wanted = match wanted {
         Group::Columns(wanted) => wanted,
         Group::Channel if row.channel => return Ok(columns),

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
+use crate::ir::{Graph, Tensor};
+use crate::lowbit::codes::Codes;
 use crate::lowbit::levels::{Integers, Method};
+use crate::lowbit::sites::Site;
 use crate::quality::Quality;
 
 /// A weight that is integers.
@@ -44,6 +47,8 @@ pub struct Summary {
     pub bytes: [u64; 2],
     /// Samples that integers were chosen with.
     pub samples: usize,
+    /// They were made up, and so were those that follow: what was measured says little of what happens in use.
+    pub made_up: bool,
     /// Samples that float model and result were both run on.
     pub held_out: usize,
     /// How far outputs are from those of the float model.
@@ -55,6 +60,34 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Another weight that is integers.
+    pub(super) fn add(&mut self, graph: &Graph, site: &Site, codes: &Codes, weight: &Tensor, method: Method) {
+        self.weights.push(Weight {
+            layer: site.readers.first().map(|reader| graph.label(reader.node)).unwrap_or_default(),
+            readers: site.readers.len(),
+            sizes: [site.outputs, site.columns],
+            bits: codes.bits,
+            group: site.group,
+            method,
+        });
+        self.bytes[0] += weight.stored_bytes() as u64;
+        self.bytes[1] += codes.bytes(weight.dtype()) as u64;
+    }
+
+    /// Nothing is known of what was lost.
+    pub(super) fn not_compared(&mut self, why: &dyn std::fmt::Display) {
+        self.notes.push(format!("not compared with the float model: {why}"));
+    }
+
+    /// Another weight that stays.
+    pub(super) fn keep(&mut self, why: &'static str, graph: &Graph, site: &Site) {
+        let nodes = site.readers.iter().map(|reader| graph.label(reader.node));
+        match self.kept.iter_mut().find(|kept| kept.why == why) {
+            Some(kept) => kept.nodes.extend(nodes),
+            None => self.kept.push(Kept { why, nodes: nodes.collect() }),
+        }
+    }
+
     /// What was done, in lines.
     pub fn lines(&self) -> Vec<String> {
         let mut groups: Vec<usize> = self.weights.iter().map(|w| w.group).collect();

@@ -11,9 +11,13 @@ use crate::error::Error;
 use crate::exec::Cannot;
 use crate::exec::demand::run_of;
 use crate::ir::Tensor;
+use crate::liveness::{Peak, peak};
 use crate::model::Model;
 use crate::quality::{Bounds, Measured, compare_known};
 use crate::stages::{Basis, Done, Stage};
+
+/// What stands for a stage before the first: the model as it is in the file, and edited.
+const FILE: &str = "original";
 
 /// How a model stands behind a stage.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -22,10 +26,15 @@ pub struct Stand {
     pub stage: &'static str,
     /// Nodes, bodies included.
     pub nodes: usize,
+    /// Bytes that the file has or would have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_bytes: Option<u64>,
     /// Bytes of constants.
     pub parameter_bytes: u64,
     /// Multiply-accumulates of one run, with the sizes of the first sample where there is one.
     pub macs: Option<u64>,
+    /// Where a run holds most activations, with the same sizes.
+    pub activations: Option<Peak>,
     /// How far its outputs are from the original's; nothing where that was not measured.
     #[serde(flatten)]
     pub measured: Measured,
@@ -48,7 +57,7 @@ impl Course {
         let sizes = stages.iter().find_map(|stage| held_out(&stage.basis(), original, pool)?.into_iter().next());
         let mut course =
             Course { original: original.clone(), known: None, sizes, stands: Vec::new(), notes: Vec::new() };
-        for (stage, model) in [("original", file), ("optimize", original)] {
+        for (stage, model) in [(FILE, file), ("optimize", original)] {
             let stand = course.stand(stage, model, Measured::default());
             course.stands.push(stand);
         }
@@ -110,10 +119,23 @@ impl Course {
     }
 
     fn stand(&self, stage: &'static str, model: &Model, measured: Measured) -> Stand {
+        let is_file = stage == FILE;
         let census = census::quick(model);
-        let graph = self.sizes.as_ref().map(|sample| run_of(model, sample));
-        let macs = census::macs(graph.as_ref().unwrap_or(&model.graph));
-        Stand { stage, nodes: census.nodes, parameter_bytes: census.parameter_bytes, macs, measured }
+        let run = self.sizes.as_ref().map(|sample| run_of(model, sample));
+        let graph = run.as_ref().unwrap_or(&model.graph);
+        let file_bytes = match is_file {
+            true => Some(model.file_bytes).filter(|bytes| *bytes > 0),
+            false => model.foretell().ok().map(|(bytes, _)| bytes),
+        };
+        Stand {
+            stage,
+            nodes: census.nodes,
+            file_bytes,
+            parameter_bytes: census.parameter_bytes,
+            macs: census::macs(graph),
+            activations: peak(graph),
+            measured,
+        }
     }
 }
 

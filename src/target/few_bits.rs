@@ -13,6 +13,8 @@ pub struct FewBits {
     pub channel: bool,
     /// Whether zero points may be other than the middle.
     pub zero_points: bool,
+    /// Whether scales may be negative. Nothing forbids it, but not every runtime expects it.
+    pub negative_scales: bool,
     /// Whether it wants the weights of an output beside each other in a file, with a `Transpose` behind them where the
     /// product wants them otherwise.
     pub by_output: bool,
@@ -43,7 +45,15 @@ impl FewBits {
     /// All of this type that the format has.
     pub const fn all(dtype: DType) -> FewBits {
         let groups = &[16, 32, 64, 128];
-        FewBits { dtype, groups, channel: true, zero_points: true, by_output: false, forms: DEQUANTIZED }
+        FewBits {
+            dtype,
+            groups,
+            channel: true,
+            zero_points: true,
+            negative_scales: false,
+            by_output: false,
+            forms: DEQUANTIZED,
+        }
     }
 }
 

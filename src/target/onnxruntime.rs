@@ -64,7 +64,7 @@ const FUSED: &[&str] =
 /// Release 1.31 runs MatMulNBits and GatherBlockQuantized of 2, 4 and 8 bits in groups of 16 to 256, with or without zero
 /// points. A DequantizeLinear that it finds in a file becomes a MatMulNBits where the weight is \[K,N\] and in blocks along
 /// K, but not behind a Transpose or in a Gemm with transB; in front of a Gather or a Conv it runs by itself in every run.
-const INTEGERS: FewBits = FewBits { forms: CONTRIB, channel: false, ..FewBits::all(DType::I4) };
+const INTEGERS: FewBits = FewBits { forms: CONTRIB, channel: false, negative_scales: true, ..FewBits::all(DType::I4) };
 
 const LIMITS: &[Limit] = &[
     Limit::lacks("ORT-K1", &[O::ImageDecoder], "there is no kernel for it", "decode images before the model"),

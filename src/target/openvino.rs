@@ -27,7 +27,8 @@ pub static OPENVINO: Profile = Profile {
 
 /// OV-R10: the CPU plugin of release 2026.4 keeps such weights as they are in its FullyConnected, and in Gather. A weight
 /// \[K,N\] it transposes in every run, and that of a Conv it makes real numbers of in every run.
-const INTEGERS: FewBits = FewBits { forms: PRODUCTS, by_output: true, ..FewBits::all(DType::I4) };
+const INTEGERS: FewBits =
+    FewBits { forms: PRODUCTS, by_output: true, negative_scales: true, ..FewBits::all(DType::I4) };
 
 const LIMITS: &[Limit] = &[
     Limit::lacks(
