@@ -326,7 +326,7 @@ impl Packer {
     }
 
     /// How the target takes these integers.
-    fn row(&self) -> Result<&'static FewBits, LowBitError> {
+    pub(super) fn row(&self) -> Result<&'static FewBits, LowBitError> {
         self.target.few_bits(self.integers.dtype()).ok_or_else(|| {
             let others: Vec<&str> = self.target.few_bits.iter().map(|row| row.dtype.name()).collect();
             let others = if others.is_empty() { String::new() } else { format!(", but in {}", others.join(", ")) };
