@@ -30,6 +30,7 @@ pub mod exec;
 pub mod gram;
 pub mod interface;
 pub mod ir;
+pub mod knapsack;
 pub mod manual;
 pub mod model;
 pub mod onnx;

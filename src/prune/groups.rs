@@ -97,6 +97,11 @@ impl Groups {
         self.work.iter().map(|work| (work.macs, work.axes.as_slice()))
     }
 
+    /// The multiply-accumulates of all calls, with open sizes counted as 1.
+    pub fn total(&self) -> f64 {
+        self.total
+    }
+
     /// Which classes were removed, as a mask by number: none.
     pub fn nothing(&self) -> Vec<bool> {
         vec![false; self.colouring.class_count() + 1]

@@ -15,9 +15,8 @@ use crate::prune::budget::{Budget, Measure, Rules, allocate};
 use crate::prune::colour::{Axis, Choices, Class, Colouring, Factor, Grouped};
 use crate::prune::cut::Cut;
 use crate::prune::groups::Groups;
-use crate::prune::importance::{Criterion, Ranking, by_weights};
+use crate::prune::importance::{Criterion, Ranker, Ranking, by_weights, rank};
 use crate::prune::mask::masked;
-use crate::prune::rank::{By, Ranker, rank};
 use crate::prune::recover::{How, Recovered, Recovery, recover};
 use crate::prune::surgery::{Refused, apply};
 use crate::prune::untie::untie;
@@ -413,9 +412,9 @@ impl Work<'_> {
         if criterion == Criterion::Activation {
             ranker.columns = 0;
         }
-        let (samples, engine) = (&self.probe.tried, &*self.pruner.engine);
-        let ranked = rank(model, groups, samples, engine, &ranker, &self.telling())?;
-        Ok(ranked.into_iter().map(|ranking| (ranking.by != By::Nothing).then(|| ranking.into())).collect())
+        ranker.tries = !matches!(self.pruner.budget, Budget::Ratio(_));
+        let judges = if self.judges().is_empty() { &self.probe.tried } else { self.judges() };
+        Ok(rank(model, groups, (&self.probe.tried, judges), &*self.pruner.engine, &ranker, &self.telling())?)
     }
 
     /// Samples that say whether a repair is one: those held out, but not where these are samples that it is made from.
