@@ -28,7 +28,7 @@ use crate::ir::Graph;
 use crate::model::Model;
 use crate::ops::CallView;
 use crate::passes::pipeline::{self, Observer, Silent};
-use crate::passes::{Context, Engine, Fault, InferShapes, Pass, Pipeline, infer_declared};
+use crate::passes::{Context, Engine, Fault, InferShapes, MergeDuplicates, Pass, Pipeline, RemoveDead, infer_declared};
 use crate::precision::Halver;
 use crate::proof::{self, Proof, Reason, Referee};
 use crate::prune::{Criterion, Pruner};
@@ -306,6 +306,9 @@ impl Optimizer {
             let fuel = Fuel::unlimited();
             let mut watch = Watch { inner: observer, macs_before: None };
             let opset = model.opset();
+            // Those first: what they take twice saves nothing that may be spent on anything.
+            let tidy = Pipeline::default().then(MergeDuplicates).then(RemoveDead);
+            self.edit_with(&tidy, &mut model, opset, &may, &fuel, &mut Silent)?;
             let steps = self.edit(&mut model, opset, &may, &fuel, &mut watch)?;
             infer_declared(&mut model.graph);
             if let (Ok((check, pruned)), true) = (pruned, steps.iter().any(Step::changed)) {
@@ -402,6 +405,18 @@ impl Optimizer {
         fuel: &Fuel,
         observer: &mut dyn Observer,
     ) -> Result<Vec<Step>, Error> {
+        self.edit_with(&self.pipeline, model, from, may, fuel, observer)
+    }
+
+    fn edit_with(
+        &self,
+        pipeline: &Pipeline,
+        model: &mut Model,
+        from: i64,
+        may: &Allowed<'_>,
+        fuel: &Fuel,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<Step>, Error> {
         let growth = Growth::of(growth(model));
         let opset = model.opset();
         let lacks = |call: &CallView<'_>| {
@@ -420,7 +435,7 @@ impl Optimizer {
             growth: &growth,
             engine: embedded(),
         };
-        let steps = self.pipeline.run(&mut model.graph, &cx, observer)?;
+        let steps = pipeline.run(&mut model.graph, &cx, observer)?;
         model.import_domains();
         Ok(steps)
     }

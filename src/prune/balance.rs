@@ -142,3 +142,59 @@ impl State<'_> {
 fn apart(from: usize, to: usize) -> isize {
     from.cast_signed() - to.cast_signed()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::passes::infer_declared;
+    use crate::prune::{Choices, Colouring, Groups, Measure};
+    use crate::text::parse;
+
+    /// A chain of three groups of eight, with losses that grow by the square of what goes, times these.
+    fn chain(weights: [f64; 3]) -> (Meter, Vec<Vec<Level>>) {
+        let mut model = parse(
+            r#"<ir_version: 8, opset_import: ["" : 17]> g (float[4,8] x) => (float[4,8] y)
+            <float[8,8] a, float[8,8] b, float[8,8] c, float[8,8] d>
+            { p = MatMul(x, a)  q = MatMul(p, b)  r = MatMul(q, c)  y = MatMul(r, d) }"#,
+        )
+        .unwrap();
+        infer_declared(&mut model.graph);
+        let groups = Groups::of(&model.graph, Colouring::of(&model.graph, &Choices::default()));
+        let level = |weight: f64| move |gone: usize| Level { kept: 8 - gone, loss: weight * (gone * gone) as f64 };
+        let levels = weights.iter().map(|&weight| (0..7).map(level(weight)).collect()).collect();
+        (Meter::of(&model.graph, &groups, Measure::Macs), levels)
+    }
+
+    fn kept(levels: &[Vec<Level>], chosen: &[usize]) -> Vec<usize> {
+        levels.iter().zip(chosen).map(|(levels, &chosen)| levels[chosen].kept).collect()
+    }
+
+    #[test]
+    fn no_other_choice_loses_less() {
+        for (weights, share) in
+            [([1.0, 1.0, 1.0], 0.5), ([1.0, 9.0, 2.0], 0.4), ([5.0, 1.0, 0.1], 0.6), ([0.3, 0.3, 7.0], 0.25)]
+        {
+            let (meter, levels) = chain(weights);
+            let (chosen, left) = balanced(meter, &[8; 3], &levels, share);
+            assert!(left <= share, "{left} of {share}");
+            let loss = |chosen: &[usize]| chosen.iter().zip(&levels).map(|(&c, levels)| levels[c].loss).sum::<f64>();
+            let macs = |k: &[usize]| (8 * k[0] + k[0] * k[1] + k[1] * k[2] + 8 * k[2]) as f64 / 256.0;
+            assert!((macs(&kept(&levels, &chosen)) - left).abs() < 1e-9);
+            let all = (0..343).map(|i| [i / 49, i / 7 % 7, i % 7]).filter(|c| macs(&kept(&levels, c)) <= share);
+            let best = all.map(|c| loss(&c)).fold(f64::INFINITY, f64::min);
+            assert!(loss(&chosen) <= best * 1.1, "{chosen:?} loses {}, and {best} is possible", loss(&chosen));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_met_is_met_as_far_as_it_can() {
+        let (meter, levels) = chain([1.0; 3]);
+        let (chosen, left) = balanced(meter, &[8; 3], &levels, 0.01);
+        assert_eq!(kept(&levels, &chosen), [2, 2, 2]);
+        assert!(left > 0.01);
+        let (meter, mut levels) = chain([1.0; 3]);
+        levels[1].truncate(1);
+        let (chosen, _) = balanced(meter, &[8; 3], &levels, 0.5);
+        assert_eq!(chosen[1], 0, "a group with one level has no other");
+    }
+}

@@ -234,3 +234,44 @@ fn lost(want: &[Vec<Tensor>], got: &[Vec<Tensor>]) -> Option<f64> {
     let mean = parts.iter().sum::<f64>() / parts.len() as f64;
     (!parts.is_empty() && mean.is_finite()).then_some(mean)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn costs_are_those_of_trials_and_in_proportion_between() {
+        let ranking = |costs: &[f64]| Some((0..costs.len() as u32).zip(costs.iter().copied()).collect::<Ranking>());
+        let mut rankings = vec![ranking(&[1.0, 1.0, 2.0, 4.0]), ranking(&[1.0, 3.0]), None];
+        let trial = |removed, loss| Trial { removed, loss };
+        rescaled(
+            &mut rankings,
+            [(0, vec![trial(1, 0.5), trial(3, 8.0)]), (2, vec![trial(1, 1.0)])].into_iter().collect(),
+        );
+        let costs = |i: usize| rankings[i].as_ref().unwrap().costs.clone();
+        let sums: Vec<f64> = costs(0)
+            .iter()
+            .scan(0.0, |sum, cost| {
+                *sum += cost;
+                Some(*sum)
+            })
+            .collect();
+        let want = [0.5, 2.0, 8.0, 16.0];
+        assert!(sums.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-9), "{sums:?}");
+        // The other group is measured by the usual factor.
+        assert_eq!(costs(1), [2.0, 6.0]);
+        let mut rankings = vec![ranking(&[0.0, 1.0])];
+        rescaled(&mut rankings, [(0, vec![trial(1, 0.5)])].into_iter().collect());
+        assert_eq!(rankings, [ranking(&[0.0, 1.0])], "a factor that is no number says nothing");
+    }
+
+    #[test]
+    fn losses_are_parts_of_what_outputs_vary_by() {
+        let tensor = |x: &[f32]| Tensor::f32s(&[x.len()], x).unwrap();
+        let want = vec![vec![tensor(&[1.0, 10.0]), tensor(&[3.0, 10.0])], vec![Tensor::i64s(&[1], &[1]).unwrap()]];
+        let got = vec![vec![tensor(&[1.0, 10.0]), tensor(&[3.0, 11.0])], vec![Tensor::i64s(&[1], &[9]).unwrap()]];
+        assert_eq!(lost(&want, &got), Some(0.5));
+        assert_eq!(lost(&want[1..], &got[1..]), None);
+        assert_eq!(lost(&want[..1], &[vec![tensor(&[1.0, f32::NAN]), tensor(&[3.0, 10.0])]]), None);
+    }
+}

@@ -387,3 +387,30 @@ impl Statistics {
         (self.variances().sum() + of_means) * self.count
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::array;
+
+    use super::*;
+
+    #[test]
+    fn what_is_cut_off_makes_no_difference() {
+        let mut rows = Rows {
+            x: Array2::zeros((1, 0)),
+            y: array![[-3.0, -3.0, 2.0, 9.0, 9.0, 5.0]],
+            beside: Some(array![[0.0, 1.0, 1.0, 0.0, 0.0, 1.0]]),
+            bounds: Some((0.0, 6.0)),
+        };
+        let made = array![[-1.0, 4.0, 1.0, 8.0, 2.0, 7.0]];
+        let (off, want) = rows.off(&made);
+        assert_eq!(want, array![[0.0, 0.0, 3.0, 6.0, 6.0, 6.0]]);
+        assert_eq!(off, array![[0.0, -5.0, 1.0, 0.0, 4.0, 0.0]]);
+        rows.nearest(&made);
+        // Beside 1, a result of −1 is at the lower bound and one of 5 at the upper.
+        assert_eq!(rows.y, array![[-1.0, -1.0, 2.0, 8.0, 6.0, 7.0]]);
+        rows.bounds = None;
+        rows.nearest(&array![[0.0; 6]]);
+        assert_eq!(rows.y, array![[-1.0, -1.0, 2.0, 8.0, 6.0, 7.0]]);
+    }
+}
