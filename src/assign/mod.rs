@@ -35,6 +35,7 @@ use crate::exec::Cannot;
 use crate::exec::demand::run_of;
 use crate::ir::NodeId;
 use crate::knapsack::Front;
+use crate::lowbit::LowBitError;
 use crate::model::Model;
 use crate::quality::{Bounds, OutOfBounds, Quality};
 use crate::quantize::{QuantizeError, Step, latencies};
@@ -68,6 +69,9 @@ pub enum AssignError {
     /// The model does not get integers.
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
+    /// Weights do not get few bits.
+    #[error(transparent)]
+    LowBit(#[from] LowBitError),
     /// A model does not run.
     #[error(transparent)]
     Run(#[from] Cannot),
@@ -242,12 +246,7 @@ impl Assigner {
         if self.given.is_empty() && self.budget.is_none() && self.bounds == Bounds::default() {
             return Err(AssignError::NoGoal);
         }
-        let asked = match self.given.is_empty() {
-            true => self.sensitivity.clone(),
-            // Nothing is searched for, so nothing is measured.
-            false => Sensitivity { candidates: Vec::new(), cache: None, ..self.sensitivity.clone() },
-        };
-        let measured = asked.measured(model, tell)?;
+        let measured = self.sensitivity.measured(model, tell, self.given.is_empty())?;
         let ground = &measured.ground;
         let cost = self.budget.map_or(self.minimize, |budget| budget.cost);
         let latency = self.latency(&measured);

@@ -33,7 +33,7 @@ use crate::model::Model;
 use crate::ops::CallView;
 use crate::optimizer::allowed::{Allowed, is_fused_product};
 use crate::passes::pipeline::{self, Observer, Silent};
-use crate::passes::{Context, Engine, Fault, InferShapes, Pass, Pipeline, infer_declared};
+use crate::passes::{Context, Engine, Fault, InferShapes, MergeDuplicates, Pass, Pipeline, RemoveDead, infer_declared};
 use crate::precision::Halver;
 use crate::proof::{self, Proof, Reason};
 use crate::prune::Pruner;
@@ -351,6 +351,9 @@ impl Optimizer {
         let left = self.check.as_ref().ok().map(|check| (check, model.clone()));
         let fuel = Fuel::unlimited();
         let opset = model.opset();
+        // Those first: what they take twice saves nothing that may be spent on anything.
+        let tidy = Pipeline::default().then(MergeDuplicates).then(RemoveDead);
+        self.edit_with(&tidy, model, opset, may, &fuel, &mut Silent)?;
         let steps = self.edit(model, opset, may, &fuel, observer)?;
         infer_declared(&mut model.graph);
         if let Some((check, left)) = left.filter(|_| steps.iter().any(Step::changed)) {
@@ -403,6 +406,18 @@ impl Optimizer {
         fuel: &Fuel,
         observer: &mut dyn Observer,
     ) -> Result<Vec<Step>, Error> {
+        self.edit_with(&self.pipeline, model, from, may, fuel, observer)
+    }
+
+    fn edit_with(
+        &self,
+        pipeline: &Pipeline,
+        model: &mut Model,
+        from: i64,
+        may: &Allowed<'_>,
+        fuel: &Fuel,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<Step>, Error> {
         let growth = Growth::of(growth(model));
         let opset = model.opset();
         let lacks = |call: &CallView<'_>| {
@@ -421,7 +436,7 @@ impl Optimizer {
             growth: &growth,
             engine: embedded(),
         };
-        let steps = self.pipeline.run(&mut model.graph, &cx, observer)?;
+        let steps = pipeline.run(&mut model.graph, &cx, observer)?;
         model.import_domains();
         Ok(steps)
     }

@@ -262,7 +262,8 @@ impl Meter<'_> {
             let narrow = match precision {
                 Precision::Fp32 => continue,
                 Precision::Fp16 => half_of(tensor, self.ground, crate::precision::Role::Number),
-                Precision::Int8Weights | Precision::Int8 => rounded_weight(tensor, weight),
+                Precision::Int8 => rounded_weight(tensor, weight),
+                _ => self.ground.packed(layer.node, precision).map(|(_, tensor)| tensor),
             };
             let (Some(x), Some(y)) = (tensor.reals(), narrow.and_then(|narrow| narrow.reals())) else { continue };
             signal += x.iter().map(|x| x * x).sum::<f64>();

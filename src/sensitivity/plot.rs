@@ -24,6 +24,9 @@ fn colour(precision: Precision) -> &'static str {
         Precision::Fp16 => "#4c9f70",
         Precision::Int8Weights => "#4a7fb5",
         Precision::Int8 => "#c8553d",
+        Precision::Uint4 => "#d9a441",
+        Precision::Int4 => "#8e5ea2",
+        Precision::Int2 => "#444444",
     }
 }
 
