@@ -198,7 +198,7 @@ pub static ROWS: &[Row] = &[
         says: Set(PRECISION, "int4"),
         why: "weights are most of the file and of the memory of a model of language, and 4 bits are an eighth of them; \
               all else stays as it was",
-        source: "README: Weights of few bits; ORT-F8, OV-R10",
+        source: "src/target/few_bits.rs; OV-R10, TRT-T7",
     },
     Row {
         name: "B4",
@@ -217,7 +217,7 @@ pub static ROWS: &[Row] = &[
         when: &[Samples, Whole],
         says: Set("precision.everywhere", "true"),
         why: "what integers cost and bring was measured on processors: such a device takes all that it can run in them",
-        source: "OV-R9",
+        source: "src/target/policies/openvino.toml",
     },
     Row {
         name: "B6",
@@ -281,7 +281,7 @@ pub static ROWS: &[Row] = &[
         when: &[NoSamples],
         says: Set(PRECISION, "fp16-weights"),
         why: "half of the file; it is computed in float32, which is no slower",
-        source: "README: Half precision; OV-R11",
+        source: "README: Half precision",
     },
     Row {
         name: "B13",
@@ -291,7 +291,7 @@ pub static ROWS: &[Row] = &[
         says: Set(PRECISION, "fp16-weights"),
         why: "such devices compute in halves or integers; without samples the weights are halves, and the device \
               decides on the rest",
-        source: "OV-R11",
+        source: "documentation of OpenVINO and LiteRT; not measured",
     },
     Row {
         name: "B14",

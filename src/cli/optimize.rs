@@ -229,8 +229,13 @@ fn assigner(args: &args::Optimize, target: Target) -> anyhow::Result<Assigner> {
     let engine = engine::bounded(&args.proof)?;
     let assigner = quantizing.assigning.assigner(target, choice, calibration, engine, bounds(args));
     let mut assigner = assigner.map_err(|why| usage(args.verb(), why))?;
-    // The last pattern that matches counts.
-    assigner.given.splice(0..0, default);
+    if let Some((pattern, precision)) = default.filter(|_| !assigner.given.is_empty()) {
+        if !assigner.sensitivity.candidates.contains(&precision) {
+            assigner.sensitivity.candidates.push(precision);
+        }
+        // The last pattern that matches counts.
+        assigner.given.insert(0, (pattern, precision));
+    }
     Ok(assigner)
 }
 
