@@ -27,7 +27,7 @@ pub use coverage::{Coverage, coverage, integer_nodes};
 pub use dynamic::{Dynamic, NotDynamic};
 pub use emit::emit;
 pub use grid::{Grid, Scaling};
-pub(crate) use pays::{cut, latencies};
+pub(crate) use pays::{Latencies, cut, latencies};
 pub use pays::{Estimate, Paying};
 pub use place::{TakenOut, place, place_fit, place_without, unfit};
 pub use placement::{Left, Placed, PlacedWeight, Placement, Source};
