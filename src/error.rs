@@ -3,13 +3,17 @@
 //! An [`Error`] displays as one line. [`Error::details`] are the lines below it, one per place, and [`Error::hint`]
 //! says what to try next.
 
+use crate::assign::AssignError;
 use crate::edit::{Broken, EditFault};
+use crate::exec::Cannot;
+use crate::lowbit::LowBitError;
 use crate::onnx::{ReadError, WriteError};
 use crate::passes::pipeline::PassError;
 use crate::precision::HalveError;
 use crate::prune::PruneError;
 use crate::quality::OutOfBounds;
 use crate::quantize::QuantizeError;
+use crate::sensitivity::SensitivityError;
 use crate::sparsify::SparsifyError;
 use crate::survey::{self, Finding};
 use crate::target::Effect;
@@ -42,6 +46,31 @@ pub enum Error {
     /// The model does not get halves.
     #[error(transparent)]
     Halve(#[from] HalveError),
+    /// The model's layers are not measured.
+    #[error(transparent)]
+    Sensitivity(#[from] SensitivityError),
+    /// The model's layers get no precision.
+    #[error(transparent)]
+    Assign(#[from] AssignError),
+    /// All stages together take the result further from the original than it may be.
+    #[error("behind {stage}, with what was done before it: {why}")]
+    Together {
+        /// The stage with which it is too far.
+        stage: &'static str,
+        /// How far it is.
+        why: OutOfBounds,
+    },
+    /// It cannot be told how far all stages together take the result from the original, and bounds were given.
+    #[error("--min-sqnr and --max-drop cannot be kept behind {stage}: {why}")]
+    NotCompared {
+        /// The stage.
+        stage: &'static str,
+        /// Why it was not run.
+        why: Cannot,
+    },
+    /// Weights do not get few bits.
+    #[error(transparent)]
+    LowBit(#[from] LowBitError),
     /// The target does not know an opset any more.
     #[error("the oldest opset that {target} runs is {oldest}, not {opset}")]
     OlderOpset {
@@ -136,6 +165,11 @@ impl Error {
             | Error::Sparsify(_)
             | Error::Quantize(_)
             | Error::Halve(_)
+            | Error::Sensitivity(_)
+            | Error::Assign(_)
+            | Error::Together { .. }
+            | Error::NotCompared { .. }
+            | Error::LowBit(_)
             | Error::OlderOpset { .. }
             | Error::NewerOpset { .. }
             | Error::NoSuchRule { .. }
@@ -151,7 +185,16 @@ impl Error {
             Error::Quantize(QuantizeError::Bounds(OutOfBounds::Noisy { .. } | OutOfBounds::Drops { .. })) => {
                 Some("nothing was written; without the bound, --report table names the layers that err most".into())
             }
-            Error::Write(_) | Error::Prune(_) | Error::Sparsify(_) | Error::Quantize(_) | Error::Halve(_) => None,
+            Error::Together { .. } => Some("nothing was written; each stage by itself keeps the bound".into()),
+            Error::NotCompared { .. } => None,
+            Error::Write(_)
+            | Error::Prune(_)
+            | Error::Sparsify(_)
+            | Error::Quantize(_)
+            | Error::Halve(_)
+            | Error::LowBit(_)
+            | Error::Sensitivity(_)
+            | Error::Assign(_) => None,
             Error::Edit(fault) => fault.hint(),
             Error::Broken(broken) => Some(broken.why.into()),
             Error::OlderOpset { oldest, .. } => Some(format!("--opset {oldest}")),

@@ -8,7 +8,8 @@
 //! Where to start reading: [`ir::Graph`] is what everything works on; [`ops`] says what every operator is;
 //! [`rewrite`] is the language that the [`rules`] are written in; [`passes::pipeline`] has the order in which
 //! everything runs; [`edit`] changes a model as a caller asks before that; [`exec`] runs models, to fold what is
-//! constant and to prove that the result equals the original; [`calibrate`] runs them on a caller's samples and keeps
+//! constant and to prove that the result equals the original; [`stages`] change what a model computes, on purpose, after
+//! all that; [`calibrate`] runs them on a caller's samples and keeps
 //! what their tensors held, in bounded memory, for who gives integers to them.
 //!
 //! What each part does without:
@@ -19,6 +20,7 @@
 //! * Only `onnx` and `text` see generated protobuf types. Only `ir` sees petgraph. Only `cli` prints, exits or reads
 //!   the environment.
 
+pub mod assign;
 pub mod calibrate;
 pub mod census;
 pub mod choice;
@@ -31,6 +33,8 @@ pub mod gram;
 pub mod interface;
 pub mod ir;
 pub mod knapsack;
+pub mod liveness;
+pub mod lowbit;
 pub mod manual;
 pub mod model;
 pub mod onnx;
@@ -43,12 +47,15 @@ pub mod prune;
 pub mod quality;
 pub mod quantize;
 mod random;
+pub mod recipe;
 pub mod report;
 pub mod rewrite;
 pub mod rules;
 pub mod selecting;
+pub mod sensitivity;
 pub mod similar;
 pub mod sparsify;
+pub mod stages;
 pub mod survey;
 pub mod target;
 pub mod text;

@@ -8,6 +8,7 @@ use crate::interface::Interface;
 use crate::proof::Proof;
 use crate::quantize::Summary;
 use crate::rewrite::Exactness;
+use crate::stages::Stand;
 use crate::survey::Finding;
 
 /// What one step did.
@@ -116,12 +117,21 @@ pub struct Report {
     /// What became of a model whose weights got zeros.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sparsity: Option<crate::sparsify::Summary>,
+    /// What became of a model whose layers got a precision each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assignment: Option<crate::assign::Summary>,
     /// What became of a model that got integers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantization: Option<Summary>,
     /// What became of a model that got halves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<crate::precision::Summary>,
+    /// How the model stood behind each stage, and before the first; none where there was no stage.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<Stand>,
+    /// What became of a model whose weights got few bits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub low_bits: Option<crate::lowbit::Summary>,
     /// What the target cannot run of the result, or runs badly.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,

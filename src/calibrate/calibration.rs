@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::calibrate::pool::{MOST_BYTES, Pool};
 use crate::calibrate::{Fingerprint, GatherError, Gathered, Sample, Saved, SavedError, Source, Split, Wanted, gather};
 use crate::exec::{DataError, Executor};
 use crate::model::Model;
@@ -17,6 +18,10 @@ pub struct Calibration {
     pub stats: Vec<PathBuf>,
     /// Where to write what was gathered.
     pub save: Option<PathBuf>,
+    /// Hold out as many samples as statistics are gathered of: something is searched for that has to keep a bound.
+    pub verifies: bool,
+    /// Where samples are once they were read, for others that read the same ones.
+    pub pool: Option<Pool>,
 }
 
 /// A few samples: some to try things on, and others to measure what came of it.
@@ -29,9 +34,6 @@ pub struct Probe {
     /// What there is to say of the samples.
     pub notes: Vec<String>,
 }
-
-/// Bytes of samples to try things on that are in memory at a time, the last one aside.
-const MOST_BYTES: usize = 64 << 20;
 
 /// Why nothing is known of a model's tensors.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +69,12 @@ impl Calibration {
         engine: &dyn Executor,
         tried: &dyn Fn(&Sample) -> usize,
     ) -> Result<Probe, CalibrationError> {
+        if let (Some(pool), Some(source)) = (&self.pool, &self.source) {
+            let read = pool.read(source, (self.samples, self.verifies), model, || self.split_of(source, model, engine))?;
+            let most = read.first.first().map_or(0, |sample| tried(sample).max(1)).min(read.first.len());
+            let (held_out, notes) = (read.held_out.clone(), read.notes.clone());
+            return Ok(Probe { tried: read.first[..most].to_vec(), held_out, notes });
+        }
         let Some(mut split) = self.split(model, engine)? else { return Ok(Probe::default()) };
         let (mut first, mut bytes) = (Vec::new(), 0usize);
         // One is read to see what they are like.
@@ -115,6 +123,16 @@ impl Calibration {
         before: Option<Gathered>,
     ) -> Result<Gathered, CalibrationError> {
         let before = before.unwrap_or_default();
+        if let (Some(pool), Some(source)) = (&self.pool, &self.source) {
+            let read = pool.read(source, (self.samples, self.verifies), model, || self.split_of(source, model, engine))?;
+            if read.is_all {
+                let total = read.first.len() as u64;
+                tell(before.runs, total);
+                let passed = usize::try_from(before.runs).unwrap_or(usize::MAX);
+                let mut left = read.first.iter().skip(passed).cloned().map(Ok);
+                return Ok(gather(model, wanted, &mut left, engine, &|done| tell(done, total), before)?);
+            }
+        }
         let mut split = self.split(model, engine)?.ok_or(CalibrationError::Nothing)?;
         let total = split.total();
         tell(before.runs, total);
@@ -137,7 +155,12 @@ impl Calibration {
 
     fn split(&self, model: &Model, engine: &dyn Executor) -> Result<Option<Split>, CalibrationError> {
         let Some(source) = &self.source else { return Ok(None) };
-        Ok(Some(Split::new(source.samples(model, engine, self.samples)?)))
+        Ok(Some(self.split_of(source, model, engine)?))
+    }
+
+    fn split_of(&self, source: &Source, model: &Model, engine: &dyn Executor) -> Result<Split, DataError> {
+        let samples = source.samples(model, engine, self.samples)?;
+        Ok(if self.verifies { Split::verifying(samples) } else { Split::new(samples) })
     }
 }
 

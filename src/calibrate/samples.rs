@@ -12,7 +12,7 @@ use crate::model::Model;
 pub type Feed = Vec<(String, Tensor)>;
 
 /// Where samples come from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     /// From files: what the tensors hold is what they hold in use, as far as the samples are like what is used.
     Files(Data),

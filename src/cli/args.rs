@@ -6,10 +6,13 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::cli::assigning::Assigning;
 use crate::cli::calibration::Calibration;
 use crate::cli::choosing::{Choosing, TargetParser};
+use crate::cli::lowbit::LowBits;
 use crate::cli::preparing;
 use crate::cli::pruning::Pruning;
+use crate::cli::sensitivity::Sensitivity;
 use crate::edit::{Postprocess, Preprocess, Rename};
 use crate::interface::Size;
 use crate::target;
@@ -57,6 +60,8 @@ pub(super) enum Verb {
     Quantize(Box<Optimize>),
     /// Make a model smaller by channels that it needs least: optimize with --prune
     Prune(Box<Optimize>),
+    /// Find out what each layer of a model loses by computing in fewer bits
+    Sensitivity(Box<Sensitivity>),
     /// Cut, resize or rename a model, and change nothing else
     Edit(Box<Edit>),
     /// Make one model of two, the second behind the first
@@ -108,6 +113,12 @@ pub(super) struct Optimize {
     /// Write the model also where the target cannot run all of it; the report says what
     #[arg(long)]
     pub allow_unsupported: bool,
+    /// Do what this file says, too: a recipe, as --save-recipe writes it. Options that are given count before it
+    #[arg(long, value_name = "FILE")]
+    pub recipe: Option<PathBuf>,
+    /// Write target, edits, passes, pruning, precision and calibration of this run to a file, to do the same again
+    #[arg(long, value_name = "FILE")]
+    pub save_recipe: Option<PathBuf>,
     #[command(flatten)]
     pub edits: Edits,
     #[command(flatten)]
@@ -188,6 +199,10 @@ pub(super) struct Quantizing {
     #[arg(help_heading = QUANTIZING, long)]
     pub quantize_all: bool,
     #[command(flatten)]
+    pub assigning: Assigning,
+    #[command(flatten)]
+    pub low_bits: LowBits,
+    #[command(flatten)]
     pub choosing: Choosing,
     #[command(flatten)]
     pub calibration: Calibration,
@@ -205,6 +220,8 @@ fn percent(text: &str) -> Result<f64, String> {
 /// What a model computes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Precision {
+    /// For each layer what keeps --min-sqnr or --max-drop at the least cost, or is best within --budget
+    Auto,
     /// Integers of 8 bits, where the target is faster with them
     Int8,
     /// The same without samples: weights become integers, and activations do while the model runs
@@ -215,6 +232,14 @@ pub(super) enum Precision {
     Bf16,
     /// Weights in float16 in the file, and float32 in a run
     Fp16Weights,
+    /// Weights in integers of 8 bits, all else as it was
+    Int8Weights,
+    /// Weights in integers of 4 bits around zero, all else as it was
+    Int4,
+    /// Weights in integers of 4 bits with zero points, all else as it was
+    Uint4,
+    /// Weights in integers of 2 bits around zero: few models are any good with them
+    Int2,
 }
 
 /// What becomes of inputs and outputs of a model that gets halves.
@@ -371,6 +396,8 @@ impl From<Edit> for Optimize {
             files,
             pruning: Pruning::default(),
             quantizing: Quantizing::default(),
+            recipe: None,
+            save_recipe: None,
             verb: OptimizeVerb::Edit,
         }
     }

@@ -11,6 +11,7 @@ use crate::cli::{End, args, render};
 use crate::error::Error;
 use crate::interface::{Interface, Port};
 use crate::ir::{Graph, Tensor};
+use crate::liveness::{Peak, peak};
 use crate::model::Model;
 use crate::onnx::About;
 use crate::optimizer::Optimizer;
@@ -33,6 +34,8 @@ struct Inspection {
     bodies: usize,
     #[serde(flatten)]
     census: Census,
+    /// Where a run holds most activations.
+    activations: Option<Peak>,
     /// How much of it is computed in integers, of a model that has some.
     #[serde(skip_serializing_if = "Option::is_none")]
     integers: Option<Coverage>,
@@ -137,6 +140,7 @@ fn inspect(name: &str, model: Model) -> Inspection {
         interface: Interface::of(&model.graph),
         bodies: model.graph.scopes().count() - 1,
         census: census::take(&model),
+        activations: peak(&model.graph),
         integers: Some(coverage(&model.graph)).filter(Coverage::is_some),
         constants,
         about: model.about(),
@@ -192,6 +196,11 @@ fn for_people(found: &Inspection) -> String {
     if let Some(integers) = &found.integers {
         integer_lines(&mut text, integers);
     }
+    let _ = match &found.activations {
+        Some(peak) if peak.at.is_empty() => writeln!(text, "{} of activations at most", render::bytes(peak.bytes)),
+        Some(peak) => writeln!(text, "{} of activations at most, at {}", render::bytes(peak.bytes), peak.at),
+        None => writeln!(text, "activations depend on sizes that are open"),
+    };
     if !found.about.functions.is_empty() {
         let _ = writeln!(text, "functions: {}", found.about.functions.join(", "));
     }

@@ -76,8 +76,12 @@ fn output(input: &Path, args: &args::Optimize) -> anyhow::Result<PathBuf> {
         args::OptimizeVerb::Optimize => ".slim.onnx",
         args::OptimizeVerb::Edit => ".edited.onnx",
         args::OptimizeVerb::Quantize => match args.quantizing.precision {
+            Some(args::Precision::Auto) => ".auto.onnx",
             Some(args::Precision::Fp16 | args::Precision::Fp16Weights) => ".fp16.onnx",
             Some(args::Precision::Bf16) => ".bf16.onnx",
+            Some(args::Precision::Int8Weights) => ".int8.onnx",
+            Some(args::Precision::Int4 | args::Precision::Uint4) => ".int4.onnx",
+            Some(args::Precision::Int2) => ".int2.onnx",
             Some(args::Precision::Int8 | args::Precision::Int8Dynamic) | None => ".int8.onnx",
         },
         args::OptimizeVerb::Prune => ".pruned.onnx",

@@ -11,14 +11,16 @@ use bytes::Bytes;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use crate::cli::account::{self, Account, Delivery};
+use crate::assign::Assigner;
 use crate::cli::args::{self, Dump, Format, Noise};
 use crate::cli::dump::{self, Dumper};
 use crate::cli::jobs::{self, Job};
 use crate::cli::progress::Progress;
-use crate::cli::{End, engine, guard, usage};
+use crate::cli::{End, assigning, engine, guard, lowbit, usage};
 use crate::edit::{Batch, Edits, Strip};
 use crate::error::Error;
 use crate::ir::Graph;
+use crate::lowbit::{Integers, Packer};
 use crate::model::Model;
 use crate::onnx::{self, Defaults, Functions, IrVersion, ReadError, ReadOptions, Weights, WriteOptions};
 use crate::optimizer::Optimizer;
@@ -40,6 +42,8 @@ struct Request<'a> {
     /// Something about the output was asked for that a copy of the input would not have.
     is_asked: bool,
     only_edits: bool,
+    /// Where the front of assignments goes.
+    pareto: Option<&'a Path>,
 }
 
 pub(super) fn run(args: &args::Optimize, noise: Noise) -> anyhow::Result<End> {
@@ -96,11 +100,26 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     }
     let is_quantized = args.verb == args::OptimizeVerb::Quantize || args.quantizing.precision.is_some();
     let half = half(args);
+    if let Some(option) = args.quantizing.low_bits.given()
+        && lowbit::integers(args.quantizing.precision).is_none()
+    {
+        let why = format!("{option} goes with --precision int4, uint4, int8-weights or int2");
+        return Err(usage(args.verb(), why));
+    }
     if half.is_none() && args.quantizing.io != args::Io::Keep {
         return Err(usage(args.verb(), "--io goes with --precision fp16 or bf16"));
     }
-    if args.quantizing.precision == Some(args::Precision::Int8Dynamic) {
+    let assigning = &args.quantizing.assigning;
+    let is_assigned = args.quantizing.precision == Some(args::Precision::Auto) || !assigning.layer_precision.is_empty();
+    if let (false, Some(option)) = (is_assigned, assigning.given()) {
+        return Err(usage(args.verb(), format!("{option} goes with --precision auto")));
+    }
+    if is_assigned {
+        optimizer = optimizer.assigned(assigner(args, target)?);
+    } else if args.quantizing.precision == Some(args::Precision::Int8Dynamic) {
         optimizer = optimizer.quantized_dynamically(dynamic(args, target.profile)?);
+    } else if let Some(integers) = lowbit::integers(args.quantizing.precision) {
+        optimizer = optimizer.packed(packer(args, integers, target.profile)?);
     } else if let Some(half) = half {
         optimizer = optimizer.halved(halver(args, half, target.profile)?);
     } else if is_quantized {
@@ -151,6 +170,7 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     let files = &args.files;
     let read = reading(files);
     let is_asked = is_quantized
+        || is_assigned
         || budget.is_some()
         || args.pruning.sparsity.is_some()
         || is_edited
@@ -160,7 +180,8 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     let weights = if files.external_data { Weights::Beside } else { Weights::Inside };
     let ir_version = if only_edits { IrVersion::Kept } else { IrVersion::Lowest };
     let write = WriteOptions { weights, ir_version };
-    Ok(Request { optimizer, read, write, dumps: &args.dump_after, is_asked, only_edits })
+    let pareto = assigning.pareto.as_deref();
+    Ok(Request { optimizer, read, write, dumps: &args.dump_after, is_asked, only_edits, pareto })
 }
 
 /// How models get integers.
@@ -179,6 +200,24 @@ fn quantizer(args: &args::Optimize, target: Target) -> anyhow::Result<Quantizer>
         engine: engine::bounded(&args.proof)?,
         bounds: bounds(args),
     })
+}
+
+/// How layers get a precision each.
+fn assigner(args: &args::Optimize, target: Target) -> anyhow::Result<Assigner> {
+    let quantizing = &args.quantizing;
+    if quantizing.precision.is_some_and(|precision| precision != args::Precision::Auto) {
+        return Err(usage(args.verb(), "--layer-precision says what layers compute in: leave out --precision"));
+    }
+    if quantizing.assigning.pareto.is_some() && args.inputs.len() > 1 {
+        return Err(usage(args.verb(), "--pareto names one file, but there are several models"));
+    }
+    if quantizing.assigning.cache.is_some() && args.inputs.len() > 1 {
+        return Err(usage(args.verb(), "--cache names one file, but there are several models"));
+    }
+    let (choice, calibration) = (quantizing.choosing.choice(), quantizing.calibration.calibration()?);
+    let engine = engine::bounded(&args.proof)?;
+    let assigner = quantizing.assigning.assigner(target, choice, calibration, engine, bounds(args));
+    assigner.map_err(|why| usage(args.verb(), why))
 }
 
 /// How models lose channels.
@@ -221,7 +260,7 @@ fn half(args: &args::Optimize) -> Option<Half> {
         args::Precision::Fp16 => Some(Half::F16),
         args::Precision::Bf16 => Some(Half::BF16),
         args::Precision::Fp16Weights => Some(Half::Weights),
-        args::Precision::Int8 | args::Precision::Int8Dynamic => None,
+        _ => None,
     }
 }
 
@@ -239,6 +278,21 @@ fn halver(args: &args::Optimize, half: Half, target: &'static Profile) -> anyhow
         bounds: bounds(args),
         ..Halver::new(half, engine::bounded(&args.proof)?)
     })
+}
+
+/// How weights get few bits.
+fn packer(args: &args::Optimize, integers: Integers, target: &'static Profile) -> anyhow::Result<Packer> {
+    let bounds = bounds(args);
+    let calibration = args.quantizing.calibration.calibration()?;
+    if calibration.source.is_none() {
+        if bounds != Bounds::default() {
+            return Err(usage(args.verb(), OutOfBounds::NothingToCompare));
+        }
+        args.quantizing.low_bits.check_without_samples().map_err(|why| usage(args.verb(), why))?;
+    }
+    let choice = args.quantizing.choosing.choice();
+    let packer = Packer { target, choice, calibration, bounds, ..Packer::new(integers, engine::bounded(&args.proof)?) };
+    Ok(args.quantizing.low_bits.asked_of(packer))
 }
 
 /// How good a quantized model has to be.
@@ -290,6 +344,9 @@ fn optimize(job: &Job, request: &Request<'_>, progress: &Progress) -> anyhow::Re
     let done = request.optimizer.run_observed(model, &mut steps)?;
     steps.dumper.finish()?;
     let (model, mut report) = (done.model, done.report);
+    if let (Some(file), Some(found)) = (request.pareto, &report.assignment) {
+        assigning::write_front(file, found)?;
+    }
     progress.step("write");
     let must = request.is_asked || opset != model.opset() || report.lowered();
     let helps = must || is_better(&model, &report)?;
@@ -320,14 +377,14 @@ fn is_better(model: &Model, report: &Report) -> anyhow::Result<bool> {
 }
 
 /// Where a model comes from.
-enum Source<'a> {
+pub(super) enum Source<'a> {
     File(&'a Path),
     /// Standard input, which is read once.
     Stream(Bytes),
 }
 
 impl Source<'_> {
-    fn open(input: &Path) -> anyhow::Result<Source<'_>> {
+    pub(super) fn open(input: &Path) -> anyhow::Result<Source<'_>> {
         if !jobs::is_stream(input) {
             return Ok(Source::File(input));
         }
@@ -336,7 +393,7 @@ impl Source<'_> {
         Ok(Source::Stream(bytes.into()))
     }
 
-    fn read(&self, options: &ReadOptions) -> Result<Model, Error> {
+    pub(super) fn read(&self, options: &ReadOptions) -> Result<Model, Error> {
         Ok(match self {
             Source::File(path) => Model::read_with(path, options)?,
             Source::Stream(bytes) => Model::from_bytes(bytes.clone(), options)

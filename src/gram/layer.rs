@@ -243,15 +243,7 @@ impl Layer {
     pub fn put(&self, graph: &mut Graph, weight: ArrayView2<'_, f32>, biases: Option<&[f64]>) -> Option<()> {
         let weight = self.tensor(weight)?;
         let bias = match (self.bias, biases) {
-            (Some(bias), Some(biases)) => {
-                let old = graph.operand(bias.node, bias.slot).and_then(|v| graph.constant(v));
-                let rank = old.map_or(1, |old| old.rank().max(1));
-                let mut dims = vec![1; rank - 1];
-                dims.push(self.outputs);
-                let beta = self.beta();
-                let elements: Vec<f64> = biases.iter().map(|b| b / beta).collect();
-                Some((bias, Tensor::rounded(self.dtype, &dims, &elements).ok()?))
-            }
+            (Some(bias), Some(biases)) => Some((bias, self.bias_tensor(graph, bias, biases)?)),
             _ => None,
         };
         graph.own_constant(self.node, WEIGHT, weight);
@@ -259,6 +251,17 @@ impl Layer {
             graph.own_constant(bias.node, bias.slot, tensor);
         }
         Some(())
+    }
+
+    /// The operand that adds these, one for each output, to the result.
+    pub fn bias_tensor(&self, graph: &Graph, bias: Bias, biases: &[f64]) -> Option<Tensor> {
+        let old = graph.operand(bias.node, bias.slot).and_then(|v| graph.constant(v));
+        let rank = old.map_or(1, |old| old.rank().max(1));
+        let mut dims = vec![1; rank - 1];
+        dims.push(self.outputs);
+        let beta = self.beta();
+        let elements: Vec<f64> = biases.iter().map(|b| b / beta).collect();
+        Tensor::rounded(self.dtype, &dims, &elements).ok()
     }
 
     /// How the patches of an operand of these sizes lie. `None` where they do not fit the layer.

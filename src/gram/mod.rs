@@ -11,6 +11,7 @@ pub mod moments;
 pub mod order;
 pub mod patches;
 pub mod places;
+pub mod sweep;
 
 pub use layer::{Bias, Layer, floats};
 pub use linalg::Cholesky;

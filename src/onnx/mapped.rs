@@ -1,7 +1,7 @@
 //! Files whose bytes are read where they lie: mapped into memory, never copied.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -56,6 +56,25 @@ impl Files {
         Ok(Bytes::from_owner(Owner(mapping)))
     }
 
+    /// Keep bytes that were computed: those of large tensors in a file of their own without a name, which takes disk in
+    /// the place of memory for as long as they are needed. Where there is no room for it, they stay in memory.
+    pub(crate) fn keep(&mut self, bytes: Vec<u8>) -> Bytes {
+        if bytes.len() < SPILLED {
+            return bytes.into();
+        }
+        match spilled(&bytes) {
+            Ok(mapping) => {
+                let mapping = Arc::new(mapping);
+                self.0.push(Arc::clone(&mapping));
+                Bytes::from_owner(Owner(mapping))
+            }
+            Err(error) => {
+                tracing::debug!(%error, "computed weights stay in memory");
+                bytes.into()
+            }
+        }
+    }
+
     /// The files of another model too.
     pub(super) fn add(&mut self, other: &Files) {
         self.0.extend(other.0.iter().cloned());
@@ -84,6 +103,19 @@ impl Files {
             }
         }
     }
+}
+
+/// Computed tensors of so many bytes are kept in files.
+const SPILLED: usize = 1 << 20;
+
+/// A file of these bytes, in the system's folder for what is temporary, which goes when it is closed.
+fn spilled(bytes: &[u8]) -> io::Result<Mapping> {
+    let mut file = tempfile::tempfile()?;
+    file.write_all(bytes)?;
+    #[allow(unsafe_code, reason = "mapping a file is unsafe because another process may change it")]
+    // SAFETY: the file has no name, so no other process writes to it; this one does not after this.
+    let map = unsafe { Mmap::map(&file)? };
+    Ok(Mapping { map, file })
 }
 
 /// All of standard input.

@@ -174,6 +174,18 @@ impl Halver {
     /// For a pattern of the choice that matches nothing, samples that cannot be read, where nothing can be a half, and
     /// for a result that is not as good as it has to be.
     pub fn run(&self, model: &mut Model, tell: &dyn Fn(u64, u64)) -> Result<Summary, HalveError> {
+        Ok(self.rehearsed(model, tell)?.0)
+    }
+
+    /// As [`Halver::run`]; also gives the model that computes the same in float32, which any engine runs.
+    ///
+    /// # Errors
+    /// As [`Halver::run`].
+    pub fn rehearsed(
+        &self,
+        model: &mut Model,
+        tell: &dyn Fn(u64, u64),
+    ) -> Result<(Summary, Option<Model>), HalveError> {
         let excluded = self.choice.excluded(&model.graph)?;
         let made_up = !self.calibration.source.as_ref().is_some_and(Source::is_real);
         let calibration = match &self.calibration.source {
@@ -199,8 +211,8 @@ impl Halver {
         if self.calibration.source.is_some() {
             notes.extend(probe.notes.iter().cloned());
         }
-        let mut summary = match self.half {
-            Half::Weights => self.stored(model, &probe.held_out, &mut notes)?,
+        let (mut summary, rehearsal) = match self.half {
+            Half::Weights => (self.stored(model, &probe.held_out, &mut notes)?, None),
             _ => self.converted(model, &excluded, &calibration, &probe.held_out, &mut notes, tell)?,
         };
         if summary.outputs.is_empty() {
@@ -208,7 +220,7 @@ impl Halver {
         }
         summary.made_up = made_up;
         summary.notes = notes;
-        Ok(summary)
+        Ok((summary, rehearsal))
     }
 
     /// Weights alone.
@@ -243,7 +255,7 @@ impl Halver {
         feeds: &[Sample],
         notes: &mut Vec<String>,
         tell: &dyn Fn(u64, u64),
-    ) -> Result<Summary, HalveError> {
+    ) -> Result<(Summary, Option<Model>), HalveError> {
         let half = if self.half == Half::BF16 { DType::BF16 } else { DType::F16 };
         let fit = match half {
             // Without a sample to compare on there is none to gather from.
@@ -320,9 +332,9 @@ impl Halver {
                 None => notes.push("nothing gains by halves: all is cheaper than the casts".into()),
             }
         }
-        let Attempt { model: done, halves, floats, casts, kept, .. } = attempt;
+        let Attempt { model: done, rehearsal, halves, floats, casts, kept, .. } = attempt;
         *model = done;
-        Ok(Summary {
+        let summary = Summary {
             half: self.half,
             halves,
             floats,
@@ -332,7 +344,8 @@ impl Halver {
             held_out: feeds.len(),
             outputs,
             notes: Vec::new(),
-        })
+        };
+        Ok((summary, Some(rehearsal)))
     }
 
     /// One way to do it that the target runs.
@@ -347,6 +360,21 @@ impl Halver {
                 return attempt;
             }
         }
+    }
+
+    /// The nodes of `float` that have to stay float32, with the reason.
+    pub(crate) fn staying(&self, float: &Model, fit: &Fit) -> FxHashMap<NodeId, String> {
+        let mut excluded = FxHashMap::default();
+        self.attempt(float, fit, true, &mut excluded);
+        let asked = Asked { opset: float.opset(), fit, io: self.io, bodies: true, excluded: &excluded };
+        let cells = cells(&float.graph, &asked);
+        cells.facts.into_iter().filter_map(|facts| Some((facts.node?, facts.stays?))).collect()
+    }
+
+    /// `float` with halves wherever they pay, but in `excluded` nodes: the model, and what it computes in float32.
+    pub(crate) fn halved(&self, float: &Model, fit: &Fit, mut excluded: FxHashMap<NodeId, String>) -> [Model; 2] {
+        let attempt = self.attempt(float, fit, true, &mut excluded);
+        [attempt.model, attempt.rehearsal]
     }
 
     /// Calls that the target runs in `float` and not in `half`, with the reason.

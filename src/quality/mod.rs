@@ -36,6 +36,16 @@ pub struct Quality {
     pub equal: Option<f64>,
 }
 
+/// What became of the outputs of a model, and how that is known.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Measured {
+    /// Samples that both models were run on.
+    pub held_out: usize,
+    /// How far outputs are from what they were; none where nothing was run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<Quality>,
+}
+
 fn decibels<S: Serializer>(ratio: &f64, to: S) -> Result<S::Ok, S::Error> {
     ratio.is_finite().then_some(ratio).serialize(to)
 }
@@ -78,6 +88,17 @@ pub fn compare_known(
         }
     }
     Ok(named(float, seen))
+}
+
+/// As [`compare`], where it is known what `float` and another model give for each of some samples.
+pub(crate) fn compare_outputs(float: &Model, known: &[Vec<Tensor>], got: &[Vec<Tensor>]) -> Vec<Quality> {
+    let mut seen = vec![Seen::default(); float.graph.scope(ScopeId::MAIN).outputs().len()];
+    for (known, got) in known.iter().zip(got) {
+        for ((want, got), seen) in known.iter().zip(got).zip(&mut seen) {
+            seen.add(want, got);
+        }
+    }
+    named(float, seen)
 }
 
 /// What was seen of each output of `float`, with its name.

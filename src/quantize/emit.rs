@@ -241,7 +241,7 @@ impl Emitter<'_> {
 }
 
 /// What belongs to a tensor is named after it; after one that nobody named, not at all.
-fn suffixed(label: &str, suffix: &str) -> String {
+pub(crate) fn suffixed(label: &str, suffix: &str) -> String {
     if label.is_empty() { String::new() } else { format!("{label}_{suffix}") }
 }
 

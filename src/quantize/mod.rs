@@ -12,13 +12,13 @@
 pub mod correct;
 mod coverage;
 mod dynamic;
-mod emit;
+pub(crate) mod emit;
 mod grid;
 mod pays;
 mod place;
 mod placement;
 mod plan;
-mod quantizer;
+pub(crate) mod quantizer;
 mod scales;
 mod weights;
 
@@ -27,7 +27,7 @@ pub use coverage::{Coverage, coverage, integer_nodes};
 pub use dynamic::{Dynamic, NotDynamic};
 pub use emit::emit;
 pub use grid::{Grid, Scaling};
-pub(crate) use pays::cut;
+pub(crate) use pays::{cut, latencies};
 pub use pays::{Estimate, Paying};
 pub use place::{TakenOut, place, place_fit, place_without, unfit};
 pub use placement::{Left, Placed, PlacedWeight, Placement, Source};

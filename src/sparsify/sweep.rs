@@ -1,13 +1,11 @@
 //! A layer's weight as a matrix, an output per row, and zeros in it.
 
-use ndarray::{Array2, ArrayView2, Axis, s};
+use std::ops::Range;
 
-use crate::gram::Cholesky;
-use crate::gram::linalg::product;
+use ndarray::{Array2, ArrayView2, Axis};
+
+use crate::gram::sweep::{BLOCK, Decide};
 use crate::sparsify::Pattern;
-
-/// Columns whose errors reach the rest at once.
-const BLOCK: usize = 128;
 
 /// Set the smallest weights to zero, columns taken in `order`.
 pub fn smallest(weight: &mut Array2<f32>, pattern: Pattern, order: &[usize]) {
@@ -28,56 +26,39 @@ pub fn smallest(weight: &mut Array2<f32>, pattern: Pattern, order: &[usize]) {
 /// Set weights to zero, columns taken in `order`, and have those of later columns make up for it: `square` are the
 /// second moments of what the columns are multiplied with. `None` where these are not finite.
 pub fn sweep(weight: &mut Array2<f32>, square: &Array2<f64>, pattern: Pattern, order: &[usize]) -> Option<()> {
-    let square = square.select(Axis(0), order).select(Axis(1), order);
-    let inverse = Cholesky::damped(&square, DAMPING)?.inverse();
-    // Row i of its transpose says what the columns from i on gain when column i loses.
-    let factor = Cholesky::of(inverse)?;
-    let lower = factor.lower();
-    let mut rest = weight.select(Axis(1), order).mapv(f64::from);
-    let columns = order.len();
-    let run = match pattern {
-        Pattern::Structured { of, .. } => of,
-        // A few columns at a time: what is decided beforehand knows nothing of what the columns before it lost.
-        Pattern::Unstructured(_) => (columns / 8).clamp(4, BLOCK),
-    };
-    let block = (BLOCK / run).max(1) * run;
-    for start in (0..columns).step_by(block) {
-        let end = columns.min(start + block);
-        let mut errors = Array2::<f64>::zeros((rest.nrows(), end - start));
-        let mut gone = Array2::from_elem((rest.nrows(), end - start), false);
-        for column in start..end {
-            if (column - start).is_multiple_of(run) {
-                let last = end.min(column + run);
-                let mut scores = rest.slice(s![.., column..last]).mapv(|w| w * w);
-                for (i, mut of_column) in scores.axis_iter_mut(Axis(1)).enumerate() {
-                    let pivot = lower[[column + i, column + i]];
-                    of_column /= pivot * pivot;
-                }
-                gone.slice_mut(s![.., column - start..last - start]).assign(&chosen(scores.view(), pattern));
-            }
-            let pivot = lower[[column, column]];
-            let behind: Vec<f64> = (column + 1..end).map(|j| lower[[j, column]]).collect();
-            for (row, mut weights) in rest.axis_iter_mut(Axis(0)).enumerate() {
-                if !gone[[row, column - start]] {
-                    continue;
-                }
-                let error = weights[column] / pivot;
-                weights[column] = 0.0;
-                errors[[row, column - start]] = error;
-                for (j, share) in behind.iter().enumerate() {
-                    weights[column + 1 + j] -= error * share;
-                }
-            }
-        }
-        if end < columns {
-            let later = lower.slice(s![end.., start..end]);
-            product(-1.0, errors.view(), later.t(), 1.0, rest.slice_mut(s![.., end..]));
+    let mut zeros = Zeros { pattern, columns: order.len(), first: 0, gone: Array2::default((0, 0)) };
+    crate::gram::sweep::sweep(weight, square, order, DAMPING, &mut zeros)
+}
+
+/// Weights that become zero.
+struct Zeros {
+    pattern: Pattern,
+    columns: usize,
+    /// The first column of the run, and which of its weights go.
+    first: usize,
+    gone: Array2<bool>,
+}
+
+impl Decide for Zeros {
+    fn run(&self) -> usize {
+        match self.pattern {
+            Pattern::Structured { of, .. } => of,
+            // A few columns at a time: what is decided beforehand knows nothing of what the columns before it lost.
+            Pattern::Unstructured(_) => (self.columns / 8).clamp(4, BLOCK),
         }
     }
-    for (i, &column) in order.iter().enumerate() {
-        weight.column_mut(column).assign(&rest.column(i).mapv(|x| x as f32));
+
+    fn look(&mut self, run: Range<usize>, weights: ArrayView2<'_, f64>, pivots: &[f64]) {
+        let mut scores = weights.mapv(|w| w * w);
+        for (mut of_column, pivot) in scores.axis_iter_mut(Axis(1)).zip(pivots) {
+            of_column /= pivot * pivot;
+        }
+        (self.first, self.gone) = (run.start, chosen(scores.view(), self.pattern));
     }
-    weight.iter().all(|x| x.is_finite()).then_some(())
+
+    fn decide(&self, row: usize, column: usize, weight: f64) -> f64 {
+        if self.gone[[row, column - self.first]] { 0.0 } else { weight }
+    }
 }
 
 /// What is added to the diagonal of second moments, in parts of its mean.

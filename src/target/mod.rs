@@ -1,5 +1,6 @@
 //! What each runtime accepts, as data. Passes read a profile; they never ask which target it is.
 
+mod few_bits;
 mod limit;
 mod onnx;
 mod onnxruntime;
@@ -9,6 +10,7 @@ mod tensorrt;
 mod tensorrt_integers;
 mod tflite;
 
+pub use few_bits::{FewBits, Form};
 pub use limit::{Effect, Limit, Subject};
 pub use onnx::ONNX;
 pub use onnxruntime::ONNXRUNTIME;
@@ -44,6 +46,8 @@ pub struct Profile {
     pub sparsity: &'static str,
     /// How it quantizes activations while a model runs.
     pub dynamics: Dynamics,
+    /// How it takes weights of a few bits, by their type. Of types that are not here it takes none.
+    pub few_bits: &'static [FewBits],
     /// What a user should know about models written for it.
     pub notes: &'static [&'static str],
 }
@@ -75,6 +79,11 @@ impl Profile {
     /// The opset in which a model of opset `from` is written: the same, unless the runtime does not know it.
     pub fn opset_for(&self, from: i64) -> i64 {
         from.clamp(self.oldest_opset, self.newest_opset)
+    }
+
+    /// How it takes weights that are integers of this type.
+    pub fn few_bits(&self, dtype: DType) -> Option<&'static FewBits> {
+        self.few_bits.iter().find(|row| row.dtype == dtype)
     }
 
     /// Every row of what it cannot run or runs badly.

@@ -1,7 +1,8 @@
 //! Any runtime that follows the ONNX specification: the model keeps its opset, and nothing is assumed.
 
+use crate::ir::DType;
 use crate::ops::schema::NEWEST_OPSET;
-use crate::target::{Dynamics, Profile};
+use crate::target::{Dynamics, FewBits, Profile};
 
 /// No runtime in particular.
 pub static ONNX: Profile = Profile {
@@ -17,5 +18,6 @@ pub static ONNX: Profile = Profile {
     channel_multiple: 8,
     sparsity: "what a runtime gains from zeros in weights depends on it: most gain nothing",
     dynamics: Dynamics::Operators { lstm: false },
+    few_bits: &[FewBits::all(DType::I8), FewBits::all(DType::I4), FewBits::all(DType::U4), FewBits::all(DType::I2)],
     notes: &[],
 };

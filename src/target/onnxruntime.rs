@@ -7,7 +7,8 @@
 
 use crate::ir::{Attr, DType, Key, OpKind as O};
 use crate::ops::CallView;
-use crate::target::{Dynamics, Limit, Profile, Subject};
+use crate::target::few_bits::CONTRIB;
+use crate::target::{Dynamics, FewBits, Limit, Profile, Subject};
 
 /// ONNX Runtime with its CPU provider.
 pub static ONNXRUNTIME: Profile = Profile {
@@ -22,6 +23,7 @@ pub static ONNXRUNTIME: Profile = Profile {
     channel_multiple: 8,
     sparsity: "onnxruntime is no faster for zeros in weights; the file compresses better",
     dynamics: Dynamics::Operators { lstm: true },
+    few_bits: &[INTEGERS.of(DType::I8), INTEGERS.of(DType::I4), INTEGERS.of(DType::U4), INTEGERS.of(DType::I2)],
     notes: &[],
 };
 
@@ -58,6 +60,11 @@ const SLOW: &[O] = &[
 /// 1.13, BiasGelu up to 1.09.
 const FUSED: &[&str] =
     &["FusedConv", "FusedGemm", "FusedMatMul", "QuickGelu", "Gelu", "FastGelu", "MultiHeadAttention"];
+
+/// Release 1.31 runs MatMulNBits and GatherBlockQuantized of 2, 4 and 8 bits in groups of 16 to 256, with or without zero
+/// points. A DequantizeLinear that it finds in a file becomes a MatMulNBits where the weight is \[K,N\] and in blocks along
+/// K, but not behind a Transpose or in a Gemm with transB; in front of a Gather or a Conv it runs by itself in every run.
+const INTEGERS: FewBits = FewBits { forms: CONTRIB, channel: false, negative_scales: true, ..FewBits::all(DType::I4) };
 
 const LIMITS: &[Limit] = &[
     Limit::lacks("ORT-K1", &[O::ImageDecoder], "there is no kernel for it", "decode images before the model"),

@@ -5,7 +5,8 @@
 use crate::ir::{Attr, DType, Key, OpKind as O};
 use crate::ops::CallView;
 use crate::ops::schema::NEWEST_OPSET;
-use crate::target::{Dynamics, Limit, Profile, Subject};
+use crate::target::few_bits::PRODUCTS;
+use crate::target::{Dynamics, FewBits, Limit, Profile, Subject};
 
 /// OpenVINO on a CPU.
 pub static OPENVINO: Profile = Profile {
@@ -20,8 +21,14 @@ pub static OPENVINO: Profile = Profile {
     channel_multiple: 16,
     sparsity: "OpenVINO's CPU plugin packs int8 MatMul weights of many zeros (CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE, with AMX); nothing else is faster",
     dynamics: Dynamics::Weights,
+    few_bits: &[INTEGERS.of(DType::I8), INTEGERS.of(DType::I4), INTEGERS.of(DType::U4)],
     notes: &[],
 };
+
+/// OV-R10: the CPU plugin of release 2026.4 keeps such weights as they are in its FullyConnected, and in Gather. A weight
+/// \[K,N\] it transposes in every run, and that of a Conv it makes real numbers of in every run.
+const INTEGERS: FewBits =
+    FewBits { forms: PRODUCTS, by_output: true, negative_scales: true, ..FewBits::all(DType::I4) };
 
 const LIMITS: &[Limit] = &[
     Limit::lacks(

@@ -3,8 +3,9 @@
 
 use crate::ir::{Attr, DType, Key, OpKind as O};
 use crate::ops::CallView;
+use crate::target::few_bits::PRODUCTS;
 use crate::target::tensorrt_integers::INTEGERS;
-use crate::target::{Dynamics, Limit, Profile, Subject};
+use crate::target::{Dynamics, FewBits, Limit, Profile, Subject};
 
 /// TensorRT, release 11.
 pub static TENSORRT: Profile = Profile {
@@ -19,6 +20,7 @@ pub static TENSORRT: Profile = Profile {
     channel_multiple: 8,
     sparsity: "TensorRT runs 2:4 zeros along input channels faster on Ampere and newer when built with --sparsity=enable; it is no faster for other zeros",
     dynamics: Dynamics::None,
+    few_bits: &[INT8, INT4],
     notes: &[
         "an input with an open dimension needs a range when the engine is built: trtexec --minShapes, --optShapes, --maxShapes",
     ],
@@ -32,6 +34,8 @@ pub static TENSORRT_10_15: Profile =
 pub static TENSORRT_10_1: Profile = Profile {
     name: "tensorrt:10.1",
     newest_opset: 20,
+    // Types of 4 bits came with opset 21.
+    few_bits: &[INT8],
     limits: &[EVERY, INTEGERS, BEFORE_11, BEFORE_10_15],
     ..TENSORRT
 };
@@ -40,9 +44,17 @@ pub static TENSORRT_10_1: Profile = Profile {
 pub static TENSORRT_8_6: Profile = Profile {
     name: "tensorrt:8.6",
     newest_opset: 17,
+    few_bits: &[],
     limits: &[EVERY, INTEGERS, BEFORE_11, BEFORE_10_15, BEFORE_10],
     ..TENSORRT
 };
+
+/// TRT-T7: 4 bits in blocks of 64 or 128 only, around zero.
+const INT4: FewBits =
+    FewBits { groups: &[64, 128], channel: false, zero_points: false, forms: PRODUCTS, ..FewBits::all(DType::I4) };
+
+/// TRT-T4: 8 bits with a scale for each output, around zero.
+const INT8: FewBits = FewBits { groups: &[], channel: true, ..INT4.of(DType::I8) };
 
 /// Types that no release has.
 const FOREIGN_TYPES: &[DType] = &[

@@ -19,6 +19,7 @@ pub static TFLITE: Profile = Profile {
     channel_multiple: 8,
     sparsity: "XNNPACK runs 1x1 convolutions of more than two thirds zeros faster; nothing else is",
     dynamics: Dynamics::None,
+    few_bits: &[],
     notes: &["the model is written as ONNX, for a converter to .tflite to read"],
 };
 

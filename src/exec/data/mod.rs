@@ -116,7 +116,7 @@ impl Notes {
 }
 
 /// Where inputs are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Data {
     place: PathBuf,
     pieces: Vec<Piece>,
@@ -126,7 +126,7 @@ pub struct Data {
 }
 
 /// One file or folder that holds tensors for every input.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
     /// Arrays by name.
     Npz(PathBuf),

@@ -138,6 +138,18 @@ impl Paying<'_> {
     }
 }
 
+/// Nanoseconds that each part of `plan` takes in real numbers and in integers, by the node that it is of. `None` where
+/// nothing is known of the target's costs. `sized` has the sizes of a run.
+pub(crate) fn latencies(
+    sized: &Graph,
+    policy: &Policy,
+    opset: i64,
+    plan: &Plan,
+) -> Option<FxHashMap<NodeId, [f64; 2]>> {
+    let field = Field::of(sized, policy, policy.borders.as_ref()?, opset, plan);
+    Some(field.parts.iter().map(|part| (part.head, [part.float, part.int8])).collect())
+}
+
 /// The parts that pay, and those beside them that do not lose.
 fn paying(field: &Field<'_>, pins: &FxHashMap<usize, Pin>) -> Option<Vec<bool>> {
     let core = field.paying(CORE, pins)?;

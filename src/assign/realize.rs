@@ -1,0 +1,120 @@
+//! From an assignment to a model: integers where layers have them, with their scales; integers in the place of weights;
+//! then halves, around all of which stands a `Cast`.
+
+use rustc_hash::FxHashMap;
+
+use crate::assign::Assigner;
+use crate::exec::demand::run_of;
+use crate::ir::{NodeId, OpKind};
+use crate::model::Model;
+use crate::precision::{Half, Halver};
+use crate::quantize::correct::Bench;
+use crate::quantize::quantizer::{JUDGED, affordable, stepped};
+use crate::quantize::{Grid, Plan, QuantizeError, Step, TakenOut, WeightSite, emit, place_without};
+use crate::sensitivity::{Measured, Precision};
+use crate::target::policy::{BiasForm, WeightForm};
+
+/// What became of an assignment.
+pub(super) struct Realized {
+    /// The model.
+    pub model: Model,
+    /// What it computes, in types that every engine has.
+    pub rehearsal: Model,
+    /// By layer: what it computes in. A layer that was to have integers has none where the target does not take them
+    /// without those of its neighbours.
+    pub precisions: Vec<Precision>,
+    /// What corrections brought.
+    pub corrections: Vec<Step>,
+}
+
+/// Why a node that is to have no halves stays.
+const OTHER: &str = "it computes in another precision";
+
+impl Assigner {
+    /// The model with these precisions; `corrects` says whether biases take back what integers take away.
+    ///
+    /// # Errors
+    /// For a tensor of which nothing is known, and when the engine cannot run a model.
+    pub(super) fn realize(
+        &self,
+        measured: &Measured,
+        precisions: &[Precision],
+        corrects: bool,
+    ) -> Result<Realized, QuantizeError> {
+        let ground = &measured.ground;
+        let has = |precision: Precision| precisions.contains(&precision);
+        let mut model = match has(Precision::Int8) {
+            true => ground.model.clone(),
+            // What was equalized computes the same, and nothing is gained by it.
+            false => ground.float.clone(),
+        };
+        let mut done = precisions.to_vec();
+        let mut corrections = Vec::new();
+        let mut taken: FxHashMap<NodeId, String> = ground.no_halves.clone();
+        if has(Precision::Int8) {
+            let plan = self.plan(measured, precisions)?;
+            let scales = ground.scales_of(&plan)?;
+            for (layer, done) in measured.layers.iter().zip(&mut done) {
+                if *done == Precision::Int8 && !plan.integer.contains(&layer.node) {
+                    *done = Precision::Fp32;
+                }
+            }
+            if corrects && !plan.is_empty() {
+                let none = std::collections::BTreeSet::new();
+                let probe = &ground.probe;
+                let first = probe.held_out.first().unwrap_or(&probe.tried[0]);
+                let (macs, least) = JUDGED;
+                let judged = affordable(&ground.float, first, macs, least, u64::MAX).min(probe.held_out.len());
+                let limits = [judged, stepped(&ground.float, first, probe.tried.len())];
+                let bench = Bench::new(&ground.float, &*self.sensitivity.engine, probe, &plan, &none, limits)?;
+                bench.correct_biases(&mut model, &ground.gathered, &scales, None, &mut corrections)?;
+            }
+            taken.extend(plan.integer.iter().map(|&node| (node, OTHER.to_string())));
+            emit(&mut model.graph, &plan, &scales)?;
+        }
+        let sites = measured.layers.iter().zip(&done).filter(|(_, p)| **p == Precision::Int8Weights).flat_map(|(l, _)| {
+            l.weights.iter().map(|weight| WeightSite {
+                node: l.node,
+                slot: weight.slot,
+                axis: Some(weight.axis),
+                grid: Grid::I8,
+                bias: BiasForm::Float,
+                rule: String::new(),
+            })
+        });
+        let plan = Plan { weights: sites.collect(), form: WeightForm::Integers, ..Plan::default() };
+        emit(&mut model.graph, &plan, &std::collections::BTreeMap::new())?;
+        let mut rehearsal = model.clone();
+        if has(Precision::Fp16) {
+            for (layer, precision) in measured.layers.iter().zip(&done) {
+                if *precision != Precision::Fp16 {
+                    taken.insert(layer.node, OTHER.into());
+                }
+            }
+            let graph = &model.graph;
+            let is_border = |&node: &NodeId| {
+                matches!(graph.node(node).op, OpKind::QuantizeLinear | OpKind::DequantizeLinear)
+            };
+            let borders: Vec<NodeId> = graph.nodes().filter(is_border).collect();
+            taken.extend(borders.into_iter().map(|node| (node, OTHER.to_string())));
+            let halver = Halver { target: self.sensitivity.target, ..self.halver() };
+            [model, rehearsal] = halver.halved(&model, &ground.fit, taken);
+        }
+        Ok(Realized { model, rehearsal, precisions: done, corrections })
+    }
+
+    fn halver(&self) -> Halver {
+        Halver::new(Half::F16, self.sensitivity.engine.clone())
+    }
+
+    /// Integers for the layers that are to have them, and for what follows these.
+    fn plan(&self, measured: &Measured, precisions: &[Precision]) -> Result<Plan, QuantizeError> {
+        let (ground, asked) = (&measured.ground, &self.sensitivity);
+        let others = measured.layers.iter().zip(precisions).filter(|(_, p)| **p != Precision::Int8);
+        let out: TakenOut =
+            others.map(|(layer, p)| (layer.node, (String::new(), format!("it computes in {p}")))).collect();
+        let sized = ground.probe.tried.first().map(|sample| run_of(&ground.model, sample));
+        let graph = sized.as_ref().unwrap_or(&ground.model.graph);
+        Ok(place_without(graph, &asked.policy, ground.model.opset(), &asked.choice, &ground.unfit, &out)?)
+    }
+}

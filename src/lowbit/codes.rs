@@ -1,0 +1,264 @@
+//! A weight as a matrix of integers, a row for each output, and how it is made of one of real numbers.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use half::{bf16, f16};
+use ndarray::Array2;
+use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+use rayon::slice::ParallelSliceMut;
+
+use crate::ir::{DType, Tensor};
+use crate::lowbit::grid::{Grid, Steps};
+
+/// A matrix of a weight's elements, where they lie.
+#[derive(Clone, Debug)]
+pub struct Matrix {
+    bytes: Bytes,
+    dtype: DType,
+    /// Rows.
+    pub outputs: usize,
+    /// Elements of each.
+    pub columns: usize,
+    /// Whether the elements of a row lie one after another; else those of a column do.
+    pub is_by_output: bool,
+}
+
+/// Rows that one task handles.
+const ROWS: usize = 64;
+
+impl Matrix {
+    /// The elements of `weight`, which are as many. `None` for elements other than floats of 16 or 32 bits.
+    pub fn of(weight: &Tensor, outputs: usize, columns: usize, is_by_output: bool) -> Option<Matrix> {
+        let dtype = weight.dtype();
+        let is_known = matches!(dtype, DType::F32 | DType::F16 | DType::BF16);
+        let fits = outputs.checked_mul(columns)? == weight.len() && weight.len() > 0;
+        (is_known && fits).then_some(())?;
+        Some(Matrix { bytes: weight.bytes()?, dtype, outputs, columns, is_by_output })
+    }
+
+    /// All rows.
+    pub fn rows(&self) -> Option<Array2<f32>> {
+        let mut rows = vec![0f32; self.outputs * self.columns];
+        self.read(0..self.outputs, &mut rows);
+        Array2::from_shape_vec((self.outputs, self.columns), rows).ok()
+    }
+
+    fn at(&self, index: usize) -> f32 {
+        match self.dtype {
+            DType::F32 => f32::from_le_bytes(self.bytes.as_chunks::<4>().0[index]),
+            DType::F16 => f16::from_le_bytes(self.bytes.as_chunks::<2>().0[index]).to_f32(),
+            _ => bf16::from_le_bytes(self.bytes.as_chunks::<2>().0[index]).to_f32(),
+        }
+    }
+
+    /// Copy these rows to `rows`, one after another.
+    pub fn read(&self, outputs: Range<usize>, rows: &mut [f32]) {
+        let columns = self.columns;
+        if self.is_by_output {
+            for (i, element) in rows.iter_mut().enumerate() {
+                *element = self.at(outputs.start * columns + i);
+            }
+            return;
+        }
+        for column in 0..columns {
+            let start = column * self.outputs + outputs.start;
+            for output in 0..outputs.len() {
+                rows[output * columns + column] = self.at(start + output);
+            }
+        }
+    }
+}
+
+/// A matrix of integers.
+#[derive(Clone, Debug)]
+pub struct Codes {
+    /// Rows.
+    pub outputs: usize,
+    /// Integers of each.
+    pub columns: usize,
+    /// Integers that share a scale and a zero point; the last of a row may be fewer.
+    pub group: usize,
+    /// The bits of each.
+    pub bits: usize,
+    /// The integers, counted from zero upwards.
+    pub integers: Vec<u8>,
+    /// For each row, what the integers of each group are worth.
+    pub steps: Vec<Steps>,
+}
+
+/// How the steps of each group are found.
+#[derive(Clone, Copy, Debug)]
+pub enum Search<'i> {
+    /// [`Grid::nearest`].
+    Nearest,
+    /// [`Grid::refined`], with the importance of each column where it is known.
+    Refined(Option<&'i [f32]>),
+}
+
+impl Codes {
+    /// Groups of a row.
+    pub fn groups(&self) -> usize {
+        self.columns.div_ceil(self.group)
+    }
+
+    /// The integers nearest to the elements of `matrix`. `None` where an element is not finite.
+    pub fn of(matrix: &Matrix, grid: &Grid, group: usize, bits: usize, search: Search<'_>) -> Option<Codes> {
+        let (outputs, columns) = (matrix.outputs, matrix.columns);
+        let group = group.max(1);
+        let groups = columns.div_ceil(group);
+        let mut integers = vec![0u8; outputs * columns];
+        let mut steps = vec![Steps { scale: 1.0, zero: 0 }; outputs * groups];
+        let tasks = integers.par_chunks_mut(ROWS * columns).zip(steps.par_chunks_mut(ROWS * groups)).enumerate();
+        let done = tasks.map(|(task, (integers, steps))| {
+            let mut rows = vec![0f32; integers.len()];
+            matrix.read(task * ROWS..task * ROWS + steps.len() / groups, &mut rows);
+            for ((row, integers), steps) in
+                rows.chunks(columns).zip(integers.chunks_mut(columns)).zip(steps.chunks_mut(groups))
+            {
+                let parts = row.chunks(group).zip(integers.chunks_mut(group)).zip(steps);
+                for (index, ((weights, integers), steps)) in parts.enumerate() {
+                    *steps = match search {
+                        Search::Nearest => grid.nearest(weights)?,
+                        Search::Refined(importance) => {
+                            grid.refined(weights, importance.map(|of| &of[index * group..][..weights.len()]))?
+                        }
+                    };
+                    for (integer, &weight) in integers.iter_mut().zip(weights) {
+                        *integer = steps.integer(weight, grid.most);
+                    }
+                }
+            }
+            Some(())
+        });
+        let done: Option<Vec<()>> = done.collect();
+        done.map(|_| Codes { outputs, columns, group, bits, integers, steps })
+    }
+
+    /// Bytes that they take with scales of this type, and with zero points where there are any.
+    pub fn bytes(&self, dtype: DType) -> usize {
+        let zeros = if self.is_symmetric() { 0 } else { self.steps.len() * self.bits / 8 };
+        self.integers.len() * self.bits / 8 + self.steps.len() * dtype.bits() / 8 + zeros
+    }
+
+    /// What the integers of a row are worth.
+    pub fn row(&self, output: usize) -> impl Iterator<Item = f32> + '_ {
+        let integers = &self.integers[output * self.columns..(output + 1) * self.columns];
+        let steps = &self.steps[output * self.groups()..(output + 1) * self.groups()];
+        integers.chunks(self.group).zip(steps).flat_map(|(integers, steps)| integers.iter().map(|&i| steps.real(i)))
+    }
+
+    /// What the integers are worth, a row for each output.
+    pub fn reals(&self) -> Array2<f32> {
+        let mut reals = Array2::zeros((self.outputs, self.columns));
+        for (output, mut row) in reals.rows_mut().into_iter().enumerate() {
+            row.iter_mut().zip(self.row(output)).for_each(|(real, worth)| *real = worth);
+        }
+        reals
+    }
+
+    /// What the integers are worth, with the elements in the order of `matrix`.
+    pub fn given_back(&self, matrix: &Matrix) -> Vec<u8> {
+        let width = matrix.dtype.bits() / 8;
+        let mut bytes = vec![0u8; self.integers.len() * width];
+        let write = |bytes: &mut [u8], real: f32| match matrix.dtype {
+            DType::F32 => bytes.copy_from_slice(&real.to_le_bytes()),
+            DType::F16 => bytes.copy_from_slice(&f16::from_f32(real).to_le_bytes()),
+            _ => bytes.copy_from_slice(&bf16::from_f32(real).to_le_bytes()),
+        };
+        if matrix.is_by_output {
+            let rows = bytes.par_chunks_mut(self.columns * width).enumerate();
+            rows.for_each(|(output, bytes)| {
+                bytes.chunks_mut(width).zip(self.row(output)).for_each(|(bytes, real)| write(bytes, real));
+            });
+        } else {
+            let rows = bytes.par_chunks_mut(self.outputs * width).enumerate();
+            rows.for_each(|(column, bytes)| {
+                for (output, bytes) in bytes.chunks_mut(width).enumerate() {
+                    let steps = self.steps[output * self.groups() + column / self.group];
+                    write(bytes, steps.real(self.integers[output * self.columns + column]));
+                }
+            });
+        }
+        bytes
+    }
+
+    /// What the sign of an integer is told by, where they are counted from the middle.
+    fn flip(&self, is_signed: bool) -> u8 {
+        if is_signed { 1 << (self.bits - 1) } else { 0 }
+    }
+
+    /// The integers packed, row by row, each row to whole bytes and to whole groups: what a row lacks is worth zero.
+    pub fn packed_groups(&self) -> Vec<u8> {
+        let columns = self.groups() * self.group;
+        let each = (columns * self.bits).div_ceil(8);
+        let mut packed = vec![0u8; self.outputs * each];
+        packed.par_chunks_mut(each).enumerate().for_each(|(output, packed)| {
+            let row = &self.integers[output * self.columns..(output + 1) * self.columns];
+            let zero = self.steps[(output + 1) * self.groups() - 1].zero;
+            pack(self.bits, columns, |i| row.get(i).copied().unwrap_or(zero), packed);
+        });
+        packed
+    }
+
+    /// The integers packed one after another, row by row or column by column.
+    pub fn packed(&self, is_by_output: bool, is_signed: bool) -> Vec<u8> {
+        let (per, flip, count) = (8 / self.bits, self.flip(is_signed), self.integers.len());
+        let mut packed = vec![0u8; count.div_ceil(per)];
+        packed.par_chunks_mut(PART).enumerate().for_each(|(part, packed)| {
+            let first = part * PART * per;
+            let integer = |i: usize| {
+                let at = first + i;
+                let at = if is_by_output { at } else { at % self.outputs * self.columns + at / self.outputs };
+                self.integers[at] ^ flip
+            };
+            pack(self.bits, (count - first).min(packed.len() * per), integer, packed);
+        });
+        packed
+    }
+
+    /// The zero points of the rows packed, each row's to whole bytes.
+    pub fn packed_row_zeros(&self) -> Vec<u8> {
+        let groups = self.groups();
+        let each = (groups * self.bits).div_ceil(8);
+        let mut packed = vec![0u8; self.outputs * each];
+        for (steps, packed) in self.steps.chunks(groups).zip(packed.chunks_mut(each)) {
+            pack(self.bits, groups, |i| steps[i].zero, packed);
+        }
+        packed
+    }
+
+    /// The zero points packed one after another, row by row or group by group.
+    pub fn packed_zeros(&self, is_by_output: bool, is_signed: bool) -> Vec<u8> {
+        let (flip, count) = (self.flip(is_signed), self.steps.len());
+        let mut packed = vec![0u8; (count * self.bits).div_ceil(8)];
+        pack(self.bits, count, |i| self.steps[self.place(i, is_by_output)].zero ^ flip, &mut packed);
+        packed
+    }
+
+    /// The scales, row by row or group by group.
+    pub fn scales(&self, is_by_output: bool) -> Vec<f64> {
+        (0..self.steps.len()).map(|i| self.steps[self.place(i, is_by_output)].scale.into()).collect()
+    }
+
+    fn place(&self, i: usize, is_by_output: bool) -> usize {
+        if is_by_output { i } else { i % self.outputs * self.groups() + i / self.outputs }
+    }
+
+    /// Whether every zero point is the middle of the integers.
+    pub fn is_symmetric(&self) -> bool {
+        let middle = self.flip(true);
+        self.steps.iter().all(|steps| steps.zero == middle)
+    }
+}
+
+/// Bytes that one task packs.
+const PART: usize = 1 << 14;
+
+fn pack(bits: usize, count: usize, integer: impl Fn(usize) -> u8, packed: &mut [u8]) {
+    let per = 8 / bits;
+    for (at, byte) in packed.iter_mut().enumerate() {
+        let here = (at * per..count.min((at + 1) * per)).enumerate();
+        *byte = here.fold(0, |byte, (place, i)| byte | integer(i) << (place * bits));
+    }
+}

@@ -1,0 +1,297 @@
+//! A scale and a zero point for a group of weights.
+//!
+//! Integers are counted from zero upwards, whatever their type: a weight is `(integer − zero) · scale`, and of integers
+//! around zero the zero point is the middle. Where nothing is known of what the weights are multiplied with, the best
+//! scale is the one with the least squared error. It is found in a few rounds of two steps, each of which makes the
+//! error smaller (after Lloyd 1982): with the scale each weight has a nearest integer, and with the integers the best
+//! scale follows from a division. Where the rounds begin decides where they end, so they begin from several ranges,
+//! the whole and smaller ones.
+
+use crate::ir::DType;
+use crate::ir::Tensor;
+
+/// What a group's integers may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Grid {
+    /// The largest integer; the least is zero.
+    pub most: u8,
+    /// Whether zero is the middle.
+    pub is_symmetric: bool,
+    /// Whether a scale may be negative: around zero there is one integer more below, which may as well be above.
+    pub may_be_negative: bool,
+    /// The type that scales are rounded to.
+    pub dtype: DType,
+}
+
+/// What the integers of a group are worth.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Steps {
+    /// Real units of one step.
+    pub scale: f32,
+    /// The integer that is worth zero.
+    pub zero: u8,
+}
+
+impl Steps {
+    /// The integer nearest to a weight, up to `most`.
+    pub fn integer(self, weight: f32, most: u8) -> u8 {
+        let steps = whole((weight / self.scale).clamp(-1e6, 1e6)) + f32::from(self.zero);
+        // Clamped before, so neither cut off nor negative.
+        steps.clamp(0.0, f32::from(most)) as u8
+    }
+
+    /// What an integer is worth.
+    pub fn real(self, integer: u8) -> f32 {
+        (f32::from(integer) - f32::from(self.zero)) * self.scale
+    }
+}
+
+/// Groups whose largest weight is smaller are as good as zero: products of their scales are to be normal.
+const NOTHING: f32 = 1e-25;
+
+/// Parts of a group's range that rounds begin from.
+const SHARES: [f32; 7] = [1.0, 0.94, 0.88, 0.82, 0.76, 0.7, 0.6];
+
+/// Rounds from the best of them.
+const ROUNDS: usize = 3;
+
+/// To the nearest integer, ties to even, for numbers far from 2²²: additions round so.
+fn whole(x: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0;
+    (x + ROUND) - ROUND
+}
+
+impl Grid {
+    /// For integers of so many bits.
+    pub fn of(bits: usize, is_symmetric: bool, may_be_negative: bool, dtype: DType) -> Grid {
+        let most = u8::MAX >> (8 - bits.clamp(1, 8));
+        Grid { most, is_symmetric, may_be_negative: may_be_negative && is_symmetric, dtype }
+    }
+
+    fn middle(&self) -> u8 {
+        self.most / 2 + 1
+    }
+
+    /// The scale as the type holds it; `None` where it holds none that is normal.
+    fn rounded(&self, scale: f32) -> Option<f32> {
+        let rounded = match self.dtype {
+            DType::F32 => scale,
+            dtype => Tensor::rounded(dtype, &[], &[scale.into()]).ok()?.item()? as f32,
+        };
+        let least = if self.dtype == DType::F16 { 6.2e-5 } else { f32::MIN_POSITIVE };
+        (rounded.is_finite() && rounded.abs() >= least).then_some(rounded)
+    }
+
+    /// What nothing but zeros gets.
+    fn of_nothing(&self) -> Steps {
+        Steps { scale: 1.0, zero: if self.is_symmetric { self.middle() } else { 0 } }
+    }
+
+    fn checked(&self, scale: f32, zero: u8) -> Steps {
+        self.rounded(scale).map_or_else(|| self.of_nothing(), |scale| Steps { scale, zero })
+    }
+
+    /// Steps that reach from the least weight to the largest. `None` where one is not finite.
+    pub fn nearest(&self, weights: &[f32]) -> Option<Steps> {
+        let (low, high) = ends(weights)?;
+        if high.max(-low) < NOTHING {
+            return Some(self.of_nothing());
+        }
+        Some(self.over(low, high))
+    }
+
+    /// Steps for all from `low` to `high`, which are not both zero.
+    fn over(&self, low: f32, high: f32) -> Steps {
+        let most = f32::from(self.most);
+        if self.is_symmetric {
+            return self.checked(high.max(-low) / f32::from(self.most / 2), self.middle());
+        }
+        // Each by itself: their difference may be infinite.
+        let scale = high / most - low / most;
+        self.checked(scale, whole((-low / scale).clamp(0.0, most)) as u8)
+    }
+
+    /// Steps with which the weights err least, each error's square counted as often as `importance` says, or once.
+    /// `None` where a weight is not finite.
+    pub fn refined(&self, weights: &[f32], importance: Option<&[f32]>) -> Option<Steps> {
+        let (low, high) = ends(weights)?;
+        let largest = high.max(-low);
+        if largest < NOTHING {
+            return Some(self.of_nothing());
+        }
+        let look = |steps: Steps| Fit::of(self, weights, importance, largest, steps);
+        let mut best: Option<(f32, Steps)> = None;
+        let mut take = |steps: Steps| {
+            let fit = look(steps);
+            let steps = Steps { scale: fit.scale(largest).unwrap_or(steps.scale), ..steps };
+            if best.is_none_or(|(gain, _)| fit.gain() > gain) {
+                best = Some((fit.gain(), steps));
+            }
+        };
+        for share in SHARES {
+            let steps = self.over(low * share, high * share);
+            take(steps);
+            if self.may_be_negative {
+                take(Steps { scale: -steps.scale, ..steps });
+            }
+        }
+        let (mut gain, mut steps) = best?;
+        for _ in 0..ROUNDS {
+            let before = gain;
+            let beside = [-1i16, 0, 1].map(|by| i16::from(steps.zero) + by);
+            let beside = beside.into_iter().filter_map(|zero| u8::try_from(zero).ok()).filter(|&z| z <= self.most);
+            for zero in beside.filter(|&zero| zero == steps.zero || !self.is_symmetric).collect::<Vec<_>>() {
+                let tried = Steps { zero, ..steps };
+                let fit = look(tried);
+                if fit.gain() > gain {
+                    gain = fit.gain();
+                    steps = Steps { scale: fit.scale(largest).unwrap_or(tried.scale), zero };
+                }
+            }
+            if gain <= before {
+                break;
+            }
+        }
+        let found = self.checked(steps.scale, steps.zero);
+        // What is too small for the scale's type has no steps; the largest weight tells which are not too small.
+        Some(if found.scale == 1.0 && steps.scale != 1.0 { self.nearest(weights)? } else { found })
+    }
+}
+
+/// The least and the largest of the weights and zero. `None` where one is not finite.
+fn ends(weights: &[f32]) -> Option<(f32, f32)> {
+    let (mut low, mut high, mut sum) = (0f32, 0f32, 0f32);
+    for &weight in weights {
+        low = low.min(weight);
+        high = high.max(weight);
+        // Becomes NaN by anything that is not finite.
+        sum += weight * 0.0;
+    }
+    (sum == 0.0).then_some((low, high))
+}
+
+/// How the integers of some steps go with the weights: sums of products, weights taken in parts of the largest.
+struct Fit {
+    crossed: f32,
+    squared: f32,
+}
+
+impl Fit {
+    fn of(grid: &Grid, weights: &[f32], importance: Option<&[f32]>, largest: f32, steps: Steps) -> Fit {
+        let (by, unit) = (1.0 / steps.scale, 1.0 / largest);
+        let (least, most) = (-f32::from(steps.zero), f32::from(grid.most) - f32::from(steps.zero));
+        let mut fit = Fit { crossed: 0.0, squared: 0.0 };
+        let add = |(crossed, squared): (f32, f32), weight: f32, times: f32| {
+            let integer = whole((weight * by).clamp(least, most));
+            (crossed + times * (weight * unit) * integer, squared + times * integer * integer)
+        };
+        for (part, weights) in weights.chunks(LANES).enumerate() {
+            let sums = match importance {
+                None => weights.iter().fold((0.0, 0.0), |sums, &weight| add(sums, weight, 1.0)),
+                Some(importance) => {
+                    let importance = &importance[part * LANES..];
+                    weights.iter().zip(importance).fold((0.0, 0.0), |sums, (&w, &times)| add(sums, w, times))
+                }
+            };
+            fit.crossed += sums.0;
+            fit.squared += sums.1;
+        }
+        fit
+    }
+
+    /// The best scale for these integers.
+    fn scale(&self, largest: f32) -> Option<f32> {
+        let scale = self.crossed / self.squared * largest;
+        (scale.is_finite() && scale != 0.0).then_some(scale)
+    }
+
+    /// What of the weights' squares the integers explain with it: the rest is the error.
+    fn gain(&self) -> f32 {
+        if self.squared > 0.0 { self.crossed / self.squared * self.crossed } else { 0.0 }
+    }
+}
+
+/// Weights whose products are summed up together.
+const LANES: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    fn error(grid: &Grid, weights: &[f32], importance: Option<&[f32]>, steps: Steps) -> f64 {
+        let lost = |(i, &w): (usize, &f32)| {
+            let times = importance.map_or(1.0, |importance| f64::from(importance[i]));
+            times * f64::from(w - steps.real(steps.integer(w, grid.most))).powi(2)
+        };
+        weights.iter().enumerate().map(lost).sum()
+    }
+
+    fn grids() -> Vec<Grid> {
+        let mut grids = Vec::new();
+        for bits in [2, 4, 8] {
+            for (symmetric, negative) in [(true, false), (true, true), (false, false)] {
+                grids.push(Grid::of(bits, symmetric, negative, DType::F32));
+            }
+        }
+        grids
+    }
+
+    #[test]
+    fn refined_steps_err_less_than_the_whole_range() {
+        for grid in grids() {
+            let (mut plain, mut refined, mut weighted) = (0.0, 0.0, [0.0; 2]);
+            for seed in 0..40 {
+                let mut random = Random::new(seed, "grid");
+                let weights: Vec<f32> = (0..32).map(|_| random.normal() as f32 * 0.03).collect();
+                let importance: Vec<f32> = (0..32).map(|_| (2.0 * random.normal()).exp() as f32).collect();
+                let alone = grid.refined(&weights, None).unwrap();
+                let best = grid.refined(&weights, Some(&importance)).unwrap();
+                plain += error(&grid, &weights, None, grid.nearest(&weights).unwrap());
+                refined += error(&grid, &weights, None, alone);
+                weighted[0] += error(&grid, &weights, Some(&importance), alone);
+                weighted[1] += error(&grid, &weights, Some(&importance), best);
+            }
+            assert!(refined < 0.97 * plain, "{grid:?}: {refined} {plain}");
+            assert!(weighted[1] < 0.97 * weighted[0], "{grid:?}: {weighted:?}");
+        }
+    }
+
+    #[test]
+    fn weights_on_a_grid_are_found_again() {
+        for grid in grids() {
+            let zero = if grid.is_symmetric { grid.middle() } else { grid.most / 3 };
+            let on = Steps { scale: 0.125, zero };
+            let weights: Vec<f32> = (0..64u8).map(|i| on.real(i % (grid.most / 2 + 1) + grid.most / 4)).collect();
+            let found = grid.refined(&weights, None).unwrap();
+            assert!(error(&grid, &weights, None, found) < 1e-3, "{grid:?} {found:?}");
+        }
+    }
+
+    #[test]
+    fn scales_are_normal_whatever_the_weights() {
+        let groups: [&[f32]; 6] = [&[0.0; 4], &[1e-40, -1e-40], &[3e38, -3e38], &[1e-24, 0.0], &[-1e30, 1.0], &[]];
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            for grid in grids().into_iter().map(|grid| Grid { dtype, ..grid }) {
+                for weights in groups {
+                    for steps in [grid.nearest(weights).unwrap(), grid.refined(weights, None).unwrap()] {
+                        assert!(steps.scale.is_normal(), "{grid:?} {weights:?} {steps:?}");
+                        assert!(weights.iter().all(|&w| steps.integer(w, grid.most) <= grid.most));
+                    }
+                }
+                let zeros = grid.refined(&[0.0; 4], None).unwrap();
+                assert_eq!(zeros.real(zeros.integer(0.0, grid.most)), 0.0);
+            }
+        }
+        for x in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert!(grids().iter().all(|grid| grid.nearest(&[1.0, x]).is_none() && grid.refined(&[x], None).is_none()));
+        }
+    }
+
+    #[test]
+    fn scales_are_such_as_their_type_holds() {
+        let grid = Grid::of(4, false, false, DType::F16);
+        let steps = grid.refined(&[0.1, -0.333, 0.7777], None).unwrap();
+        assert_eq!(f64::from(steps.scale), half::f16::from_f32(steps.scale).to_f64());
+    }
+}

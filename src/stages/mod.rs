@@ -1,0 +1,192 @@
+//! What a model goes through behind the pipeline of passes: stages that change what it computes, each by as much as its
+//! options and bounds allow, in the order of [`Place`].
+//!
+//! ```text
+//! model ─ pipeline ─ proof ─▶ original ─ prune ─ sparsify ─ assign, quantize ─ halve ─ pack ─▶ result
+//!                                │                    │         Course: size, work, memory and quality against
+//!                                └── samples, once ───┴──────────────── the original, behind each
+//! ```
+//!
+//! To add one: a place in [`Place`], a file here that implements [`Stage`], and a field of
+//! [`Report`](crate::report::Report) for what it tells.
+
+mod assign;
+mod course;
+mod dynamic;
+mod halve;
+mod pack;
+mod prune;
+mod quantize;
+mod sparsify;
+
+use crate::calibrate::{Calibration, Fingerprint, Pool};
+use crate::error::Error;
+use crate::exec::Executor;
+use crate::model::Model;
+use crate::quality::{Bounds, Measured};
+use crate::report::Report;
+use crate::{precision, quantize as integers, sparsify as sparsity};
+
+pub use course::{Course, Stand};
+
+/// Where a stage stands among the others: their order is the order in which they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// Channels go.
+    Prune,
+    /// Weights become zeros.
+    Sparsify,
+    /// Layers get a precision each.
+    Assign,
+    /// Tensors become integers.
+    Quantize,
+    /// Tensors become integers while the model runs.
+    QuantizeDynamically,
+    /// Tensors become halves.
+    Halve,
+    /// Weights become integers of few bits.
+    Pack,
+}
+
+impl Place {
+    /// What progress and reports call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Place::Prune => "prune",
+            Place::Sparsify => "sparsify",
+            Place::Assign => "assign",
+            Place::Quantize | Place::QuantizeDynamically => "quantize",
+            Place::Halve => "halve",
+            Place::Pack => "pack",
+        }
+    }
+}
+
+/// What a stage asks of the runs of the pipeline before it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Needs {
+    /// Operators of ONNX alone: none that only the target has may be brought in.
+    pub plain: bool,
+    /// Products with an activation in one are taken apart.
+    pub splits_products: bool,
+    /// Rules whose names begin like one of these wait.
+    pub holds_back: &'static [&'static str],
+}
+
+/// What a stage's result is measured with.
+#[derive(Clone, Copy)]
+pub struct Basis<'a> {
+    /// Samples.
+    pub calibration: &'a Calibration,
+    /// What runs them.
+    pub engine: &'a dyn Executor,
+    /// How good the result has to be.
+    pub bounds: Bounds,
+}
+
+/// What changes what a model computes.
+pub trait Stage: Send + Sync {
+    /// Where it stands. An optimizer has one for each place.
+    fn place(&self) -> Place;
+
+    /// What it asks of what runs before it.
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    /// The opset in which a model of opset `from` is best written for it.
+    fn opset_for(&self, from: i64) -> i64 {
+        from
+    }
+
+    /// Whether what it leaves is optimized once more.
+    fn leaves_work(&self) -> bool {
+        false
+    }
+
+    /// What its result is measured with.
+    fn basis(&self) -> Basis<'_>;
+
+    /// Change `model`.
+    ///
+    /// # Errors
+    /// When it cannot be changed, samples cannot be read, or the result is not as good as it has to be.
+    fn run(&self, model: &mut Model, around: &Around<'_>) -> Result<Done, Error>;
+}
+
+/// What surrounds a stage: the same for all of a run.
+pub struct Around<'a> {
+    /// Tells the model apart that saved statistics are of; only where a calibration reads or writes any.
+    pub given: Option<&'a Fingerprint>,
+    /// Samples that are read once for all stages.
+    pub pool: &'a Pool,
+    /// Hears how many of how many steps are done.
+    pub tell: &'a dyn Fn(u64, u64),
+}
+
+impl Around<'_> {
+    /// `calibration`, with what other stages read already.
+    pub fn shared(&self, calibration: &Calibration) -> Calibration {
+        Calibration { pool: Some(self.pool.clone()), ..calibration.clone() }
+    }
+}
+
+/// What a stage did.
+pub struct Done {
+    /// In its own words.
+    pub account: Account,
+    /// A model that computes what the result does and that any engine runs, where that is another.
+    pub rehearsal: Option<Model>,
+}
+
+/// What a stage tells of itself.
+pub enum Account {
+    /// Channels went.
+    Pruning(crate::prune::Summary),
+    /// Weights became zeros.
+    Sparsity(sparsity::Summary),
+    /// Layers got a precision each.
+    Assignment(crate::assign::Summary),
+    /// Tensors became integers.
+    Quantization(integers::Summary),
+    /// Tensors became halves.
+    Precision(precision::Summary),
+    /// Weights became integers of few bits.
+    LowBits(crate::lowbit::Summary),
+}
+
+impl From<Account> for Done {
+    fn from(account: Account) -> Done {
+        Done { account, rehearsal: None }
+    }
+}
+
+impl Account {
+    /// What the stage measured against the model that it was given.
+    pub fn measured(&self) -> Measured {
+        let (held_out, outputs) = match self {
+            Account::Pruning(done) => (done.held_out, &done.outputs),
+            Account::Sparsity(done) => (done.held_out, &done.outputs),
+            Account::Assignment(done) => (done.held_out, &done.outputs),
+            Account::Quantization(done) => (done.held_out, &done.outputs),
+            Account::Precision(done) => (done.held_out, &done.outputs),
+            Account::LowBits(done) => (done.held_out, &done.outputs),
+        };
+        Measured { held_out, outputs: outputs.clone() }
+    }
+
+    /// Put it where `report` has it.
+    pub fn add_to(self, report: &mut Report) {
+        match self {
+            Account::Pruning(done) => report.pruning = Some(done),
+            Account::Sparsity(done) => report.sparsity = Some(done),
+            Account::Assignment(done) => report.assignment = Some(done),
+            Account::Quantization(done) => report.quantization = Some(done),
+            Account::Precision(done) => report.precision = Some(done),
+            Account::LowBits(done) => report.low_bits = Some(done),
+        }
+    }
+}
+
+#[cfg(all(test, feature = "tract"))]
+mod tests;
