@@ -35,6 +35,7 @@ use crate::exec::Cannot;
 use crate::exec::demand::run_of;
 use crate::ir::NodeId;
 use crate::knapsack::Front;
+use crate::lowbit::LowBitError;
 use crate::model::Model;
 use crate::quality::{Bounds, OutOfBounds, Quality};
 use crate::quantize::{QuantizeError, Step, latencies};
@@ -68,6 +69,9 @@ pub enum AssignError {
     /// The model does not get integers.
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
+    /// Weights do not get few bits.
+    #[error(transparent)]
+    LowBit(#[from] LowBitError),
     /// A model does not run.
     #[error(transparent)]
     Run(#[from] Cannot),
@@ -242,12 +246,7 @@ impl Assigner {
         if self.given.is_empty() && self.budget.is_none() && self.bounds == Bounds::default() {
             return Err(AssignError::NoGoal);
         }
-        let asked = match self.given.is_empty() {
-            true => self.sensitivity.clone(),
-            // Nothing is searched for, so nothing is measured.
-            false => Sensitivity { candidates: Vec::new(), cache: None, ..self.sensitivity.clone() },
-        };
-        let measured = asked.measured(model, tell)?;
+        let measured = self.sensitivity.measured(model, tell, self.given.is_empty())?;
         let ground = &measured.ground;
         let cost = self.budget.map_or(self.minimize, |budget| budget.cost);
         let latency = self.latency(&measured);
@@ -349,7 +348,8 @@ impl Assigner {
             measured.layers.iter().enumerate().map(|(index, layer)| (layer.node, index)).collect();
         let mut precisions = vec![Precision::Fp32; measured.layers.len()];
         for (pattern, precision) in &self.given {
-            let layers: Vec<usize> = matching(graph, pattern)?.iter().filter_map(|node| index.get(node)).copied().collect();
+            let layers: Vec<usize> =
+                matching(graph, pattern)?.iter().filter_map(|node| index.get(node)).copied().collect();
             for &layer in &layers {
                 // Of a pattern for many layers those that cannot stay as they are; one that is named must.
                 match measured.ground.refuses(&measured.layers[layer], *precision) {
@@ -366,12 +366,7 @@ impl Assigner {
     }
 
     /// The best within a budget.
-    fn within(
-        &self,
-        search: &Search<'_>,
-        front: &Front,
-        budget: Budget,
-    ) -> Result<Vec<usize>, AssignError> {
+    fn within(&self, search: &Search<'_>, front: &Front, budget: Budget) -> Result<Vec<usize>, AssignError> {
         let float = vec![Precision::Fp32; search.measured.layers.len()];
         let all = search.costs.all(&float, budget.cost);
         let rest = if budget.cost == Cost::Bytes { search.costs.rest } else { 0 };
@@ -431,7 +426,8 @@ impl Assigner {
         let graph = &search.measured.ground.model.graph;
         let all = front.points().len();
         let rest = if search.cost == Cost::Bytes { search.costs.rest } else { 0 };
-        let mut indices: Vec<usize> = (0..all.min(LISTED)).map(|i| i * (all - 1) / (all.min(LISTED) - 1).max(1)).collect();
+        let mut indices: Vec<usize> =
+            (0..all.min(LISTED)).map(|i| i * (all - 1) / (all.min(LISTED) - 1).max(1)).collect();
         indices.dedup();
         let point = |index: usize| {
             let picks = front.picks(index);

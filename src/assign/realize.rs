@@ -1,18 +1,22 @@
-//! From an assignment to a model: integers where layers have them, with their scales; integers in the place of weights;
-//! then halves, around all of which stands a `Cast`.
+//! From an assignment to a model: integers where layers have them, with their scales; integers of few bits in the place of
+//! weights; then halves, around all of which stands a `Cast`.
+//!
+//! While assignments are only tried, they are rehearsed: weights are what integers give back, and nothing is written.
 
 use rustc_hash::FxHashMap;
 
-use crate::assign::Assigner;
+use crate::assign::{AssignError, Assigner};
+use crate::choice::Choice;
 use crate::exec::demand::run_of;
 use crate::ir::{NodeId, OpKind};
+use crate::lowbit::Packer;
 use crate::model::Model;
 use crate::precision::{Half, Halver};
 use crate::quantize::correct::Bench;
 use crate::quantize::quantizer::{JUDGED, affordable, stepped};
-use crate::quantize::{Grid, Plan, QuantizeError, Step, TakenOut, WeightSite, emit, place_without};
+use crate::quantize::{Plan, QuantizeError, Step, TakenOut, emit, place_without};
+use crate::selecting::exactly;
 use crate::sensitivity::{Measured, Precision};
-use crate::target::policy::{BiasForm, WeightForm};
 
 /// What became of an assignment.
 pub(super) struct Realized {
@@ -31,7 +35,8 @@ pub(super) struct Realized {
 const OTHER: &str = "it computes in another precision";
 
 impl Assigner {
-    /// The model with these precisions; `corrects` says whether biases take back what integers take away.
+    /// The model with these precisions. Where it is only to be tried, `corrects` is false: biases do not take back what
+    /// integers take away, and the rehearsal alone is worth anything.
     ///
     /// # Errors
     /// For a tensor of which nothing is known, and when the engine cannot run a model.
@@ -40,7 +45,7 @@ impl Assigner {
         measured: &Measured,
         precisions: &[Precision],
         corrects: bool,
-    ) -> Result<Realized, QuantizeError> {
+    ) -> Result<Realized, AssignError> {
         let ground = &measured.ground;
         let has = |precision: Precision| precisions.contains(&precision);
         let mut model = match has(Precision::Int8) {
@@ -70,27 +75,31 @@ impl Assigner {
                 bench.correct_biases(&mut model, &ground.gathered, &scales, None, &mut corrections)?;
             }
             taken.extend(plan.integer.iter().map(|&node| (node, OTHER.to_string())));
-            emit(&mut model.graph, &plan, &scales)?;
+            emit(&mut model.graph, &plan, &scales).map_err(QuantizeError::from)?;
         }
-        let sites = measured.layers.iter().zip(&done).filter(|(_, p)| **p == Precision::Int8Weights).flat_map(|(l, _)| {
-            l.weights.iter().map(|weight| WeightSite {
-                node: l.node,
-                slot: weight.slot,
-                axis: Some(weight.axis),
-                grid: Grid::I8,
-                bias: BiasForm::Float,
-                rule: String::new(),
-            })
-        });
-        let plan = Plan { weights: sites.collect(), form: WeightForm::Integers, ..Plan::default() };
-        emit(&mut model.graph, &plan, &std::collections::BTreeMap::new())?;
         let mut rehearsal = model.clone();
+        for precision in Precision::ALL {
+            let Some(integers) = precision.few_bits().filter(|_| has(precision)) else { continue };
+            let chosen = || measured.layers.iter().zip(&done).filter(|(_, p)| **p == precision).map(|(layer, _)| layer);
+            for layer in chosen() {
+                if let Some((weight, tensor)) = ground.packed(layer.node, precision) {
+                    rehearsal.graph.set_constant(weight, tensor);
+                }
+            }
+            if corrects {
+                let only = chosen().map(|layer| exactly(&model.graph, layer.node)).collect();
+                let choice = Choice { only, ..Choice::default() };
+                let packer = Packer { choice, ..self.sensitivity.packer(integers) };
+                packer.run(&mut model, &|_, _| {}).map_err(AssignError::from)?;
+            }
+        }
         if has(Precision::Fp16) {
             for (layer, precision) in measured.layers.iter().zip(&done) {
                 if *precision != Precision::Fp16 {
                     taken.insert(layer.node, OTHER.into());
                 }
             }
+            let rehearsed = rehearsal.graph.clone();
             let graph = &model.graph;
             let is_border = |&node: &NodeId| {
                 matches!(graph.node(node).op, OpKind::QuantizeLinear | OpKind::DequantizeLinear)
@@ -98,7 +107,14 @@ impl Assigner {
             let borders: Vec<NodeId> = graph.nodes().filter(is_border).collect();
             taken.extend(borders.into_iter().map(|node| (node, OTHER.to_string())));
             let halver = Halver { target: self.sensitivity.target, ..self.halver() };
-            [model, rehearsal] = halver.halved(&model, &ground.fit, taken);
+            [_, rehearsal] = halver.halved(&rehearsal, &ground.fit, taken.clone());
+            if corrects {
+                // What came in with weights of few bits is float32, too.
+                let graph = &model.graph;
+                let is_new = |&node: &NodeId| !rehearsed.has_node(node) || graph.node(node).op != rehearsed.node(node).op;
+                taken.extend(graph.nodes().filter(is_new).map(|node| (node, OTHER.to_string())));
+                [model, _] = halver.halved(&model, &ground.fit, taken);
+            }
         }
         Ok(Realized { model, rehearsal, precisions: done, corrections })
     }

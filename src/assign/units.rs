@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 
 use crate::assign::Cost;
 use crate::ir::{NodeId, OpKind, User, ValueId};
+use crate::lowbit::Trial;
 use crate::sensitivity::layer::Layer;
 use crate::sensitivity::{Measured, Precision};
 
@@ -46,7 +47,8 @@ pub(super) fn units(measured: &Measured) -> Vec<Unit> {
             sets.join(index, *by_operand.entry(value).or_insert(index));
         }
     }
-    let by_node: FxHashMap<NodeId, usize> = layers.iter().enumerate().map(|(index, layer)| (layer.node, index)).collect();
+    let by_node: FxHashMap<NodeId, usize> =
+        layers.iter().enumerate().map(|(index, layer)| (layer.node, index)).collect();
     let heads: FxHashMap<NodeId, NodeId> = measured.ground.plan.taken_in.iter().copied().collect();
     let mut by_group: FxHashMap<usize, usize> = FxHashMap::default();
     for site in &measured.ground.plan.sites {
@@ -115,6 +117,8 @@ pub(super) struct Costs<'a> {
     borders: Vec<Border>,
     /// Layers whose weight another layer before them has.
     shared: Vec<bool>,
+    /// Bytes of each layer's weight as integers of few bits.
+    packed: Vec<BTreeMap<Precision, u64>>,
     /// Bytes of constants that are no layer's weights.
     pub rest: u64,
 }
@@ -144,7 +148,14 @@ impl<'a> Costs<'a> {
         }
         let all: u64 = graph.values().filter_map(|v| graph.constant(v)).map(|t| t.stored_bytes() as u64).sum();
         let borders = borders(measured);
-        Costs { layers, latency, borders, shared, rest: all.saturating_sub(weights) }
+        let of_layer = |layer: &Layer| {
+            let of = |(&precision, trial): (&Precision, &Result<Trial, String>)| {
+                Some((precision, trial.as_ref().ok()?.bytes(graph, layer.node)?))
+            };
+            measured.ground.packed.iter().filter_map(of).collect()
+        };
+        let packed = layers.iter().map(of_layer).collect();
+        Costs { layers, latency, borders, shared, packed, rest: all.saturating_sub(weights) }
     }
 
     /// What one layer costs.
@@ -154,12 +165,13 @@ impl<'a> Costs<'a> {
         match cost {
             Cost::Bits => elements.saturating_mul(precision.weight_bits()),
             Cost::Bytes => {
+                if let Some(&bytes) = self.packed[index].get(&precision) {
+                    return if self.shared[index] { 0 } else { bytes };
+                }
                 let channels: u64 = layer.weights.iter().map(|weight| weight.channels).sum();
                 let scales = match precision {
-                    Precision::Fp32 | Precision::Fp16 => 0,
-                    Precision::Int8Weights if self.shared[index] => 0,
-                    Precision::Int8Weights => SCALE * channels,
                     Precision::Int8 => SCALE * (channels + layer.operands.len() as u64),
+                    _ => 0,
                 };
                 elements.saturating_mul(precision.weight_bits()).div_ceil(8).saturating_add(scales)
             }

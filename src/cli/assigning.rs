@@ -25,11 +25,12 @@ pub(super) struct Assigning {
     /// With --precision auto and a bound: what is to be as little as the bound allows
     #[arg(help_heading = QUANTIZING, long, value_enum, default_value_t)]
     pub minimize: Minimize,
-    /// Precisions that --precision auto may give to layers: fp16, int8-weights, int8
+    /// Precisions that --precision auto may give to layers [default: fp16,int8-weights,int8,int4]
     #[arg(help_heading = QUANTIZING, long, value_name = "NAME,NAME…", value_delimiter = ',')]
     pub candidates: Vec<Precision>,
     /// Have layers compute in a precision: `/layer1/*=int8`, `op:Gemm=fp16`, `name:a*b=fp32` for a name as it is. May be
-    /// repeated, and the last that matches counts; other layers stay float32, and nothing is searched for
+    /// repeated, and the last that matches counts; other layers compute in what --precision says, or stay float32, and
+    /// nothing is searched for
     #[arg(help_heading = QUANTIZING, long, value_name = "PATTERN=PRECISION", value_parser = layer_precision)]
     pub layer_precision: Vec<(String, Precision)>,
     /// What --precision auto tells losses of layers by
@@ -97,8 +98,11 @@ impl Assigning {
         if self.budget.is_some() && self.minimize != Minimize::default() {
             return Err("--minimize goes with a bound, and --budget says what it counts itself".into());
         }
+        // Nothing is searched for: what is asked for is what there is.
+        let named: Vec<Precision> = self.layer_precision.iter().map(|(_, precision)| *precision).collect();
         let candidates = match self.candidates.is_empty() {
-            true => Precision::ALL.into_iter().filter(|precision| *precision != Precision::Fp32).collect(),
+            _ if !named.is_empty() => named,
+            true => Precision::USUAL.to_vec(),
             false => self.candidates.clone(),
         };
         let (profile, policy) = (target.profile, target.policy);
@@ -137,8 +141,10 @@ pub(super) fn write_front(file: &Path, found: &Summary) -> anyhow::Result<()> {
 }
 
 fn layer_precision(text: &str) -> Result<(String, Precision), String> {
-    let (pattern, precision) =
-        text.rsplit_once('=').filter(|(p, _)| !p.is_empty()).ok_or("expected PATTERN=PRECISION, such as /layer1/*=int8")?;
+    let (pattern, precision) = text
+        .rsplit_once('=')
+        .filter(|(p, _)| !p.is_empty())
+        .ok_or("expected PATTERN=PRECISION, such as /layer1/*=int8")?;
     Ok((pattern.into(), precision.parse()?))
 }
 

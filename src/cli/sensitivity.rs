@@ -38,8 +38,8 @@ pub(super) struct Sensitivity {
     /// The runtime that will run the model: layers are tried in what it has for them
     #[arg(short, long, value_name = "TARGET", default_value = "onnx", value_parser = TargetParser)]
     pub target: String,
-    /// Precisions to try: fp16, int8, int8-weights (integers in the file, float32 in a run)
-    #[arg(long, value_name = "NAME,NAME…", value_delimiter = ',', default_value = "fp16,int8-weights,int8")]
+    /// Precisions to try: fp16, int8; int8-weights, int4, uint4, int2 (weights in the file, float32 in a run)
+    #[arg(long, value_name = "NAME,NAME…", value_delimiter = ',', default_value = "fp16,int8-weights,int8,int4")]
     pub candidates: Vec<Precision>,
     /// What a loss is
     #[arg(long, value_enum, default_value_t)]
@@ -112,7 +112,7 @@ pub(super) fn run(args: &Sensitivity, noise: Noise) -> anyhow::Result<End> {
     let read = optimize::reading(&args.files);
     let model = optimize::Source::open(&args.model)?.read(&read)?;
     progress.step("optimize");
-    let mut model = floats(model, target.profile)?;
+    let mut model = floats(model, target.profile, &measuring)?;
     infer_declared(&mut model.graph);
     let found = measuring.run(&model, &|done, total| progress.samples(done, total)).map_err(Error::from)?;
     drop(progress);
@@ -128,9 +128,13 @@ pub(super) fn run(args: &Sensitivity, noise: Noise) -> anyhow::Result<End> {
 }
 
 /// The model as layers get their precision in it: optimized, in operators of ONNX.
-fn floats(model: Model, target: &'static Profile) -> Result<Model, Error> {
+fn floats(
+    model: Model,
+    target: &'static Profile,
+    measuring: &crate::sensitivity::Sensitivity,
+) -> Result<Model, Error> {
     // Scales per channel came with 13.
-    let opset = target.opset_for(model.opset().max(13));
+    let opset = target.opset_for(measuring.opset_for(model.opset().max(13)));
     let optimizer = Optimizer::for_target(target).only_onnx().opset(opset).allow_unsupported().unchecked();
     Ok(optimizer.run(model)?.model)
 }

@@ -22,7 +22,9 @@ mod packer;
 mod seen;
 mod sites;
 mod summary;
+mod trial;
 
 pub use levels::{GROUPS, Group, Integers, Method};
 pub use packer::{LowBitError, Packer};
 pub use summary::{Kept, Summary, Weight};
+pub(crate) use trial::Trial;

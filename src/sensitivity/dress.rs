@@ -43,11 +43,19 @@ pub(crate) fn dress(
     match precision {
         Precision::Fp32 => {}
         Precision::Fp16 => return Some(halves(graph, node, ground)),
-        Precision::Int8Weights => weights(graph, node, layer)?,
+        Precision::Int8Weights | Precision::Uint4 | Precision::Int4 | Precision::Int2 => {
+            let (old, tensor) = ground.packed(layer.node, precision)?;
+            let slots: Vec<usize> = (0..graph.operand_count(node)).filter(|&s| graph.operand(node, s) == Some(old)).collect();
+            let value = graph.add_constant(graph.node(node).scope(), "", tensor);
+            for slot in slots {
+                graph.set_operand(node, slot, Some(value));
+            }
+        }
         Precision::Int8 => {
             weights(graph, node, layer)?;
             for &slot in &layer.operands {
-                if let (Some((grid, scaling)), Some(value)) = (ground.operand(layer.node, slot), graph.operand(node, slot))
+                if let (Some((grid, scaling)), Some(value)) =
+                    (ground.operand(layer.node, slot), graph.operand(node, slot))
                 {
                     let read = quantized(graph, value, grid, scaling)?;
                     graph.set_operand(node, slot, Some(read));
@@ -64,7 +72,7 @@ pub(crate) fn dress(
 }
 
 /// Weights as integers give them back.
-pub(crate) fn weights(graph: &mut Graph, node: NodeId, layer: &Layer) -> Option<()> {
+fn weights(graph: &mut Graph, node: NodeId, layer: &Layer) -> Option<()> {
     for weight in &layer.weights {
         let tensor = graph.constant(graph.operand(node, weight.slot)?)?.clone();
         let rounded = rounded_weight(&tensor, *weight)?;

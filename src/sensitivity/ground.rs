@@ -1,11 +1,14 @@
 //! What has to be known of a model before precisions are tried on its layers: one pass over the samples.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::calibrate::{Gathered, Probe, Source, Wanted};
+use crate::choice::Choice;
 use crate::ir::{DType, NodeId, OpKind, ValueId};
+use crate::lowbit::{Integers, Method, Packer, Trial};
 use crate::model::Model;
 use crate::precision::{Fit, Half, Halver};
 use crate::quantize::correct::{Bench, Scales, seen, wanted};
@@ -13,6 +16,8 @@ use crate::quantize::quantizer::{FEW, JUDGED, TRIED, TRIED_MACS, affordable, ste
 use crate::quantize::{
     Grid, Plan, QuantizeError, Ranges, Readers, Scaling, Step, TakenOut, place_without, scales, unfit,
 };
+use crate::selecting::exactly;
+use crate::sensitivity::layer::Layer;
 use crate::sensitivity::{Precision, Sensitivity};
 
 /// What is known of a model.
@@ -38,6 +43,8 @@ pub(crate) struct Ground {
     pub fit: Fit,
     /// Why nodes cannot have halves.
     pub no_halves: FxHashMap<NodeId, String>,
+    /// What weights are as integers of few bits, or why none can be.
+    pub packed: BTreeMap<Precision, Result<Trial, String>>,
     /// What corrections brought.
     pub corrections: Vec<Step>,
     /// Runs on samples that were made.
@@ -73,11 +80,7 @@ impl Ground {
     ///
     /// # Errors
     /// When samples cannot be read, or the engine cannot run the model.
-    pub(crate) fn of(
-        asked: &Sensitivity,
-        model: &Model,
-        tell: &dyn Fn(u64, u64),
-    ) -> Result<Ground, QuantizeError> {
+    pub(crate) fn of(asked: &Sensitivity, model: &Model, tell: &dyn Fn(u64, u64)) -> Result<Ground, QuantizeError> {
         let (engine, calibration) = (&*asked.engine, &asked.calibration);
         let probe = calibration.probe(model, engine, &|sample| affordable(model, sample, TRIED_MACS, FEW, TRIED))?;
         let mut probe = probe;
@@ -132,6 +135,11 @@ impl Ground {
         for (node, why) in asked.choice.excluded(&model.graph)? {
             no_halves.insert(node, why);
         }
+        let packed = Precision::ALL
+            .into_iter()
+            .filter(|precision| asked.candidates.contains(precision) || asked.candidates.is_empty())
+            .filter_map(|precision| Some((precision, asked.trial(&model, precision.few_bits()?))))
+            .collect();
         let mut ground = Ground {
             float,
             model,
@@ -141,6 +149,7 @@ impl Ground {
             scales: found,
             fit,
             no_halves,
+            packed,
             corrections,
             runs,
             pass_seconds,
@@ -158,6 +167,11 @@ impl Ground {
             }
         }
         Ok(ground)
+    }
+
+    /// A weight of a layer as integers of few bits give it back: the constant, and its new elements.
+    pub(crate) fn packed(&self, node: NodeId, precision: Precision) -> Option<(ValueId, crate::ir::Tensor)> {
+        self.packed.get(&precision)?.as_ref().ok()?.rounded(&self.model.graph, node)
     }
 
     /// Whether samples were made up.
@@ -212,7 +226,7 @@ impl Ground {
     }
 
     /// Why a layer cannot have a precision; `None` where it can.
-    pub(crate) fn refuses(&self, layer: &super::layer::Layer, precision: Precision) -> Option<String> {
+    pub(crate) fn refuses(&self, layer: &Layer, precision: Precision) -> Option<String> {
         match precision {
             Precision::Fp32 => None,
             Precision::Fp16 => self.no_halves.get(&layer.node).cloned(),
@@ -221,8 +235,41 @@ impl Ground {
                 let kept = self.plan.kept.iter().find(|kept| kept.node == layer.node);
                 Some(kept.map_or_else(|| "the target has no integers for it".to_string(), |kept| kept.why.clone()))
             }
-            Precision::Int8Weights if layer.weights.is_empty() => Some("it has no weights".into()),
-            Precision::Int8Weights => None,
+            _ if layer.weights.is_empty() => Some("it has no weights".into()),
+            _ => match self.packed.get(&precision) {
+                Some(Ok(trial)) => trial.refuses(&self.model.graph, layer.node),
+                Some(Err(why)) => Some(why.clone()),
+                None => Some("it was not tried".into()),
+            },
         }
+    }
+}
+
+impl Sensitivity {
+    /// What gives weights few bits. Nothing is learned from samples: what is measured of a layer is then what becomes of
+    /// it, whatever becomes of the layers before.
+    pub(crate) fn packer(&self, integers: Integers) -> Packer {
+        Packer { target: self.target, method: Method::Refined, ..Packer::new(integers, self.engine.clone()) }
+    }
+
+    /// What the weights of layers could be; why none, in words.
+    fn trial(&self, model: &Model, integers: Integers) -> Result<Trial, String> {
+        let packer = self.packer(integers);
+        let opset = packer.opset_for(model.opset());
+        if opset > model.opset() {
+            return Err(format!("it takes a later opset: --opset {opset}"));
+        }
+        let layers = crate::sensitivity::layer::layers(model, None);
+        let only = layers.iter().map(|layer| exactly(&model.graph, layer.node)).collect();
+        let mut choice = Choice { only, ..self.choice.clone() };
+        if !self.choice.only.is_empty() {
+            let excluded = self.choice.excluded(&model.graph).map_err(|why| why.to_string())?;
+            let is_chosen = |layer: &&Layer| !excluded.contains_key(&layer.node);
+            choice.only = layers.iter().filter(is_chosen).map(|layer| exactly(&model.graph, layer.node)).collect();
+        }
+        if choice.only.is_empty() {
+            return Err("there are no layers".into());
+        }
+        Trial::of(&packer, &model.graph, &choice)
     }
 }

@@ -213,7 +213,8 @@ impl Meter<'_> {
             let loss = match reached {
                 Ok(()) => {
                     let want: Vec<&[Tensor]> = reference.iter().map(Vec::as_slice).collect();
-                    let part = |tensors: &Vec<Tensor>| tensors.get(way * samples..(way + 1) * samples).map(<[_]>::to_vec);
+                    let part =
+                        |tensors: &Vec<Tensor>| tensors.get(way * samples..(way + 1) * samples).map(<[_]>::to_vec);
                     let got: Vec<Vec<Tensor>> = shown.iter().map(|tensors| part(tensors).unwrap_or_default()).collect();
                     let got: Vec<&[Tensor]> = got.iter().map(Vec::as_slice).collect();
                     mean(&self.heads.losses(&want, &got))
@@ -261,7 +262,8 @@ impl Meter<'_> {
             let narrow = match precision {
                 Precision::Fp32 => continue,
                 Precision::Fp16 => half_of(tensor, self.ground, crate::precision::Role::Number),
-                Precision::Int8Weights | Precision::Int8 => rounded_weight(tensor, weight),
+                Precision::Int8 => rounded_weight(tensor, weight),
+                _ => self.ground.packed(layer.node, precision).map(|(_, tensor)| tensor),
             };
             let (Some(x), Some(y)) = (tensor.reals(), narrow.and_then(|narrow| narrow.reals())) else { continue };
             signal += x.iter().map(|x| x * x).sum::<f64>();

@@ -165,7 +165,7 @@ impl Sensitivity {
     /// When samples cannot be read, the model cannot be run, or it has no layers.
     pub fn run(&self, model: &Model, tell: &dyn Fn(u64, u64)) -> Result<Summary, SensitivityError> {
         let start = Instant::now();
-        let measured = self.measured(model, tell)?;
+        let measured = self.measured(model, tell, true)?;
         let mut reports = measured.reports();
         reports.sort_by(|a, b| b.worst().total_cmp(&a.worst()));
         let made_up = Ground::is_made_up(self);
@@ -188,11 +188,22 @@ impl Sensitivity {
         })
     }
 
-    /// Measure the layers of `model`.
+    /// The opset in which a model of opset `from` may have all candidates that the target has.
+    pub fn opset_for(&self, from: i64) -> i64 {
+        let few = self.candidates.iter().filter_map(|precision| precision.few_bits());
+        few.map(|integers| self.packer(integers).opset_for(from)).fold(from, i64::max)
+    }
+
+    /// Measure the layers of `model`; find out no more than what they can have, where no `effects` are wanted.
     ///
     /// # Errors
     /// As [`Sensitivity::run`].
-    pub(crate) fn measured(&self, model: &Model, tell: &dyn Fn(u64, u64)) -> Result<Measured, SensitivityError> {
+    pub(crate) fn measured(
+        &self,
+        model: &Model,
+        tell: &dyn Fn(u64, u64),
+        effects: bool,
+    ) -> Result<Measured, SensitivityError> {
         let ground = Ground::of(self, model, tell)?;
         let feed = ground.probe.tried.first().map(|sample| &**sample);
         let layers = layers(&ground.model, feed);
@@ -232,7 +243,10 @@ impl Sensitivity {
             measure: self.measure,
             heads: &heads,
         };
-        let (effects, effort) = meter.measure(&candidates, &known, &keep)?;
+        let (effects, effort) = match effects {
+            true => meter.measure(&candidates, &known, &keep)?,
+            false => (vec![Effects::new(); layers.len()], Effort::default()),
+        };
         if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(error.into());
         }
@@ -259,6 +273,7 @@ impl Measured {
 fn samples(model: &Model, tried: &[Sample], candidates: usize) -> usize {
     let Some(first) = tried.first() else { return 0 };
     let (most, least) = SAMPLES;
-    let fit = usize::try_from(BYTES / ((candidates as u128 + 1) * held_bytes(model, first)).max(1)).unwrap_or(usize::MAX);
+    let fit =
+        usize::try_from(BYTES / ((candidates as u128 + 1) * held_bytes(model, first)).max(1)).unwrap_or(usize::MAX);
     affordable(model, first, MACS, least, most).min(fit).max(1).min(tried.len())
 }

@@ -24,6 +24,9 @@ fn colour(precision: Precision) -> &'static str {
         Precision::Fp16 => "#4c9f70",
         Precision::Int8Weights => "#4a7fb5",
         Precision::Int8 => "#c8553d",
+        Precision::Uint4 => "#d9a441",
+        Precision::Int4 => "#8e5ea2",
+        Precision::Int2 => "#444444",
     }
 }
 
@@ -67,7 +70,11 @@ pub fn svg(summary: &Summary) -> String {
     let mut y = TOP;
     for layer in &summary.layers {
         let middle = y + layer.effects.len().max(1) * BAR / 2 + 4;
-        put(format_args!("<text x=\"{}\" y=\"{middle}\" text-anchor=\"end\">{}</text>", NAMES - 8, escaped(&layer.node)));
+        put(format_args!(
+            "<text x=\"{}\" y=\"{middle}\" text-anchor=\"end\">{}</text>",
+            NAMES - 8,
+            escaped(&layer.node)
+        ));
         for (&precision, effect) in &layer.effects {
             let said = if effect.loss.is_finite() { format!("{:.1e}", effect.loss) } else { "lost".into() };
             let length = length(effect.loss);

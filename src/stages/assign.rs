@@ -17,7 +17,7 @@ impl Stage for Assigner {
     }
 
     fn opset_for(&self, from: i64) -> i64 {
-        from.max(SCALES_PER_CHANNEL)
+        self.sensitivity.opset_for(from.max(SCALES_PER_CHANNEL))
     }
 
     fn basis(&self) -> Basis<'_> {
