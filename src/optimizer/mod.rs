@@ -33,9 +33,7 @@ use crate::model::Model;
 use crate::ops::CallView;
 use crate::optimizer::allowed::{Allowed, is_fused_product};
 use crate::passes::pipeline::{self, Observer, Silent};
-use crate::passes::{
-    Context, Engine, Fault, InferShapes, MergeDuplicates, Pass, Pipeline, RemoveDead, infer_declared,
-};
+use crate::passes::{Context, Engine, Fault, InferShapes, MergeDuplicates, Pass, Pipeline, RemoveDead, infer_declared};
 use crate::precision::Halver;
 use crate::proof::{self, Proof, Reason};
 use crate::prune::Pruner;

@@ -268,8 +268,8 @@ mod tests {
     #[test]
     fn losses_are_parts_of_what_outputs_vary_by() {
         let tensor = |x: &[f32]| Tensor::f32s(&[x.len()], x).unwrap();
-        let want = vec![vec![tensor(&[1.0, 10.0]), tensor(&[3.0, 10.0])], vec![Tensor::i64s(&[1], &[1]).unwrap()]];
-        let got = vec![vec![tensor(&[1.0, 10.0]), tensor(&[3.0, 11.0])], vec![Tensor::i64s(&[1], &[9]).unwrap()]];
+        let want = vec![vec![tensor(&[1.0, 10.0]), tensor(&[3.0, 10.0])], vec![Tensor::vector(&[1])]];
+        let got = vec![vec![tensor(&[1.0, 10.0]), tensor(&[3.0, 11.0])], vec![Tensor::vector(&[9])]];
         assert_eq!(lost(&want, &got), Some(0.5));
         assert_eq!(lost(&want[1..], &got[1..]), None);
         assert_eq!(lost(&want[..1], &[vec![tensor(&[1.0, f32::NAN]), tensor(&[3.0, 10.0])]]), None);
