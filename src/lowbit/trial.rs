@@ -7,7 +7,7 @@ use crate::ir::{Graph, NodeId, Tensor, ValueId};
 use crate::lowbit::codes::{Codes, Matrix, Search};
 use crate::lowbit::grid::Grid;
 use crate::lowbit::packer::Packer;
-use crate::lowbit::sites::{Site, sites};
+use crate::lowbit::sites::{Site, Wish, sites};
 
 /// The weights of a model that can be integers.
 pub(crate) struct Trial {
@@ -30,7 +30,10 @@ impl Trial {
             return Err("the target takes weights around zero only".into());
         }
         let excluded = choice.excluded(graph).map_err(|why| why.to_string())?;
-        let (sites, left) = sites(graph, row, packer.group.unwrap_or(packer.integers.group()), &excluded);
+        let wish =
+            Wish { integers: packer.integers, row, group: packer.group.unwrap_or(packer.integers.group()) };
+        // Who chooses among several for each weight wants all alike.
+        let (sites, left) = sites(graph, wish, wish, &excluded);
         let readers = sites.iter().enumerate().flat_map(|(i, site)| site.readers.iter().map(move |r| (r.node, i)));
         let of_node = readers.collect();
         let left = left.into_iter().flat_map(|(why, nodes)| nodes.into_iter().map(move |node| (node, why))).collect();
@@ -54,9 +57,10 @@ impl Trial {
         let site = self.site(node)?;
         let weight = graph.constant(site.weight)?;
         let matrix = Matrix::of(weight, site.outputs, site.columns, site.is_by_output)?;
-        let grid = Grid::of(self.bits, self.is_symmetric, false, weight.dtype());
+        let grid = Grid::of(self.bits, self.is_symmetric, site.row.negative_scales, weight.dtype());
         let codes = Codes::of(&matrix, &grid, site.group, self.bits, Search::Refined(None))?;
-        Some((site.weight, codes.given_back(&matrix, weight.dims())?))
+        let bytes = codes.given_back(&matrix).into();
+        Some((site.weight, Tensor::raw(weight.dtype(), weight.dims(), bytes).ok()?))
     }
 
     /// Bytes of the weight that `node` reads, with scales and zero points.

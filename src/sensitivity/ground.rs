@@ -249,7 +249,7 @@ impl Sensitivity {
     /// What gives weights few bits. Nothing is learned from samples: what is measured of a layer is then what becomes of
     /// it, whatever becomes of the layers before.
     pub(crate) fn packer(&self, integers: Integers) -> Packer {
-        Packer { target: self.target, method: Method::Refined, ..Packer::new(integers, self.engine.clone()) }
+        Packer { target: self.target, method: Method::Refined, is_uniform: true, ..Packer::new(integers, self.engine.clone()) }
     }
 
     /// What the weights of layers could be; why none, in words.
