@@ -3,6 +3,7 @@
 //! An [`Error`] displays as one line. [`Error::details`] are the lines below it, one per place, and [`Error::hint`]
 //! says what to try next.
 
+use crate::assign::AssignError;
 use crate::edit::{Broken, EditFault};
 use crate::exec::Cannot;
 use crate::lowbit::LowBitError;
@@ -12,6 +13,7 @@ use crate::precision::HalveError;
 use crate::prune::PruneError;
 use crate::quality::OutOfBounds;
 use crate::quantize::QuantizeError;
+use crate::sensitivity::SensitivityError;
 use crate::sparsify::SparsifyError;
 use crate::survey::{self, Finding};
 use crate::target::Effect;
@@ -44,6 +46,12 @@ pub enum Error {
     /// The model does not get halves.
     #[error(transparent)]
     Halve(#[from] HalveError),
+    /// The model's layers are not measured.
+    #[error(transparent)]
+    Sensitivity(#[from] SensitivityError),
+    /// The model's layers get no precision.
+    #[error(transparent)]
+    Assign(#[from] AssignError),
     /// All stages together take the result further from the original than it may be.
     #[error("behind {stage}, with what was done before it: {why}")]
     Together {
@@ -157,6 +165,8 @@ impl Error {
             | Error::Sparsify(_)
             | Error::Quantize(_)
             | Error::Halve(_)
+            | Error::Sensitivity(_)
+            | Error::Assign(_)
             | Error::Together { .. }
             | Error::NotCompared { .. }
             | Error::LowBit(_)
@@ -182,7 +192,9 @@ impl Error {
             | Error::Sparsify(_)
             | Error::Quantize(_)
             | Error::Halve(_)
-            | Error::LowBit(_) => None,
+            | Error::LowBit(_)
+            | Error::Sensitivity(_)
+            | Error::Assign(_) => None,
             Error::Edit(fault) => fault.hint(),
             Error::Broken(broken) => Some(broken.why.into()),
             Error::OlderOpset { oldest, .. } => Some(format!("--opset {oldest}")),

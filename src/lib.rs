@@ -20,6 +20,8 @@
 //! * Only `onnx` and `text` see generated protobuf types. Only `ir` sees petgraph. Only `cli` prints, exits or reads
 //!   the environment.
 
+pub mod advise;
+pub mod assign;
 pub mod calibrate;
 pub mod census;
 pub mod choice;
@@ -32,6 +34,7 @@ pub mod gram;
 pub mod interface;
 pub mod ir;
 pub mod knapsack;
+pub mod liveness;
 pub mod lowbit;
 pub mod manual;
 pub mod model;
@@ -45,10 +48,12 @@ pub mod prune;
 pub mod quality;
 pub mod quantize;
 mod random;
+pub mod recipe;
 pub mod report;
 pub mod rewrite;
 pub mod rules;
 pub mod selecting;
+pub mod sensitivity;
 pub mod similar;
 pub mod sparsify;
 pub mod stages;

@@ -117,6 +117,9 @@ pub struct Report {
     /// What became of a model whose weights got zeros.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sparsity: Option<crate::sparsify::Summary>,
+    /// What became of a model whose layers got a precision each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assignment: Option<crate::assign::Summary>,
     /// What became of a model that got integers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantization: Option<Summary>,

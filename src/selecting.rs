@@ -19,14 +19,34 @@ fn meant(similar: &[String]) -> String {
     if similar.is_empty() { String::new() } else { format!("; there is {}", similar.join(", ")) }
 }
 
-/// The nodes of the main graph that `pattern` matches: a node's name with `*` and `?`, `op:` and an operator's name, or
-/// `from..to` for the nodes between two tensors.
+/// What stands before a name that is meant as it is.
+const EXACT: &str = "name:";
+
+/// A pattern that matches the nodes with the name of `node` and no others, whatever characters it has.
+pub fn exactly(graph: &Graph, node: NodeId) -> String {
+    let label = graph.label(node);
+    let is_plain = !label.contains(['*', '?']) && !label.contains("..");
+    let is_name = is_plain && !label.starts_with("op:") && !label.starts_with(EXACT) && !label.is_empty();
+    if is_name { label } else { format!("{EXACT}{label}") }
+}
+
+/// The nodes of the main graph that `pattern` matches: a node's name with `*` and `?`, `name:` and a name as it is, `op:`
+/// and an operator's name, or `from..to` for the nodes between two tensors.
 ///
 /// # Errors
 /// When nothing matches.
 pub fn matching(graph: &Graph, pattern: &str) -> Result<Vec<NodeId>, NoMatch> {
     let nodes = || graph.nodes_of(ScopeId::MAIN);
     let fails = |similar| NoMatch { pattern: pattern.into(), similar };
+    if let Some(name) = pattern.strip_prefix(EXACT) {
+        let found: Vec<NodeId> = nodes().filter(|&n| graph.label(n) == name).collect();
+        if found.is_empty() {
+            let labels: Vec<String> = nodes().map(|n| graph.label(n)).collect();
+            let near = similar(name, labels.iter().map(String::as_str)).into_iter();
+            return Err(fails(near.map(|name| format!("{EXACT}{name}")).collect()));
+        }
+        return Ok(found);
+    }
     if let Some(op) = pattern.strip_prefix("op:") {
         let found: Vec<NodeId> = nodes().filter(|&n| graph.node(n).op_name() == op).collect();
         if found.is_empty() {
@@ -112,6 +132,17 @@ fn glob(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_exact_pattern_matches_one_name() {
+        let text = "g (float[2] x) => (float[2] y)
+            { [a*] b = Relu(x) [ab] c = Neg(b) [\"a..b\"] d = Exp(c) [\"op:Exp\"] y = Exp(d) }";
+        let graph = crate::text::parse(&text.replace("[a*]", "[\"a*\"]")).unwrap().graph;
+        for node in graph.nodes() {
+            assert_eq!(matching(&graph, &exactly(&graph, node)).unwrap(), [node]);
+        }
+        assert_eq!(matching(&graph, "name:a").unwrap_err().similar.first().map(String::as_str), Some("name:ab"));
+    }
 
     #[test]
     fn globs() {

@@ -18,6 +18,8 @@ pub struct Calibration {
     pub stats: Vec<PathBuf>,
     /// Where to write what was gathered.
     pub save: Option<PathBuf>,
+    /// Hold out as many samples as statistics are gathered of: something is searched for that has to keep a bound.
+    pub verifies: bool,
     /// Where samples are once they were read, for others that read the same ones.
     pub pool: Option<Pool>,
 }
@@ -68,7 +70,8 @@ impl Calibration {
         tried: &dyn Fn(&Sample) -> usize,
     ) -> Result<Probe, CalibrationError> {
         if let (Some(pool), Some(source)) = (&self.pool, &self.source) {
-            let read = pool.read(source, self.samples, model, || self.split_of(source, model, engine))?;
+            let read =
+                pool.read(source, (self.samples, self.verifies), model, || self.split_of(source, model, engine))?;
             let most = read.first.first().map_or(0, |sample| tried(sample).max(1)).min(read.first.len());
             let (held_out, notes) = (read.held_out.clone(), read.notes.clone());
             return Ok(Probe { tried: read.first[..most].to_vec(), held_out, notes });
@@ -122,7 +125,8 @@ impl Calibration {
     ) -> Result<Gathered, CalibrationError> {
         let before = before.unwrap_or_default();
         if let (Some(pool), Some(source)) = (&self.pool, &self.source) {
-            let read = pool.read(source, self.samples, model, || self.split_of(source, model, engine))?;
+            let read =
+                pool.read(source, (self.samples, self.verifies), model, || self.split_of(source, model, engine))?;
             if read.is_all {
                 let total = read.first.len() as u64;
                 tell(before.runs, total);
@@ -157,7 +161,8 @@ impl Calibration {
     }
 
     fn split_of(&self, source: &Source, model: &Model, engine: &dyn Executor) -> Result<Split, DataError> {
-        Ok(Split::new(source.samples(model, engine, self.samples)?))
+        let samples = source.samples(model, engine, self.samples)?;
+        Ok(if self.verifies { Split::verifying(samples) } else { Split::new(samples) })
     }
 }
 

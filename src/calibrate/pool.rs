@@ -19,6 +19,8 @@ pub struct Pool(Arc<Mutex<Vec<(Asked, Arc<Read>)>>>);
 struct Asked {
     source: Source,
     most: Option<usize>,
+    /// Whether as many are held out as are not.
+    verifies: bool,
     /// What the samples are made to fit.
     inputs: Vec<(String, Type)>,
 }
@@ -37,21 +39,22 @@ pub(super) struct Read {
 }
 
 impl Pool {
-    /// At most `most` samples of `source` for `model`: from memory where they were read before, else by `split`.
+    /// At most `most` samples of `source` for `model`, as many held out as not where results are verified: from memory
+    /// where they were read before, else by `split`.
     ///
     /// # Errors
     /// For samples that cannot be read.
     pub(super) fn read(
         &self,
         source: &Source,
-        most: Option<usize>,
+        (most, verifies): (Option<usize>, bool),
         model: &Model,
         split: impl FnOnce() -> Result<Split, DataError>,
     ) -> Result<Arc<Read>, DataError> {
         let value = |&id| model.graph.value(id);
         let inputs = model.graph.scope(ScopeId::MAIN).inputs();
         let inputs = inputs.iter().map(value).map(|v| (v.name.to_string(), v.ty.clone())).collect();
-        let asked = Asked { source: source.clone(), most, inputs };
+        let asked = Asked { source: source.clone(), most, verifies, inputs };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, read)) = known.iter().find(|(before, _)| *before == asked) {
             return Ok(read.clone());

@@ -9,6 +9,9 @@ const ONE_OF: u64 = 8;
 /// Samples that are held out at the most. They stay in memory.
 const MOST: u64 = 16;
 
+/// The same where results are verified that were searched for: every other sample, and up to so many.
+const VERIFYING: (u64, u64) = (2, 256);
+
 /// Bytes that samples held out take at the most, the first aside.
 const MOST_BYTES: usize = 256 << 20;
 
@@ -17,6 +20,7 @@ const MOST_BYTES: usize = 256 << 20;
 pub struct Split {
     samples: Samples,
     every: u64,
+    most: u64,
     seen: u64,
     held: Vec<Sample>,
     bytes: usize,
@@ -38,14 +42,24 @@ pub struct HeldOut {
 impl Split {
     /// Of `samples`.
     pub fn new(samples: Samples) -> Split {
-        let every = samples.total().div_ceil(MOST).max(ONE_OF);
-        Split { samples, every, seen: 0, held: Vec::new(), bytes: 0, early: Vec::new() }
+        Split::held(samples, ONE_OF, MOST)
+    }
+
+    /// Of `samples`, with as many held out as there are others, or 256: a share of a few percent is told of no less.
+    pub fn verifying(samples: Samples) -> Split {
+        let (one_of, most) = VERIFYING;
+        Split::held(samples, one_of, most)
+    }
+
+    fn held(samples: Samples, one_of: u64, most: u64) -> Split {
+        let every = samples.total().div_ceil(most).max(one_of);
+        Split { samples, every, most, seen: 0, held: Vec::new(), bytes: 0, early: Vec::new() }
     }
 
     /// How many samples there are that are not held out.
     pub fn total(&self) -> u64 {
         let total = self.samples.total();
-        total - if total < ONE_OF { 0 } else { (total / self.every).max(1) }
+        total - if total < self.every.min(ONE_OF) { 0 } else { (total / self.every).max(1).min(self.most) }
     }
 
     /// The samples that were held out, those still to come among them: they are read, and nothing is kept of others.
@@ -53,7 +67,7 @@ impl Split {
     /// # Errors
     /// For samples that cannot be read, or when there are none.
     pub fn finish(mut self) -> Result<HeldOut, DataError> {
-        while (self.held.len() as u64) < MOST
+        while (self.held.len() as u64) < self.most
             && let Some(sample) = self.next()
         {
             sample?;

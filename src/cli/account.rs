@@ -11,9 +11,10 @@ use crate::cli::jobs::Job;
 use crate::cli::render;
 use crate::precision::{self, Half};
 use crate::proof::{Proof, Reason};
-use crate::quality::{Quality, in_decibels};
+use crate::quality::{Measured, Quality, in_decibels};
 use crate::quantize::{Coverage, Summary};
 use crate::report::{Census, Report, Step};
+use crate::stages::Stand;
 use crate::survey;
 
 /// What became of one model.
@@ -212,6 +213,38 @@ fn halves(text: &mut String, done: &precision::Summary, in_full: bool) {
     qualities(text, &done.outputs, done.held_out);
 }
 
+/// How the model stood behind each stage.
+fn course(text: &mut String, stands: &[Stand]) {
+    if stands.is_empty() {
+        return;
+    }
+    let head = ["stage", "nodes", "file", "parameters", "multiply-accumulates", "activations", "against the original"];
+    let mut rows = vec![head.map(String::from)];
+    rows.extend(stands.iter().map(|stand| {
+        [
+            stand.stage.to_string(),
+            stand.nodes.to_string(),
+            stand.file_bytes.map_or_else(|| "?".into(), render::bytes),
+            render::bytes(stand.parameter_bytes),
+            stand.macs.map_or_else(|| "?".into(), render::count),
+            stand.activations.as_ref().map_or_else(|| "?".into(), |peak| render::bytes(peak.bytes)),
+            against(&stand.measured),
+        ]
+    }));
+    text.push_str(&render::columns(&rows));
+}
+
+/// The worst of all outputs.
+fn against(measured: &Measured) -> String {
+    let outputs = &measured.outputs;
+    let floats = outputs.iter().filter(|q| q.cosine.is_some()).map(|q| q.sqnr);
+    let mut said: Vec<String> = floats.min_by(f64::total_cmp).map(in_decibels).into_iter().collect();
+    let share = |share: f64, what: &str| format!("{:.1} % {what}", 100.0 * share);
+    said.extend(outputs.iter().filter_map(|q| q.agreement).min_by(f64::total_cmp).map(|s| share(s, "the same class")));
+    said.extend(outputs.iter().filter_map(|q| q.equal).min_by(f64::total_cmp).map(|s| share(s, "the same")));
+    said.join(", ")
+}
+
 /// How far outputs are from what they were, on samples that were held out.
 fn qualities(text: &mut String, outputs: &[Quality], held_out: usize) {
     for q in outputs {
@@ -263,6 +296,17 @@ fn notes(text: &mut String, report: &Report, in_full: bool) {
         }
         qualities(text, &done.outputs, done.held_out);
     }
+    if let Some(done) = &report.assignment {
+        for line in done.lines() {
+            let _ = writeln!(text, "  {line}");
+        }
+        qualities(text, &done.outputs, done.held_out);
+        if in_full {
+            text.push_str("  what each layer computes in, what it loses by that, and why\n");
+            let rows: Vec<[String; 5]> = done.rows();
+            text.push_str(&render::columns(&rows));
+        }
+    }
     if let Some(done) = &report.quantization {
         integers(text, done, in_full);
     }
@@ -275,15 +319,17 @@ fn notes(text: &mut String, report: &Report, in_full: bool) {
         }
         qualities(text, &done.outputs, done.held_out);
     }
+    course(text, &report.stages);
     for line in survey::lines(&report.findings) {
         let mark = if line.starts_with(' ') { "         " } else { "warning: " };
         text.push_str(&render::fitted(&format!("{mark}{line}")));
     }
     let pruning = report.pruning.iter().flat_map(|done| &done.notes);
+    let assigning = report.assignment.iter().flat_map(|done| &done.notes);
     let quantizing = report.quantization.iter().flat_map(|done| &done.notes);
     let halving = report.precision.iter().flat_map(|done| &done.notes);
     let packing = report.low_bits.iter().flat_map(|done| &done.notes);
-    for note in report.notes.iter().chain(pruning).chain(quantizing).chain(halving).chain(packing) {
+    for note in report.notes.iter().chain(pruning).chain(assigning).chain(quantizing).chain(halving).chain(packing) {
         let _ = writeln!(text, "note: {note}");
     }
 }

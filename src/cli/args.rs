@@ -6,11 +6,15 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::calibrate::Method;
+use crate::cli::advise::Advise;
+use crate::cli::assigning::Assigning;
 use crate::cli::calibration::Calibration;
 use crate::cli::choosing::{Choosing, TargetParser};
 use crate::cli::lowbit::LowBits;
 use crate::cli::preparing;
 use crate::cli::pruning::Pruning;
+use crate::cli::sensitivity::Sensitivity;
 use crate::edit::{Postprocess, Preprocess, Rename};
 use crate::interface::Size;
 use crate::target;
@@ -20,6 +24,10 @@ Examples:
   onnx-slim optimize model.onnx -o slim.onnx
   onnx-slim optimize model.onnx --target tensorrt --input-shape x:1,3,224,224
   onnx-slim optimize *.onnx --out-dir slim/
+  onnx-slim quantize model.onnx --target onnxruntime --calib samples.npz
+  onnx-slim prune model.onnx --prune macs=0.5 --calib samples.npz
+  onnx-slim advise model.onnx --goal latency --device cpu > recipe.toml
+  onnx-slim optimize model.onnx --recipe recipe.toml
   onnx-slim edit model.onnx --outputs features -o backbone.onnx
   onnx-slim join backbone.onnx head.onnx -o whole.onnx
   onnx-slim inspect model.onnx
@@ -58,6 +66,8 @@ pub(super) enum Verb {
     Quantize(Box<Optimize>),
     /// Make a model smaller by channels that it needs least: optimize with --prune
     Prune(Box<Optimize>),
+    /// Find out what each layer of a model loses by computing in fewer bits
+    Sensitivity(Box<Sensitivity>),
     /// Cut, resize or rename a model, and change nothing else
     Edit(Box<Edit>),
     /// Make one model of two, the second behind the first
@@ -66,6 +76,8 @@ pub(super) enum Verb {
     Check(Check),
     /// Show what a model holds: its interface, operators, parameters
     Inspect(Inspect),
+    /// Say which recipe we would choose for a model, and why
+    Advise(Advise),
     /// Tell what a rule or pass does, from its own documentation; without a name, list them
     Explain(Explain),
     /// Print a completion script for a shell
@@ -82,6 +94,8 @@ Examples:
   onnx-slim optimize model.onnx --opset 20                   with operators of a newer opset
   onnx-slim optimize - -o - < model.onnx > slim.onnx         as a filter
   onnx-slim optimize model.onnx --report json                what was done, as data
+  onnx-slim optimize a.onnx --opset 20 --save-recipe r.toml  what was asked for, as a file …
+  onnx-slim optimize b.onnx --recipe r.toml                  … and the same of another model
 
 After optimizing, original and result are run on the same inputs and compared. When they differ, the
 first edit at fault is named, nothing is written and the exit code is 1. When nothing helps, the
@@ -109,6 +123,12 @@ pub(super) struct Optimize {
     /// Write the model also where the target cannot run all of it; the report says what
     #[arg(long)]
     pub allow_unsupported: bool,
+    /// Do what this file says, too: a recipe, as --save-recipe writes it. Options that are given count before it
+    #[arg(long, value_name = "FILE")]
+    pub recipe: Option<PathBuf>,
+    /// Write target, edits, passes, pruning, precision and calibration of this run to a file, to do the same again
+    #[arg(long, value_name = "FILE")]
+    pub save_recipe: Option<PathBuf>,
     #[command(flatten)]
     pub edits: Edits,
     #[command(flatten)]
@@ -189,7 +209,13 @@ pub(super) struct Quantizing {
     #[arg(help_heading = QUANTIZING, long)]
     pub quantize_all: bool,
     #[command(flatten)]
+    pub assigning: Assigning,
+    #[command(flatten)]
     pub low_bits: LowBits,
+    /// How ranges of tensors are chosen from samples: auto for what is best for the outputs, minmax, mean or ema (of the
+    /// least and greatest element of each sample), percentile or percentile=99.9 (of the elements inside), entropy, mse
+    #[arg(help_heading = QUANTIZING, long, value_name = "METHOD", value_parser = ranges)]
+    pub ranges: Option<Ranges>,
     #[command(flatten)]
     pub choosing: Choosing,
     #[command(flatten)]
@@ -205,9 +231,45 @@ fn percent(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "expected a number from 0 to 100".to_string())
 }
 
+/// How ranges of tensors are chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Ranges {
+    /// As is best for the outputs.
+    Auto,
+    /// In this way, for all tensors.
+    By(Method),
+}
+
+impl Ranges {
+    /// As the library has it.
+    pub(super) fn method(self) -> Option<Method> {
+        match self {
+            Ranges::Auto => None,
+            Ranges::By(method) => Some(method),
+        }
+    }
+}
+
+fn ranges(text: &str) -> Result<Ranges, String> {
+    if text == "auto" { Ok(Ranges::Auto) } else { text.parse().map(Ranges::By) }
+}
+
+impl Precision {
+    /// The same of single layers.
+    ///
+    /// # Errors
+    /// When layers have no such precision.
+    pub(super) fn of_layers(self) -> Result<crate::sensitivity::Precision, String> {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_string()).parse()
+    }
+}
+
 /// What a model computes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Precision {
+    /// For each layer what keeps --min-sqnr or --max-drop at the least cost, or is best within --budget
+    Auto,
     /// Integers of 8 bits, where the target is faster with them
     Int8,
     /// The same without samples: weights become integers, and activations do while the model runs
@@ -382,6 +444,8 @@ impl From<Edit> for Optimize {
             files,
             pruning: Pruning::default(),
             quantizing: Quantizing::default(),
+            recipe: None,
+            save_recipe: None,
             verb: OptimizeVerb::Edit,
         }
     }
@@ -477,7 +541,7 @@ pub(super) struct Inspect {
 
 #[derive(Debug, Args)]
 pub(super) struct Explain {
-    /// A rule or pass, as `--disable` and the report call it
+    /// A rule or pass, as `--disable` and the report call it; `advise` for the table that it decides by
     #[arg(value_name = "RULE|PASS")]
     pub name: Option<String>,
 }

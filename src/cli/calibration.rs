@@ -73,6 +73,7 @@ impl Calibration {
             samples: self.samples,
             stats: self.stats.clone(),
             save: self.save_stats.clone(),
+            verifies: false,
             pool: None,
         })
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -11,6 +12,7 @@ use crate::cli::{End, args, render};
 use crate::error::Error;
 use crate::interface::{Interface, Port};
 use crate::ir::{Graph, Tensor};
+use crate::liveness::{Peak, peak};
 use crate::model::Model;
 use crate::onnx::About;
 use crate::optimizer::Optimizer;
@@ -33,6 +35,8 @@ struct Inspection {
     bodies: usize,
     #[serde(flatten)]
     census: Census,
+    /// Where a run holds most activations.
+    activations: Option<Peak>,
     /// How much of it is computed in integers, of a model that has some.
     #[serde(skip_serializing_if = "Option::is_none")]
     integers: Option<Coverage>,
@@ -74,14 +78,19 @@ struct Prunable {
     groups: Vec<GroupAccount>,
     /// Operators about whose channels nothing is known.
     stopped: Vec<StopAccount>,
+    /// How long it took to tell the groups, in milliseconds.
+    milliseconds: f64,
 }
 
 /// Show the groups of a model as it is pruned: optimized, with constants that only look shared apart.
 fn groups(args: &args::Inspect, model: Model) -> anyhow::Result<End> {
     let mut model = Optimizer::for_target(&target::ONNX).unchecked().run(model)?.model;
+    let start = Instant::now();
     untie(&mut model.graph);
     let groups = Groups::of(&model.graph, Colouring::of(&model.graph, &Choices::default()));
+    let milliseconds = 1e3 * start.elapsed().as_secs_f64();
     let found = Prunable {
+        milliseconds,
         model: args.model.display().to_string(),
         groups: accounts(&model.graph, &groups),
         stopped: stops(&model.graph, &groups.colouring),
@@ -97,7 +106,12 @@ fn groups(args: &args::Inspect, model: Model) -> anyhow::Result<End> {
 
 fn groups_for_people(found: &Prunable) -> String {
     let classes: usize = found.groups.iter().map(|g| g.classes).sum();
-    let mut text = format!("{}: {} groups, {classes} classes\n\n", found.model, found.groups.len());
+    let mut text = format!(
+        "{}: {} groups, {classes} classes, told in {:.1} ms\n\n",
+        found.model,
+        found.groups.len(),
+        found.milliseconds
+    );
     let list = |names: &[String]| match names {
         [] => "-".to_string(),
         [one] => one.clone(),
@@ -137,6 +151,7 @@ fn inspect(name: &str, model: Model) -> Inspection {
         interface: Interface::of(&model.graph),
         bodies: model.graph.scopes().count() - 1,
         census: census::take(&model),
+        activations: peak(&model.graph),
         integers: Some(coverage(&model.graph)).filter(Coverage::is_some),
         constants,
         about: model.about(),
@@ -192,6 +207,11 @@ fn for_people(found: &Inspection) -> String {
     if let Some(integers) = &found.integers {
         integer_lines(&mut text, integers);
     }
+    let _ = match &found.activations {
+        Some(peak) if peak.at.is_empty() => writeln!(text, "{} of activations at most", render::bytes(peak.bytes)),
+        Some(peak) => writeln!(text, "{} of activations at most, at {}", render::bytes(peak.bytes), peak.at),
+        None => writeln!(text, "activations depend on sizes that are open"),
+    };
     if !found.about.functions.is_empty() {
         let _ = writeln!(text, "functions: {}", found.about.functions.join(", "));
     }

@@ -76,6 +76,7 @@ fn output(input: &Path, args: &args::Optimize) -> anyhow::Result<PathBuf> {
         args::OptimizeVerb::Optimize => ".slim.onnx",
         args::OptimizeVerb::Edit => ".edited.onnx",
         args::OptimizeVerb::Quantize => match args.quantizing.precision {
+            Some(args::Precision::Auto) => ".auto.onnx",
             Some(args::Precision::Fp16 | args::Precision::Fp16Weights) => ".fp16.onnx",
             Some(args::Precision::Bf16) => ".bf16.onnx",
             Some(args::Precision::Int8Weights) => ".int8.onnx",

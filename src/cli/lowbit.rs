@@ -88,6 +88,6 @@ pub(super) fn integers(precision: Option<Precision>) -> Option<Integers> {
         Precision::Int4 => Some(Integers::Int4),
         Precision::Uint4 => Some(Integers::Uint4),
         Precision::Int2 => Some(Integers::Int2),
-        Precision::Int8 | Precision::Int8Dynamic | Precision::Fp16 | Precision::Bf16 | Precision::Fp16Weights => None,
+        _ => None,
     }
 }

@@ -1,7 +1,9 @@
 //! The command line: the only module that prints, exits or reads the environment.
 
 mod account;
+mod advise;
 mod args;
+mod assigning;
 mod calibration;
 mod check;
 mod choosing;
@@ -17,7 +19,9 @@ mod optimize;
 mod preparing;
 mod progress;
 mod pruning;
+mod recipe;
 mod render;
+mod sensitivity;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -83,19 +87,21 @@ fn clap_says(error: &clap::Error) -> ExitCode {
 
 fn dispatch(cli: Cli) -> anyhow::Result<End> {
     match cli.verb {
-        Verb::Optimize(args) => optimize::run(&args, cli.noise),
+        Verb::Optimize(args) => optimize_by_recipe(args, cli.noise),
         Verb::Quantize(mut args) => {
             args.verb = args::OptimizeVerb::Quantize;
-            optimize::run(&args, cli.noise)
+            optimize_by_recipe(args, cli.noise)
         }
         Verb::Prune(mut args) => {
             args.verb = args::OptimizeVerb::Prune;
-            optimize::run(&args, cli.noise)
+            optimize_by_recipe(args, cli.noise)
         }
+        Verb::Sensitivity(args) => sensitivity::run(&args, cli.noise),
         Verb::Edit(args) => optimize::run(&(*args).into(), cli.noise),
         Verb::Join(args) => join::run(&args, cli.noise),
         Verb::Check(args) => check::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
+        Verb::Advise(args) => advise::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Completions(args) => {
             let mut script = Vec::new();
@@ -104,6 +110,17 @@ fn dispatch(cli: Cli) -> anyhow::Result<End> {
             Ok(End::Done)
         }
     }
+}
+
+/// Optimize as options and recipe say, and write the recipe that they make, where that is asked for.
+fn optimize_by_recipe(args: Box<args::Optimize>, noise: Noise) -> anyhow::Result<End> {
+    let line: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let recipe::Merged { args, save } = recipe::merged(args, &line)?;
+    let end = optimize::run(&args, noise)?;
+    if let Some((path, recipe)) = save.filter(|_| end == End::Done) {
+        recipe::save(&path, recipe)?;
+    }
+    Ok(end)
 }
 
 /// Have the library's events told on stderr.

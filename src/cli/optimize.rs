@@ -10,12 +10,13 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
+use crate::assign::Assigner;
 use crate::cli::account::{self, Account, Delivery};
 use crate::cli::args::{self, Dump, Format, Noise};
 use crate::cli::dump::{self, Dumper};
 use crate::cli::jobs::{self, Job};
 use crate::cli::progress::Progress;
-use crate::cli::{End, engine, guard, lowbit, usage};
+use crate::cli::{End, assigning, engine, guard, lowbit, usage};
 use crate::edit::{Batch, Edits, Strip};
 use crate::error::Error;
 use crate::ir::Graph;
@@ -41,6 +42,8 @@ struct Request<'a> {
     /// Something about the output was asked for that a copy of the input would not have.
     is_asked: bool,
     only_edits: bool,
+    /// Where the front of assignments goes.
+    pareto: Option<&'a Path>,
 }
 
 pub(super) fn run(args: &args::Optimize, noise: Noise) -> anyhow::Result<End> {
@@ -103,10 +106,18 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
         let why = format!("{option} goes with --precision int4, uint4, int8-weights or int2");
         return Err(usage(args.verb(), why));
     }
-    if half.is_none() && args.quantizing.io != args::Io::Keep {
-        return Err(usage(args.verb(), "--io goes with --precision fp16 or bf16"));
+    let assigning = &args.quantizing.assigning;
+    let is_assigned = args.quantizing.precision == Some(args::Precision::Auto) || !assigning.layer_precision.is_empty();
+    if (half.is_none() || is_assigned) && args.quantizing.io != args::Io::Keep {
+        return Err(usage(args.verb(), "--io goes with --precision fp16 or bf16 for all layers"));
     }
-    if args.quantizing.precision == Some(args::Precision::Int8Dynamic) {
+    if let (false, Some(option)) = (is_assigned, assigning.given()) {
+        return Err(usage(args.verb(), format!("{option} goes with --precision auto")));
+    }
+    let mut takes_ranges = false;
+    if is_assigned {
+        optimizer = optimizer.assigned(assigner(args, target)?);
+    } else if args.quantizing.precision == Some(args::Precision::Int8Dynamic) {
         optimizer = optimizer.quantized_dynamically(dynamic(args, target.profile)?);
     } else if let Some(integers) = lowbit::integers(args.quantizing.precision) {
         optimizer = optimizer.packed(packer(args, integers, target.profile)?);
@@ -114,6 +125,10 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
         optimizer = optimizer.halved(halver(args, half, target.profile)?);
     } else if is_quantized {
         optimizer = optimizer.quantized(quantizer(args, target)?);
+        takes_ranges = true;
+    }
+    if !takes_ranges && args.quantizing.ranges.is_some() {
+        return Err(usage(args.verb(), "--ranges goes with --precision int8: the others take no ranges from samples"));
     }
     let budget = args.pruning.budget();
     if args.verb == args::OptimizeVerb::Prune && budget.is_none() && args.pruning.sparsity.is_none() {
@@ -160,6 +175,7 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     let files = &args.files;
     let read = reading(files);
     let is_asked = is_quantized
+        || is_assigned
         || budget.is_some()
         || args.pruning.sparsity.is_some()
         || is_edited
@@ -169,7 +185,8 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     let weights = if files.external_data { Weights::Beside } else { Weights::Inside };
     let ir_version = if only_edits { IrVersion::Kept } else { IrVersion::Lowest };
     let write = WriteOptions { weights, ir_version };
-    Ok(Request { optimizer, read, write, dumps: &args.dump_after, is_asked, only_edits })
+    let pareto = assigning.pareto.as_deref();
+    Ok(Request { optimizer, read, write, dumps: &args.dump_after, is_asked, only_edits, pareto })
 }
 
 /// How models get integers.
@@ -182,12 +199,44 @@ fn quantizer(args: &args::Optimize, target: Target) -> anyhow::Result<Quantizer>
         policy: target.policy,
         choice: args.quantizing.choosing.choice(),
         calibration: calibration.calibration()?,
-        method: None,
+        method: args.quantizing.ranges.and_then(args::Ranges::method),
         everywhere: args.quantizing.quantize_all,
         without: args.quantizing.without_correction.iter().cloned().collect(),
         engine: engine::bounded(&args.proof)?,
         bounds: bounds(args),
     })
+}
+
+/// How layers get a precision each.
+fn assigner(args: &args::Optimize, target: Target) -> anyhow::Result<Assigner> {
+    let quantizing = &args.quantizing;
+    // What layers compute in that no pattern names.
+    let is_quantize = args.verb == args::OptimizeVerb::Quantize;
+    let default = match quantizing.precision.or(is_quantize.then_some(args::Precision::Int8)) {
+        None | Some(args::Precision::Auto) => None,
+        Some(precision) => match precision.of_layers() {
+            Ok(precision) => Some(("*".to_string(), precision)),
+            Err(why) => return Err(usage(args.verb(), format!("--precision with --layer-precision: {why}"))),
+        },
+    };
+    if quantizing.assigning.pareto.is_some() && args.inputs.len() > 1 {
+        return Err(usage(args.verb(), "--pareto names one file, but there are several models"));
+    }
+    if quantizing.assigning.cache.is_some() && args.inputs.len() > 1 {
+        return Err(usage(args.verb(), "--cache names one file, but there are several models"));
+    }
+    let (choice, calibration) = (quantizing.choosing.choice(), quantizing.calibration.calibration()?);
+    let engine = engine::bounded(&args.proof)?;
+    let assigner = quantizing.assigning.assigner(target, choice, calibration, engine, bounds(args));
+    let mut assigner = assigner.map_err(|why| usage(args.verb(), why))?;
+    if let Some((pattern, precision)) = default.filter(|_| !assigner.given.is_empty()) {
+        if !assigner.sensitivity.candidates.contains(&precision) {
+            assigner.sensitivity.candidates.push(precision);
+        }
+        // The last pattern that matches counts.
+        assigner.given.insert(0, (pattern, precision));
+    }
+    Ok(assigner)
 }
 
 /// How models lose channels.
@@ -314,6 +363,9 @@ fn optimize(job: &Job, request: &Request<'_>, progress: &Progress) -> anyhow::Re
     let done = request.optimizer.run_observed(model, &mut steps)?;
     steps.dumper.finish()?;
     let (model, mut report) = (done.model, done.report);
+    if let (Some(file), Some(found)) = (request.pareto, &report.assignment) {
+        assigning::write_front(file, found)?;
+    }
     progress.step("write");
     let must = request.is_asked || opset != model.opset() || report.lowered();
     let helps = must || is_better(&model, &report)?;
@@ -344,14 +396,14 @@ fn is_better(model: &Model, report: &Report) -> anyhow::Result<bool> {
 }
 
 /// Where a model comes from.
-enum Source<'a> {
+pub(super) enum Source<'a> {
     File(&'a Path),
     /// Standard input, which is read once.
     Stream(Bytes),
 }
 
 impl Source<'_> {
-    fn open(input: &Path) -> anyhow::Result<Source<'_>> {
+    pub(super) fn open(input: &Path) -> anyhow::Result<Source<'_>> {
         if !jobs::is_stream(input) {
             return Ok(Source::File(input));
         }
@@ -360,7 +412,7 @@ impl Source<'_> {
         Ok(Source::Stream(bytes.into()))
     }
 
-    fn read(&self, options: &ReadOptions) -> Result<Model, Error> {
+    pub(super) fn read(&self, options: &ReadOptions) -> Result<Model, Error> {
         Ok(match self {
             Source::File(path) => Model::read_with(path, options)?,
             Source::Stream(bytes) => Model::from_bytes(bytes.clone(), options)

@@ -79,6 +79,27 @@ impl<'e> Stepper<'e> {
         self.of(model.graph.operand(node, slot)?)
     }
 
+    /// The same run with other tensors in the place of what the nodes `ran` make, several ways: of each value that they
+    /// make and others read, `values` has a tensor per sample for the first way, then for the second, and so on. So many
+    /// samples the result has; what else is there is the same in all ways.
+    ///
+    /// # Panics
+    /// When the numbers of tensors are not one multiple of that of the samples.
+    #[must_use]
+    pub fn branched(&self, ran: &[NodeId], values: Vec<(ValueId, Vec<Tensor>)>) -> Stepper<'e> {
+        let samples = values.first().map_or(self.samples, |(_, tensors)| tensors.len());
+        let ways = samples.checked_div(self.samples).unwrap_or(0);
+        assert!(values.iter().all(|(_, tensors)| tensors.len() == ways * self.samples), "a tensor per sample and way");
+        let mut branched = self.clone();
+        for tensors in branched.live.values_mut() {
+            *tensors = std::iter::repeat_n(&**tensors, ways).flatten().cloned().collect();
+        }
+        branched.samples = samples;
+        branched.done.extend(ran);
+        branched.live.extend(values.into_iter().map(|(value, tensors)| (value, Arc::from(tensors))));
+        branched
+    }
+
     /// Run until every operand of `node` is there, the node itself not.
     ///
     /// # Errors

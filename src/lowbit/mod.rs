@@ -23,7 +23,9 @@ mod scaled;
 mod seen;
 mod sites;
 mod summary;
+mod trial;
 
 pub use levels::{GROUPS, Group, Integers, Method};
 pub use packer::{LowBitError, Packer};
 pub use summary::{Kept, Summary, Weight};
+pub(crate) use trial::Trial;

@@ -35,6 +35,8 @@ pub struct Packer {
     /// Whether tables of embeddings, and the product that the output is in a model with such a table, have no more bits
     /// than other weights. Else they have 8: there are few of them, and what they lose all that follows loses.
     pub is_uniform: bool,
+    /// Whether weights of kernels of more than one element are to have few bits, too.
+    pub kernels: bool,
     /// How integers are found.
     pub method: Method,
     /// What will run the result, and so in which form the integers are written.
@@ -101,6 +103,7 @@ impl Packer {
             group: None,
             symmetric: None,
             is_uniform: false,
+            kernels: false,
             method: Method::Auto,
             target: &target::ONNX,
             choice: Choice::default(),
@@ -147,9 +150,11 @@ impl Packer {
             return Err(LowBitError::Asymmetric(self.target.name));
         }
         let excluded = self.choice.excluded(&model.graph)?;
-        let wish = Wish { integers: self.integers, row, group: self.group.unwrap_or(self.integers.group()) };
+        let group = self.group.unwrap_or(self.integers.group());
+        let wish = Wish { integers: self.integers, row, group, kernels: self.kernels };
         let eight = self.target.few_bits(DType::I8).filter(|_| !self.is_uniform && self.integers.bits() < 8);
-        let finer = eight.map_or(wish, |row| Wish { integers: Integers::Int8, row, group: Integers::Int8.group() });
+        let finer =
+            eight.map_or(wish, |row| Wish { integers: Integers::Int8, row, group: Integers::Int8.group(), ..wish });
         let (sites, left) = sites(&model.graph, wish, finer, &excluded);
         let mut summary = Summary {
             integers: self.integers,
@@ -398,7 +403,7 @@ impl Packer {
     }
 
     /// How the target takes these integers.
-    fn row(&self) -> Result<&'static FewBits, LowBitError> {
+    pub(super) fn row(&self) -> Result<&'static FewBits, LowBitError> {
         self.target.few_bits(self.integers.dtype()).ok_or_else(|| {
             let others: Vec<&str> = self.target.few_bits.iter().map(|row| row.dtype.name()).collect();
             let others = if others.is_empty() { String::new() } else { format!(", but in {}", others.join(", ")) };
@@ -452,7 +457,7 @@ fn reads_tokens(graph: &Graph) -> bool {
 fn layer(graph: &Graph, site: &Site) -> Option<Layer> {
     let [reader] = &site.readers[..] else { return None };
     let layer = Layer::of(graph, reader.node).ok()?;
-    (layer.columns() == site.columns && site.columns <= MOST_COLUMNS).then_some(layer)
+    (layer.groups == 1 && layer.columns() == site.columns && site.columns <= MOST_COLUMNS).then_some(layer)
 }
 
 /// Whether numbers are added to the layer's result.

@@ -173,7 +173,7 @@ mod tests {
 
     fn found(model: &Model) -> (Vec<Site>, Option<Scaled>) {
         let row = ONNX.few_bits(Integers::Int4.dtype()).unwrap();
-        let wish = Wish { integers: Integers::Int4, row, group: Group::Columns(32) };
+        let wish = Wish { integers: Integers::Int4, row, group: Group::Columns(32), kernels: false };
         let (sites, _) = sites(&model.graph, wish, wish, &rustc_hash::FxHashMap::default());
         let layers = |site: &Site| Layer::of(&model.graph, site.readers[0].node).ok();
         let scaled = scaled(&model.graph, &sites, &layers, 0);

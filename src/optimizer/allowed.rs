@@ -34,7 +34,7 @@ impl Optimizer {
         enabled.retain(|name| !needs.iter().flat_map(|n| n.holds_back).any(|held| name.starts_with(held)));
         Allowed {
             enabled,
-            contrib: if needs.iter().any(|n| n.plain) { &[] } else { self.target.contrib },
+            contrib: if self.only_onnx || needs.iter().any(|n| n.plain) { &[] } else { self.target.contrib },
             splits_products: needs.iter().any(|n| n.splits_products),
         }
     }

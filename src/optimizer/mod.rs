@@ -18,6 +18,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::assign::Assigner;
 use crate::calibrate::{Fingerprint, Pool};
 use crate::census;
 use crate::edit::Edits;
@@ -32,7 +33,7 @@ use crate::model::Model;
 use crate::ops::CallView;
 use crate::optimizer::allowed::{Allowed, is_fused_product};
 use crate::passes::pipeline::{self, Observer, Silent};
-use crate::passes::{Context, Engine, Fault, InferShapes, Pass, Pipeline, infer_declared};
+use crate::passes::{Context, Engine, Fault, InferShapes, MergeDuplicates, Pass, Pipeline, RemoveDead, infer_declared};
 use crate::precision::Halver;
 use crate::proof::{self, Proof, Reason};
 use crate::prune::Pruner;
@@ -54,6 +55,7 @@ pub struct Optimizer {
     only: BTreeSet<String>,
     check: Result<Check, Reason>,
     allows_unsupported: bool,
+    only_onnx: bool,
     /// What changes what the model computes, in order.
     stages: Vec<Box<dyn Stage>>,
 }
@@ -86,6 +88,7 @@ impl Optimizer {
             only: BTreeSet::new(),
             check: default_check(),
             allows_unsupported: false,
+            only_onnx: false,
             stages: Vec::new(),
         }
     }
@@ -129,6 +132,13 @@ impl Optimizer {
         self
     }
 
+    /// Bring in no operators but those of ONNX: what comes next knows little of others.
+    #[must_use]
+    pub fn only_onnx(mut self) -> Optimizer {
+        self.only_onnx = true;
+        self
+    }
+
     /// Have the model go through `stage`, too, in the order of [`Place`](crate::stages::Place). Of two for one place, the
     /// last counts.
     #[must_use]
@@ -167,6 +177,12 @@ impl Optimizer {
     #[must_use]
     pub fn halved(self, halver: Halver) -> Optimizer {
         self.staged(halver)
+    }
+
+    /// Have each layer of the result compute in a precision of its own.
+    #[must_use]
+    pub fn assigned(self, assigner: Assigner) -> Optimizer {
+        self.staged(assigner)
     }
 
     /// Have the weights of the result be integers of few bits.
@@ -277,7 +293,7 @@ impl Optimizer {
             }
         };
         if let Some(original) = original.filter(|_| !self.stages.is_empty()) {
-            self.run_stages(&original, &mut model, given.as_ref(), &enabled, &mut report, observer)?;
+            self.run_stages(original, &mut model, given.as_ref(), &enabled, &mut report, observer)?;
         }
         report.after = census::take(&model);
         report.interface = Interface::of(&model.graph);
@@ -297,7 +313,7 @@ impl Optimizer {
     /// Take `model`, which the pipeline made of `file`, through the stages.
     fn run_stages(
         &self,
-        file: &Model,
+        file: Model,
         model: &mut Model,
         given: Option<&Fingerprint>,
         enabled: &BTreeSet<&str>,
@@ -305,7 +321,9 @@ impl Optimizer {
         observer: &mut dyn Observer,
     ) -> Result<(), Error> {
         let pool = Pool::default();
-        let mut course = Course::new(file, model, &self.stages, &pool);
+        let from = file.opset();
+        let mut course = Course::new(&file, model, &self.stages, &pool);
+        drop(file);
         for (i, stage) in self.stages.iter().enumerate() {
             observer.started(stage.place().name());
             let telling = RefCell::new(&mut *observer);
@@ -315,7 +333,7 @@ impl Optimizer {
                 let may = self.before_stage(i + 1, enabled);
                 report.steps.extend(self.optimize_again(model, &may, observer)?);
             }
-            self.refuse_unsupported(model, file.opset(), report)?;
+            self.refuse_unsupported(model, from, report)?;
             course.passed(&**stage, &done, model, &pool)?;
             done.account.add_to(report);
         }
@@ -333,6 +351,9 @@ impl Optimizer {
         let left = self.check.as_ref().ok().map(|check| (check, model.clone()));
         let fuel = Fuel::unlimited();
         let opset = model.opset();
+        // Those first: what constants take twice that are equal saves nothing that may be spent on others.
+        let tidy = Pipeline::default().then(MergeDuplicates).then(RemoveDead);
+        self.edit_with(&tidy, model, opset, may, &Fuel::unlimited(), &mut Silent)?;
         let steps = self.edit(model, opset, may, &fuel, observer)?;
         infer_declared(&mut model.graph);
         if let Some((check, left)) = left.filter(|_| steps.iter().any(Step::changed)) {
@@ -385,6 +406,18 @@ impl Optimizer {
         fuel: &Fuel,
         observer: &mut dyn Observer,
     ) -> Result<Vec<Step>, Error> {
+        self.edit_with(&self.pipeline, model, from, may, fuel, observer)
+    }
+
+    fn edit_with(
+        &self,
+        pipeline: &Pipeline,
+        model: &mut Model,
+        from: i64,
+        may: &Allowed<'_>,
+        fuel: &Fuel,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<Step>, Error> {
         let growth = Growth::of(growth(model));
         let opset = model.opset();
         let lacks = |call: &CallView<'_>| {
@@ -403,7 +436,7 @@ impl Optimizer {
             growth: &growth,
             engine: embedded(),
         };
-        let steps = self.pipeline.run(&mut model.graph, &cx, observer)?;
+        let steps = pipeline.run(&mut model.graph, &cx, observer)?;
         model.import_domains();
         Ok(steps)
     }

@@ -28,4 +28,5 @@ pub use fit::{Fit, Role};
 pub use halver::{Half, HalveError, Halver, Io, Kept, Summary};
 pub use keep::{KEEPS, Keep};
 pub use masks::Masks;
+pub(crate) use rehearse::rounded;
 pub use store::store;

@@ -38,7 +38,7 @@ pub(super) fn rehearse(graph: &mut Graph, cells: &Cells, is_half: &[bool], fit: 
     graph.remove_dead();
 }
 
-fn widened(half: &Tensor) -> Option<Tensor> {
+pub(super) fn widened(half: &Tensor) -> Option<Tensor> {
     if let (true, Some(element)) = (half.is_repeated(), half.uniform_real()) {
         let one = Tensor::rounded(DType::F32, &[], &[element]).ok()?;
         return Tensor::splat(DType::F32, half.dims(), &one.element(0)?).ok();
@@ -47,7 +47,7 @@ fn widened(half: &Tensor) -> Option<Tensor> {
 }
 
 /// `value` rounded to a half.
-fn rounded(graph: &mut Graph, value: ValueId, half: DType) -> ValueId {
+pub(crate) fn rounded(graph: &mut Graph, value: ValueId, half: DType) -> ValueId {
     if half == DType::F16 {
         let narrow = like(graph, value, OpKind::Cast, &[value], DType::F16);
         return like(graph, value, OpKind::Cast, &[narrow], DType::F32);

@@ -90,6 +90,17 @@ pub fn compare_known(
     Ok(named(float, seen))
 }
 
+/// As [`compare`], where it is known what `float` and another model give for each of some samples.
+pub(crate) fn compare_outputs(float: &Model, known: &[Vec<Tensor>], got: &[Vec<Tensor>]) -> Vec<Quality> {
+    let mut seen = vec![Seen::default(); float.graph.scope(ScopeId::MAIN).outputs().len()];
+    for (known, got) in known.iter().zip(got) {
+        for ((want, got), seen) in known.iter().zip(got).zip(&mut seen) {
+            seen.add(want, got);
+        }
+    }
+    named(float, seen)
+}
+
 /// What was seen of each output of `float`, with its name.
 fn named(float: &Model, seen: Vec<Seen>) -> Vec<Quality> {
     let outputs = float.graph.scope(ScopeId::MAIN).outputs();

@@ -18,7 +18,7 @@ mod pays;
 mod place;
 mod placement;
 mod plan;
-mod quantizer;
+pub(crate) mod quantizer;
 mod scales;
 mod weights;
 
@@ -27,8 +27,8 @@ pub use coverage::{Coverage, coverage, integer_nodes};
 pub use dynamic::{Dynamic, NotDynamic};
 pub use emit::emit;
 pub use grid::{Grid, Scaling};
-pub(crate) use pays::cut;
 pub use pays::{Estimate, Paying};
+pub(crate) use pays::{Latencies, cut, latencies};
 pub use place::{TakenOut, place, place_fit, place_without, unfit};
 pub use placement::{Left, Placed, PlacedWeight, Placement, Source};
 pub use plan::{ConstantSite, Group, Kept, Plan, Readers, Site, WeightSite};

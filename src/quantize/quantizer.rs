@@ -100,17 +100,17 @@ pub struct Summary {
 /// Samples that corrections are tried on, for models of few multiplications; for larger ones as many as make
 /// [`TRIED_MACS`], but no fewer than [`FEW`]. Where channels get scales of their own behind a bound, the largest of few
 /// samples is exceeded by others.
-const TRIED: u64 = 64;
+pub(crate) const TRIED: u64 = 64;
 
 /// Multiplications of all samples that corrections are tried on.
-const TRIED_MACS: u64 = 40_000_000_000;
+pub(crate) const TRIED_MACS: u64 = 40_000_000_000;
 
 /// Samples that corrections are tried on at the least.
-const FEW: u64 = 8;
+pub(crate) const FEW: u64 = 8;
 
 /// Multiplications of the samples that decide which of two models is better, and how many samples these are at the
 /// least: the same samples are run with both, so few tell which it is.
-const JUDGED: (u64, u64) = (16_000_000_000, 4);
+pub(crate) const JUDGED: (u64, u64) = (16_000_000_000, 4);
 
 /// The same for samples that layers are compared on.
 const LAYERED: (u64, u64) = (8_000_000_000, 2);
@@ -122,7 +122,7 @@ const STEPPED: (u64, u64) = (12_000_000_000, 8);
 const STEPPED_BYTES: u128 = 256 << 20;
 
 /// How many of so many samples like this one go through the model layer by layer.
-fn stepped(model: &Model, sample: &Sample, samples: usize) -> usize {
+pub(crate) fn stepped(model: &Model, sample: &Sample, samples: usize) -> usize {
     let (macs, least) = STEPPED;
     let fit = STEPPED_BYTES / (2 * held_bytes(model, sample)).max(1);
     let most = affordable(model, sample, macs, 1, TRIED).min(usize::try_from(fit).unwrap_or(usize::MAX)).min(samples);
@@ -130,7 +130,7 @@ fn stepped(model: &Model, sample: &Sample, samples: usize) -> usize {
 }
 
 /// How many samples like this one have so many multiplications together; between two numbers.
-fn affordable(model: &Model, sample: &Sample, macs: u64, least: u64, most: u64) -> usize {
+pub(crate) fn affordable(model: &Model, sample: &Sample, macs: u64, least: u64, most: u64) -> usize {
     let each = census::macs(&run_of(model, sample)).unwrap_or(macs / (2 * least));
     usize::try_from((macs / each.max(1)).clamp(least, most)).unwrap_or(usize::MAX)
 }
@@ -246,7 +246,10 @@ impl Quantizer {
         let equalized = model.clone();
         let bench = bench.as_ref().map(|bench| bench.planned(&plan));
         let (scales, known) = match (&bench, self.method) {
-            (Some(bench), None) => bench.choose_ranges(model, &gathered, &mut corrections)?,
+            (Some(bench), None) => {
+                let (scales, known, _) = bench.choose_ranges(model, &gathered, &mut corrections)?;
+                (scales, known)
+            }
             (_, method) => (scales(&model.graph, &plan, &gathered, method.unwrap_or(Method::MinMax))?, None),
         };
         if let Some(bench) = &bench {

@@ -2,7 +2,7 @@
 //! options and bounds allow, in the order of [`Place`].
 //!
 //! ```text
-//! model ─ pipeline ─ proof ─▶ original ─ prune ─ sparsify ─ quantize ─ halve ─ pack ─▶ result
+//! model ─ pipeline ─ proof ─▶ original ─ prune ─ sparsify ─ assign, quantize ─ halve ─ pack ─▶ result
 //!                                │                    │         Course: size, work, memory and quality against
 //!                                └── samples, once ───┴──────────────── the original, behind each
 //! ```
@@ -10,6 +10,7 @@
 //! To add one: a place in [`Place`], a file here that implements [`Stage`], and a field of
 //! [`Report`](crate::report::Report) for what it tells.
 
+mod assign;
 mod course;
 mod dynamic;
 mod halve;
@@ -35,6 +36,8 @@ pub enum Place {
     Prune,
     /// Weights become zeros.
     Sparsify,
+    /// Layers get a precision each.
+    Assign,
     /// Tensors become integers.
     Quantize,
     /// Tensors become integers while the model runs.
@@ -51,6 +54,7 @@ impl Place {
         match self {
             Place::Prune => "prune",
             Place::Sparsify => "sparsify",
+            Place::Assign => "assign",
             Place::Quantize | Place::QuantizeDynamically => "quantize",
             Place::Halve => "halve",
             Place::Pack => "pack",
@@ -141,6 +145,8 @@ pub enum Account {
     Pruning(crate::prune::Summary),
     /// Weights became zeros.
     Sparsity(sparsity::Summary),
+    /// Layers got a precision each.
+    Assignment(crate::assign::Summary),
     /// Tensors became integers.
     Quantization(integers::Summary),
     /// Tensors became halves.
@@ -161,6 +167,7 @@ impl Account {
         let (held_out, outputs) = match self {
             Account::Pruning(done) => (done.held_out, &done.outputs),
             Account::Sparsity(done) => (done.held_out, &done.outputs),
+            Account::Assignment(done) => (done.held_out, &done.outputs),
             Account::Quantization(done) => (done.held_out, &done.outputs),
             Account::Precision(done) => (done.held_out, &done.outputs),
             Account::LowBits(done) => (done.held_out, &done.outputs),
@@ -173,6 +180,7 @@ impl Account {
         match self {
             Account::Pruning(done) => report.pruning = Some(done),
             Account::Sparsity(done) => report.sparsity = Some(done),
+            Account::Assignment(done) => report.assignment = Some(done),
             Account::Quantization(done) => report.quantization = Some(done),
             Account::Precision(done) => report.precision = Some(done),
             Account::LowBits(done) => report.low_bits = Some(done),

@@ -74,7 +74,7 @@ pub struct Bench<'a> {
 
 /// What says of each output how good it is: the output, or what a `Softmax` or `Sigmoid` makes it of. Behind these,
 /// samples of which the model is certain look perfect whatever was done to it, and one at which it is not decides alone.
-fn scores(graph: &Graph) -> Vec<ValueId> {
+pub(crate) fn scores(graph: &Graph) -> Vec<ValueId> {
     let before = |value: ValueId| {
         let (node, _) = graph.producer(value)?;
         let squashes = matches!(graph.node(node).op, OpKind::Softmax | OpKind::LogSoftmax | OpKind::Sigmoid);
@@ -224,7 +224,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Scales for ranges that cut off as much as is good for the outputs; with how good they are, where that was
-    /// measured.
+    /// measured, and how the ranges were chosen.
     ///
     /// # Errors
     /// As [`Bench::equalize`].
@@ -233,28 +233,28 @@ impl<'a> Bench<'a> {
         float: &Model,
         gathered: &Gathered,
         steps: &mut Vec<Step>,
-    ) -> Result<(Scales, Option<f64>), QuantizeError> {
+    ) -> Result<(Scales, Option<f64>, Ranges), QuantizeError> {
         const NAME: &str = "choose-ranges";
         let of = |ranges: Ranges| scales(&float.graph, self.plan, gathered, ranges);
         let first = of(LADDER[0])?;
         if self.without.contains(NAME) || self.plan.sites.is_empty() {
-            return Ok((first, None));
+            return Ok((first, None, LADDER[0]));
         }
         let mut simulation = self.simulated(float, &first)?;
         let before = self.judge(|feed| simulation.run(feed, &first))?;
-        let mut best = (before, first, false);
+        let mut best = (before, first, false, LADDER[0]);
         for &ranges in &LADDER[1..] {
             let tried = of(ranges)?;
             let found = self.judge(|feed| simulation.run(feed, &tried))?;
             if found > best.0 {
-                best = (found, tried, true);
+                best = (found, tried, true, ranges);
             } else if found < best.0 - SLACK {
                 break;
             }
         }
-        let (after, scales, kept) = best;
+        let (after, scales, kept, ranges) = best;
         steps.push(Step { name: NAME, before, after, kept, changes: self.plan.sites.len() });
-        Ok((scales, Some(after)))
+        Ok((scales, Some(after), ranges))
     }
 
     /// Correct the biases of `float`, whose outputs with these scales are as good as `before` says, where that is known.
@@ -437,7 +437,7 @@ mod tests {
         let mut steps = Vec::new();
         let first = Ranges::Method(Method::MinMax);
         bench.equalize(&mut float, &mut gathered, first, &mut steps).unwrap();
-        let (chosen, known) = bench.choose_ranges(&float, &gathered, &mut steps).unwrap();
+        let (chosen, known, _) = bench.choose_ranges(&float, &gathered, &mut steps).unwrap();
         assert_eq!((&chosen, known), (&scales(&float.graph, &plan, &gathered, first).unwrap(), None));
         bench.correct_biases(&mut float, &gathered, &chosen, known, &mut steps).unwrap();
         assert_eq!(steps, []);
@@ -501,7 +501,7 @@ mod tests {
         let bench = Bench::new(&float, &Tract, &probe, &plan, &none, [8, 0]).unwrap();
         let gathered = seen(&float, &plan, &probe, &Tract).unwrap();
         let mut steps = Vec::new();
-        let (chosen, known) = bench.choose_ranges(&float, &gathered, &mut steps).unwrap();
+        let (chosen, known, _) = bench.choose_ranges(&float, &gathered, &mut steps).unwrap();
         let first = scales(&float.graph, &plan, &gathered, LADDER[0]).unwrap();
         assert!(steps[0].after >= steps[0].before && steps[0].kept == (chosen != first), "{steps:?}");
         let again = bench.quantized(&float, &chosen).unwrap();

@@ -1,0 +1,262 @@
+#!/usr/bin/env python3
+"""Gives layers of trained models a precision each, and asks on samples that nobody saw whether bounds are kept.
+
+    assign.py --bin PATH [--models REGEX] [--drops 0.5,1,3] [--sqnrs 20,30,40] [--minimize bytes] [--target onnx]
+              [--flags FLAGS] [--peer] [--work DIR] [--json FILE] FOLDER
+
+FOLDER has a MANIFEST.json as benches/quantize.py wants it. Of each model and bound: whether the bound is kept on the
+evaluation set (in onnxruntime), what the assignment costs beside float32, and what the best single precision costs that
+keeps the bound there; then, at the same number of bytes, what an assignment loses that ranks layers by the error of their
+weights. Models whose first output has two axes are bound by --max-drop, others by --min-sqnr. With --peer,
+onnxconverter-common's auto_mixed_precision does its search on the same float model beside it.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import time
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+ort.set_default_logger_severity(4)
+UNIFORM = ["fp16", "int8-weights", "int8", "int4"]
+
+
+def session(path):
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+
+
+def outputs(path, data):
+    s = session(path)
+    names = [i.name for i in s.get_inputs()]
+    fixed = s.get_inputs()[0].shape[0]
+    batch = fixed if isinstance(fixed, int) else 50
+    count = len(data[names[0]])
+    runs = [s.run(None, {k: data[k][i : i + batch] for k in names}) for i in range(0, count, batch)]
+    return [np.concatenate([r[k] for r in runs]) for k in range(len(runs[0]))]
+
+
+def log_softmax(z):
+    z = z.astype(np.float64)
+    z = z - z.max(-1, keepdims=True)
+    return z - np.log(np.exp(z).sum(-1, keepdims=True))
+
+
+def judged(want, got, data):
+    """Disagreement in percent, the least SQNR in dB, KL of the first output, and top-1 where there are labels."""
+    worst = np.inf
+    for a, b in zip(want, got):
+        if a.dtype.kind == "f":
+            a, b = a.astype(np.float64), b.astype(np.float64)
+            noise = float(((a - b) ** 2).sum())
+            worst = min(worst, 10 * np.log10(float((a**2).sum()) / noise)) if noise > 0 else worst
+    first, other = want[0], got[0]
+    found = {"sqnr": worst}
+    if first.ndim == 2 and first.shape[1] > 1:
+        found["drop"] = 100 * float((first.argmax(-1) != other.argmax(-1)).mean())
+    p, q = log_softmax(first), log_softmax(other)
+    found["kl"] = float((np.exp(p) * (p - q)).sum(-1).mean())
+    if "labels" in data and first.ndim == 2:
+        found["top1"] = 100 * float((other.argmax(-1) == data["labels"]).mean())
+    return found
+
+
+class Tool:
+    def __init__(self, args, row, work):
+        self.args, self.work = args, work
+        folder = pathlib.Path(args.folder)
+        self.model, self.calib = folder / row["file"], folder / row["calib"]
+
+    def __call__(self, name, *flags):
+        """The report of an assignment, and where the model is; or why there is none."""
+        out = self.work / f"{name}.onnx"
+        command = [self.args.bin, "optimize", self.model, "-o", out, "--calib", self.calib, "--target", self.args.target]
+        command += ["--no-check", "--report", "json", *flags, *shlex.split(self.args.flags)]
+        start = time.perf_counter()
+        p = subprocess.run([os.fspath(c) for c in command], capture_output=True, text=True)
+        seconds = time.perf_counter() - start
+        if p.returncode:
+            return None, " ".join(p.stderr.split())[:200]
+        return {**json.loads(p.stdout)["assignment"], "wall": seconds, "path": out}, None
+
+
+def peer(model, data, want, bound, work):
+    """auto_mixed_precision with the same bound, on the samples to calibrate with."""
+    from onnxconverter_common import auto_mixed_precision
+
+    names = [i.name for i in onnx.load(model).graph.input]
+    count = min(64, len(data[names[0]]))
+    fixed = session(model).get_inputs()[0].shape[0]
+    # It runs the model on one feed as often as it asks.
+    size = fixed if isinstance(fixed, int) else count
+    feed = {k: data[k][:size] for k in names}
+    runs = 0
+
+    def keeps(a, b):
+        nonlocal runs
+        runs += 1
+        found = judged([np.asarray(a[0])], [np.asarray(b[0])], {})
+        kind, limit = bound
+        return found["drop"] <= limit if kind == "drop" else found["sqnr"] >= limit
+
+    start = time.perf_counter()
+    try:
+        done = auto_mixed_precision.auto_convert_mixed_precision(
+            onnx.load(model), feed, validate_fn=keeps, keep_io_types=True
+        )
+    except Exception as e:
+        return {"error": " ".join(str(e).split())[:120]}
+    out = work / "peer.onnx"
+    onnx.save(done, out)
+    return {"seconds": time.perf_counter() - start, "forwards": runs * size, "bytes": constants(out), "path": out}
+
+
+def constants(path):
+    sizes = {onnx.TensorProto.INT4: 0.5, onnx.TensorProto.UINT4: 0.5}
+    total = 0
+    for t in onnx.load(path).graph.initializer:
+        each = sizes.get(t.data_type) or np.dtype(onnx.helper.tensor_dtype_to_np_dtype(t.data_type)).itemsize
+        total += each * int(np.prod(t.dims))
+    return int(total)
+
+
+def keeps(found, bound):
+    kind, limit = bound
+    return found[kind] <= limit if kind == "drop" else found[kind] >= limit
+
+
+def examine(args, row, rows):
+    name = row["file"].removesuffix(".onnx")
+    work = pathlib.Path(args.work) / name
+    work.mkdir(parents=True, exist_ok=True)
+    folder = pathlib.Path(args.folder)
+    data = np.load(folder / row["eval"])
+    tool = Tool(args, row, work)
+    want = outputs(folder / row["file"], data)
+    float_found = judged(want, want, data)
+    kind = "drop" if "drop" in float_found else "sqnr"
+    uniform = {}
+    for precision in UNIFORM:
+        done, why = tool(f"uniform-{precision}", "--layer-precision", f"*={precision}")
+        if done:
+            found = judged(want, outputs(done["path"], data), data)
+            # A precision that no layer can have is float32.
+            if any(layer["precision"] == precision for layer in done["layers"]):
+                uniform[precision] = (done["costs"], found)
+        else:
+            print(f"{name}: uniform {precision}: {why}", file=sys.stderr)
+    for limit in map(float, (args.drops if kind == "drop" else args.sqnrs).split(",")):
+        bound = (kind, limit)
+        flag = "--max-drop" if kind == "drop" else "--min-sqnr"
+        cache = work / "cache.json"
+        cache.unlink(missing_ok=True)
+        auto = ["--precision", "auto"]
+        done, why = tool(
+            f"auto-{limit}", *auto, flag, str(limit), "--minimize", args.minimize, "--cache", cache
+        )
+        if not done:
+            print(f"{name} {kind} {limit}: {why}", file=sys.stderr)
+            rows.append({"model": name, "bound": f"{kind} {limit:g}", "error": why})
+            continue
+        found = judged(want, outputs(done["path"], data), data)
+        cost = lambda costs: costs[args.minimize] / done["float"][args.minimize]
+        kept = {p: u for p, u in uniform.items() if keeps(u[1], bound)}
+        best = min(kept, key=lambda p: cost(kept[p][0]), default=None)
+        line = {
+            "model": name,
+            "bound": f"{kind} {limit:g}",
+            "kept": keeps(found, bound),
+            kind: found[kind],
+            "top1": found.get("top1"),
+            "top1 float": float_found.get("top1"),
+            "cost": cost(done["costs"]),
+            "uniform": best,
+            "uniform cost": cost(kept[best][0]) if best else 1.0,
+            "layers": " ".join(
+                f"{sum(layer['precision'] == p for layer in done['layers'])} {p}"
+                for p in dict.fromkeys(layer["precision"] for layer in done["layers"])
+            ),
+            "kl": found["kl"],
+            "predicted": done["predicted"],
+            "measured": done["loss"],
+            "forwards": done["forwards"],
+            "seconds": done["seconds"],
+            "pass": done["pass_seconds"],
+            "verdicts": done["verdicts"],
+        }
+        # At this number of bytes, by what outputs lose and by how far weights are from what they were.
+        budget = ["--budget", f"bytes={done['costs']['bytes']}"]
+        for by in ("auto", "weights"):
+            known = ["--cache", cache] if by == "auto" else []
+            other, why = tool(f"{by}-{limit}-budget", *auto, *budget, "--loss", by, *known)
+            line[f"kl by {by}"] = judged(want, outputs(other["path"], data), data)["kl"] if other else why
+        if args.peer:
+            told = peer(folder / row["file"], np.load(folder / row["calib"]), want, bound, work)
+            if "path" in told:
+                told |= judged(want, outputs(told.pop("path"), data), data)
+            line["peer"] = told
+        rows.append(line)
+        print(json.dumps(line), flush=True)
+
+
+def table(rows, minimize):
+    def number(x, digits=2):
+        return "-" if x is None or isinstance(x, str) else f"{x:.{digits}e}" if 0 < abs(x) < 0.01 else f"{x:.{digits}f}"
+
+    print(f"\n| model | bound | on the evaluation set | {minimize} | best single | its {minimize} | layers | KL, same bytes: "
+          "by outputs | by weights | forwards | s | s of one pass |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    for r in rows:
+        if "error" in r:
+            print(f"| {r['model']} | {r['bound']} | {r['error']} |")
+            continue
+        kind = "drop" if "drop" in r else "sqnr"
+        print(
+            f"| {r['model']} | {r['bound']} | {r[kind]:.2f}{'' if r['kept'] else ' NOT KEPT'} | {100 * r['cost']:.1f} % | "
+            f"{r['uniform'] or 'float32'} | {100 * r['uniform cost']:.1f} % | {r['layers']} | {number(r['kl by auto'])} | "
+            f"{number(r['kl by weights'])} | {r['forwards']:.0f} | {r['seconds']:.1f} | {r['pass']:.1f} |"
+        )
+    done = [r for r in rows if "error" not in r]
+    cheaper = sum(r["cost"] < r["uniform cost"] - 1e-9 for r in done)
+    print(f"\n{len(done)} of {len(rows)}: {sum(r['kept'] for r in done)} keep the bound, {cheaper} cost less than the best "
+          "single precision that does")
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("folder")
+    p.add_argument("--bin", default="target/release/onnx-slim")
+    p.add_argument("--models", default=".")
+    p.add_argument("--drops", default="0.5,1,3")
+    p.add_argument("--sqnrs", default="20,30,40")
+    p.add_argument("--minimize", default="bytes", choices=["bytes", "bitops"])
+    p.add_argument("--target", default="onnx")
+    p.add_argument("--flags", default="", help="more options of the tool")
+    p.add_argument("--peer", action="store_true")
+    p.add_argument("--work", default="/tmp/assign-bench")
+    p.add_argument("--json", type=pathlib.Path)
+    args = p.parse_args()
+    manifest = json.loads((pathlib.Path(args.folder) / "MANIFEST.json").read_text())
+    rows = []
+    for row in manifest:
+        if re.search(args.models, row["file"]) and row.get("calib") and row.get("eval"):
+            try:
+                examine(args, row, rows)
+            except Exception as e:
+                print(f"{row['file']}: {type(e).__name__}: {e}", file=sys.stderr)
+    table(rows, args.minimize)
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()

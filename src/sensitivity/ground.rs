@@ -1,0 +1,292 @@
+//! What has to be known of a model before precisions are tried on its layers: one pass over the samples.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::calibrate::{Gathered, Probe, Source, Wanted};
+use crate::choice::Choice;
+use crate::ir::{DType, NodeId, OpKind, ValueId};
+use crate::lowbit::{Integers, Method, Packer, Trial};
+use crate::model::Model;
+use crate::precision::{Fit, Half, Halver};
+use crate::quantize::correct::{Bench, Scales, seen, wanted};
+use crate::quantize::quantizer::{FEW, JUDGED, TRIED, TRIED_MACS, affordable, stepped};
+use crate::quantize::{
+    Grid, Plan, QuantizeError, Ranges, Readers, Scaling, Step, TakenOut, place_without, scales, unfit,
+};
+use crate::selecting::exactly;
+use crate::sensitivity::layer::Layer;
+use crate::sensitivity::{Precision, Sensitivity};
+
+/// What is known of a model.
+pub(crate) struct Ground {
+    /// The model as it was given.
+    pub float: Model,
+    /// A model that computes the same, with channels equalized where integers gain by it. Its tensors are those that
+    /// statistics are of.
+    pub model: Model,
+    /// Samples to try things on, and samples to verify on.
+    pub probe: Probe,
+    /// What the model's tensors held.
+    pub gathered: Gathered,
+    /// Tensors that no integers stand for.
+    pub unfit: FxHashSet<ValueId>,
+    /// Integers wherever the target takes them.
+    pub plan: Plan,
+    /// How ranges are chosen.
+    pub ranges: Ranges,
+    /// What the integers of `plan` are worth.
+    pub scales: Scales,
+    /// What tensors hold, for halves.
+    pub fit: Fit,
+    /// Why nodes cannot have halves.
+    pub no_halves: FxHashMap<NodeId, String>,
+    /// What weights are as integers of few bits, or why none can be.
+    pub packed: BTreeMap<Precision, Result<Trial, String>>,
+    /// What corrections brought.
+    pub corrections: Vec<Step>,
+    /// Runs on samples that were made.
+    pub runs: u64,
+    /// Seconds that one pass over the samples took: gathering statistics.
+    pub pass_seconds: f64,
+    by_use: FxHashMap<(NodeId, usize), (Grid, Scaling)>,
+    by_value: FxHashMap<ValueId, (Grid, Scaling)>,
+}
+
+/// Operators behind which a tensor holds numbers of the tensor before, and no others.
+const MOVES: &[OpKind] = &[
+    OpKind::Reshape,
+    OpKind::Flatten,
+    OpKind::Squeeze,
+    OpKind::Unsqueeze,
+    OpKind::Transpose,
+    OpKind::Slice,
+    OpKind::Split,
+    OpKind::Gather,
+    OpKind::Expand,
+    OpKind::MaxPool,
+    OpKind::Identity,
+    OpKind::DepthToSpace,
+    OpKind::SpaceToDepth,
+];
+
+/// Moves that are looked past.
+const FAR: usize = 16;
+
+/// Samples that corrections are decided on: whoever verifies needs more, and corrections do not.
+const DECIDING: usize = 16;
+
+/// The samples of a bench.
+pub(crate) fn bench_probe(probe: &Probe) -> Probe {
+    let held_out = if probe.held_out.is_empty() { &probe.tried } else { &probe.held_out };
+    let held_out = held_out.iter().take(DECIDING).cloned().collect();
+    Probe { tried: probe.tried.clone(), held_out, notes: Vec::new() }
+}
+
+/// How many of its samples decide, and that number with how many go through the model layer by layer.
+pub(crate) fn limits(float: &Model, probe: &Probe) -> (usize, [usize; 2]) {
+    let Some(first) = probe.held_out.first() else { return (0, [0; 2]) };
+    let (macs, least) = JUDGED;
+    let judged = affordable(float, first, macs, least, u64::MAX).min(probe.held_out.len());
+    (judged, [judged, stepped(float, first, probe.tried.len())])
+}
+
+impl Ground {
+    /// Run `model` on the samples, and find out what it takes to give its layers integers or halves.
+    ///
+    /// # Errors
+    /// When samples cannot be read, or the engine cannot run the model.
+    pub(crate) fn of(asked: &Sensitivity, model: &Model, tell: &dyn Fn(u64, u64)) -> Result<Ground, QuantizeError> {
+        let (engine, calibration) = (&*asked.engine, &asked.calibration);
+        let probe = calibration.probe(model, engine, &|sample| affordable(model, sample, TRIED_MACS, FEW, TRIED))?;
+        let mut probe = probe;
+        if probe.tried.is_empty() {
+            probe.tried.clone_from(&probe.held_out);
+        }
+        let feed = probe.tried.first().ok_or(crate::calibrate::CalibrationError::Nothing)?;
+        let sized = crate::exec::demand::run_of(model, feed);
+        let place = |unfit: &FxHashSet<ValueId>| {
+            place_without(&sized, &asked.policy, model.opset(), &asked.choice, unfit, &TakenOut::default())
+        };
+        let mut plan = place(&FxHashSet::default())?;
+        let float = model.clone();
+        let mut model = model.clone();
+        let mut corrections = Vec::new();
+        let mut runs = 0;
+        let few_held = bench_probe(&probe);
+        let (judged, limits) = limits(&float, &few_held);
+        let none = BTreeSet::new();
+        let mut few = None;
+        if !plan.is_empty() {
+            let seen = seen(&model, &plan, &probe, engine)?;
+            runs += probe.tried.len() as u64;
+            let unfit = unfit(&model.graph, &seen);
+            if !unfit.is_empty() {
+                plan = place(&unfit)?;
+            }
+            few = Some(seen);
+        }
+        let bench = Bench::new(&float, engine, &few_held, &plan, &none, limits)?;
+        runs += few_held.held_out.len() as u64;
+        if let Some(few) = &mut few {
+            bench.equalize(&mut model, few, Ranges::Method(crate::calibrate::Method::MinMax), &mut corrections)?;
+            runs += corrections.len() as u64 * (judged + probe.tried.len()) as u64 + judged as u64;
+        }
+        let start = Instant::now();
+        let all = wanted(&model.graph, &plan, Wanted::all());
+        let gathered = calibration.gathered(&model, &all, engine, tell, None)?;
+        let pass_seconds = start.elapsed().as_secs_f64();
+        runs += gathered.runs;
+        let unfit = unfit(&model.graph, &gathered);
+        let last = if unfit.is_empty() { plan.clone() } else { place(&unfit)? };
+        let bench = bench.planned(&last);
+        let (found, _, ranges) = bench.choose_ranges(&model, &gathered, &mut corrections)?;
+        // A ladder of five, and no more.
+        runs += if last.sites.is_empty() { 0 } else { 5 * judged as u64 };
+        let half = Halver { target: asked.target, ..Halver::new(Half::F16, asked.engine.clone()) };
+        let fit = Fit::of(DType::F16, &model.graph, &gathered);
+        let mut no_halves = half.staying(&model, &fit);
+        for (node, why) in asked.choice.excluded(&model.graph)? {
+            no_halves.insert(node, why);
+        }
+        let packed = Precision::ALL
+            .into_iter()
+            .filter(|precision| asked.candidates.contains(precision) || asked.candidates.is_empty())
+            .filter_map(|precision| Some((precision, asked.trial(&model, precision.few_bits()?))))
+            .collect();
+        let mut ground = Ground {
+            float,
+            model,
+            gathered,
+            unfit,
+            ranges,
+            scales: found,
+            fit,
+            no_halves,
+            packed,
+            corrections,
+            runs,
+            pass_seconds,
+            by_use: FxHashMap::default(),
+            by_value: FxHashMap::default(),
+            plan: last.clone(),
+            probe: Probe::default(),
+        };
+        ground.probe = probe;
+        for site in &last.sites {
+            let Some(scaling) = site.fixed.or_else(|| ground.scales.get(&site.group).copied()) else { continue };
+            match &site.readers {
+                Readers::All => drop(ground.by_value.insert(site.value, (site.grid, scaling))),
+                Readers::Some(uses) => ground.by_use.extend(uses.iter().map(|&user| (user, (site.grid, scaling)))),
+            }
+        }
+        Ok(ground)
+    }
+
+    /// A weight of a layer as integers of few bits give it back: the constant, and its new elements.
+    pub(crate) fn packed(&self, node: NodeId, precision: Precision) -> Option<(ValueId, crate::ir::Tensor)> {
+        self.packed.get(&precision)?.as_ref().ok()?.rounded(&self.model.graph, node)
+    }
+
+    /// Whether samples were made up.
+    pub(crate) fn is_made_up(asked: &Sensitivity) -> bool {
+        !asked.calibration.source.as_ref().is_some_and(Source::is_real)
+    }
+
+    /// What the integers of an operand are worth where the target takes integers there.
+    pub(crate) fn operand(&self, node: NodeId, slot: usize) -> Option<(Grid, Scaling)> {
+        let (mut node, mut slot) = (node, slot);
+        for _ in 0..FAR {
+            if let Some(&found) = self.by_use.get(&(node, slot)) {
+                return Some(found);
+            }
+            let value = self.model.graph.operand(node, slot)?;
+            if let Some(&found) = self.by_value.get(&value) {
+                return Some(found);
+            }
+            let (maker, _) = self.model.graph.producer(value)?;
+            if !MOVES.contains(&self.model.graph.node(maker).op) {
+                return None;
+            }
+            (node, slot) = (maker, 0);
+        }
+        None
+    }
+
+    /// What the integers of a result are worth, where it has some of its own: nobody reads them who would round them
+    /// anyway.
+    pub(crate) fn result(&self, node: NodeId, is_layer: &dyn Fn(NodeId) -> bool) -> Option<(Grid, Scaling)> {
+        let graph = &self.model.graph;
+        let mut value = graph.result(node, 0)?;
+        // What is taken into the layer stands before its integers.
+        while let Some(&(next, _)) =
+            self.plan.taken_in.iter().find(|(next, head)| *head == node && graph.operand(*next, 0) == Some(value))
+        {
+            value = graph.result(next, 0)?;
+        }
+        let read_by_layers = graph.value(value).users().iter().any(|user| match *user {
+            crate::ir::User::Node(reader, _) => is_layer(reader),
+            crate::ir::User::Output(..) => false,
+        });
+        self.by_value.get(&value).copied().filter(|_| !read_by_layers)
+    }
+
+    /// What the integers of `plan`, a part of the ground's own, are worth.
+    ///
+    /// # Errors
+    /// For a tensor of which nothing is known.
+    pub(crate) fn scales_of(&self, plan: &Plan) -> Result<Scales, QuantizeError> {
+        Ok(scales(&self.model.graph, plan, &self.gathered, self.ranges)?)
+    }
+
+    /// Why a layer cannot have a precision; `None` where it can.
+    pub(crate) fn refuses(&self, layer: &Layer, precision: Precision) -> Option<String> {
+        match precision {
+            Precision::Fp32 => None,
+            Precision::Fp16 => self.no_halves.get(&layer.node).cloned(),
+            Precision::Int8 if self.plan.integer.contains(&layer.node) => None,
+            Precision::Int8 => {
+                let kept = self.plan.kept.iter().find(|kept| kept.node == layer.node);
+                Some(kept.map_or_else(|| "the target has no integers for it".to_string(), |kept| kept.why.clone()))
+            }
+            _ if layer.weights.is_empty() => Some("it has no weights".into()),
+            _ => match self.packed.get(&precision) {
+                Some(Ok(trial)) => trial.refuses(&self.model.graph, layer.node),
+                Some(Err(why)) => Some(why.clone()),
+                None => Some("it was not tried".into()),
+            },
+        }
+    }
+}
+
+impl Sensitivity {
+    /// What gives weights few bits. Nothing is learned from samples: what is measured of a layer is then what becomes of
+    /// it, whatever becomes of the layers before.
+    pub(crate) fn packer(&self, integers: Integers) -> Packer {
+        let packer = Packer::new(integers, self.engine.clone());
+        Packer { target: self.target, method: Method::Refined, kernels: true, is_uniform: true, ..packer }
+    }
+
+    /// What the weights of layers could be; why none, in words.
+    fn trial(&self, model: &Model, integers: Integers) -> Result<Trial, String> {
+        let packer = self.packer(integers);
+        let opset = packer.opset_for(model.opset());
+        if opset > model.opset() {
+            return Err(format!("it takes a later opset: --opset {opset}"));
+        }
+        let layers = crate::sensitivity::layer::layers(model, None);
+        let only = layers.iter().map(|layer| exactly(&model.graph, layer.node)).collect();
+        let mut choice = Choice { only, ..self.choice.clone() };
+        if !self.choice.only.is_empty() {
+            let excluded = self.choice.excluded(&model.graph).map_err(|why| why.to_string())?;
+            let is_chosen = |layer: &&Layer| !excluded.contains_key(&layer.node);
+            choice.only = layers.iter().filter(is_chosen).map(|layer| exactly(&model.graph, layer.node)).collect();
+        }
+        if choice.only.is_empty() {
+            return Err("there are no layers".into());
+        }
+        Trial::of(&packer, &model.graph, &choice)
+    }
+}

@@ -1,0 +1,121 @@
+//! What a layer may compute in.
+
+use std::fmt::{self, Display};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::lowbit::Integers;
+
+/// What a layer computes in, from the widest to the narrowest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// float32, as it was.
+    #[serde(rename = "fp32")]
+    Fp32,
+    /// float16: operands, result and weights.
+    Fp16,
+    /// Weights are integers of 8 bits, and the layer computes in float32.
+    Int8Weights,
+    /// Operands and weights are integers of 8 bits.
+    Int8,
+    /// Weights are integers of 4 bits with zero points, and the layer computes in float32.
+    Uint4,
+    /// Weights are integers of 4 bits around zero, and the layer computes in float32.
+    Int4,
+    /// Weights are integers of 2 bits around zero, and the layer computes in float32.
+    Int2,
+}
+
+impl Precision {
+    /// Every one.
+    pub const ALL: [Precision; 7] = [
+        Precision::Fp32,
+        Precision::Fp16,
+        Precision::Int8Weights,
+        Precision::Int8,
+        Precision::Uint4,
+        Precision::Int4,
+        Precision::Int2,
+    ];
+
+    /// Those that are tried where nothing is said: with the others models are rarely any good, or the same with a little
+    /// more.
+    pub const USUAL: [Precision; 4] = [Precision::Fp16, Precision::Int8Weights, Precision::Int8, Precision::Int4];
+
+    /// Bits of an element of a weight.
+    pub fn weight_bits(self) -> u64 {
+        match self {
+            Precision::Fp32 => 32,
+            Precision::Fp16 => 16,
+            Precision::Int8Weights | Precision::Int8 => 8,
+            Precision::Uint4 | Precision::Int4 => 4,
+            Precision::Int2 => 2,
+        }
+    }
+
+    /// Bits of an element of a computed operand.
+    pub fn operand_bits(self) -> u64 {
+        match self {
+            Precision::Fp16 => 16,
+            Precision::Int8 => 8,
+            _ => 32,
+        }
+    }
+
+    /// The integers that stand for weights of a layer that computes in float32.
+    pub(crate) fn few_bits(self) -> Option<Integers> {
+        match self {
+            Precision::Fp32 | Precision::Fp16 | Precision::Int8 => None,
+            Precision::Int8Weights => Some(Integers::Int8),
+            Precision::Uint4 => Some(Integers::Uint4),
+            Precision::Int4 => Some(Integers::Int4),
+            Precision::Int2 => Some(Integers::Int2),
+        }
+    }
+
+    /// What a user calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::Fp32 => "fp32",
+            Precision::Fp16 => "fp16",
+            Precision::Int8Weights => "int8-weights",
+            Precision::Int8 => "int8",
+            Precision::Uint4 => "uint4",
+            Precision::Int4 => "int4",
+            Precision::Int2 => "int2",
+        }
+    }
+}
+
+impl Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Precision, String> {
+        Precision::ALL.into_iter().find(|precision| precision.name() == text).ok_or_else(|| {
+            let names: Vec<&str> = Precision::ALL.iter().map(|precision| precision.name()).collect();
+            format!("\"{text}\" is no precision of a layer: {}", names.join(", "))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_is_read_and_written() {
+        for precision in Precision::ALL {
+            assert_eq!(precision.name().parse(), Ok(precision));
+            assert_eq!(serde_json::to_value(precision).unwrap(), precision.name());
+        }
+        assert!("int3".parse::<Precision>().unwrap_err().contains("int8-weights"));
+    }
+}
