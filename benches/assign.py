@@ -196,7 +196,8 @@ def examine(args, row, rows):
         # At this number of bytes, by what outputs lose and by how far weights are from what they were.
         budget = ["--budget", f"bytes={done['costs']['bytes']}"]
         for by in ("auto", "weights"):
-            other, why = tool(f"{by}-{limit}-budget", *auto, *budget, "--loss", by)
+            known = ["--cache", cache] if by == "auto" else []
+            other, why = tool(f"{by}-{limit}-budget", *auto, *budget, "--loss", by, *known)
             line[f"kl by {by}"] = judged(want, outputs(other["path"], data), data)["kl"] if other else why
         if args.peer:
             told = peer(folder / row["file"], np.load(folder / row["calib"]), want, bound, work)

@@ -68,7 +68,7 @@ impl Summary {
             format!("{:.1} bits a weight", costs.bits),
         ];
         if let (Some(now), Some(float)) = (costs.nanoseconds, self.float.nanoseconds) {
-            said.push(format!("{} of the layers' time", share(now, float)));
+            said.push(format!("{} of the time", share(now, float)));
         }
         said.join(", ")
     }

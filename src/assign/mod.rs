@@ -38,7 +38,7 @@ use crate::knapsack::Front;
 use crate::lowbit::LowBitError;
 use crate::model::Model;
 use crate::quality::{Bounds, OutOfBounds, Quality};
-use crate::quantize::{QuantizeError, Step, latencies};
+use crate::quantize::{Latencies, QuantizeError, Step, latencies};
 use crate::selecting::{exactly, matching};
 use crate::sensitivity::{Effect, Measured, Precision, Sensitivity, SensitivityError};
 
@@ -97,6 +97,12 @@ pub enum AssignError {
     NoLatency {
         /// The target.
         target: String,
+    },
+    /// What a pattern matches multiplies nothing.
+    #[error("nothing that \"{pattern}\" matches is a layer: what multiplies by weights or two computed tensors")]
+    NoLayer {
+        /// The pattern.
+        pattern: String,
     },
     /// A layer cannot have what it was to have.
     #[error("\"{layer}\" cannot be {precision}: {why}")]
@@ -157,7 +163,7 @@ pub struct Costed {
     pub bitops: u64,
     /// Mean bits of an element of a weight.
     pub bits: f64,
-    /// Nanoseconds of layers, where they are known.
+    /// Nanoseconds of a run, as far as they are known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nanoseconds: Option<f64>,
 }
@@ -210,7 +216,7 @@ pub struct Summary {
     pub made_up: bool,
     /// Runs on one sample that it all took, of whole models or as much.
     pub forwards: f64,
-    /// Whole models that were run on the samples held out.
+    /// Whole models that were run on samples held out, or on some of these.
     pub verdicts: usize,
     /// Seconds of one pass over the samples that statistics are gathered of, and of everything.
     pub pass_seconds: f64,
@@ -223,6 +229,9 @@ pub struct Summary {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
+
+/// Samples that decide while a search goes on; what it ends with is verified on all that are held out.
+const SEARCHED: usize = 48;
 
 /// Points of the front that are listed at the most, evenly from all.
 const LISTED: usize = 200;
@@ -260,6 +269,12 @@ impl Assigner {
             false => &ground.probe.held_out,
         };
         let verifier = Verifier::new(&ground.float, samples, &*self.sensitivity.engine, &measured.heads)?;
+        let few = Verifier::new(
+            &ground.float,
+            &samples[..samples.len().min(SEARCHED)],
+            &*self.sensitivity.engine,
+            &measured.heads,
+        )?;
         let mut search = Search {
             assigner: self,
             measured: &measured,
@@ -267,14 +282,17 @@ impl Assigner {
             costs: &costs,
             cost,
             verifier: &verifier,
+            few: &few,
             judged: BTreeMap::new(),
             verdicts: 1,
+            judged_runs: samples.len() + few.samples(),
         };
         let (realized, verdict, picks, front, uniform) = match self.given.is_empty() {
             false => {
                 let realized = self.realize(&measured, &self.explicit(&measured)?, true)?;
                 let verdict = verifier.judge(&realized.rehearsal)?;
                 search.verdicts += 1;
+                search.judged_runs += verifier.samples();
                 self.bounds.check(&verdict.outputs).map_err(AssignError::Bounds)?;
                 (realized, verdict, Vec::new(), None, Vec::new())
             }
@@ -298,6 +316,7 @@ impl Assigner {
                         let realized = self.realize(&measured, &search.precisions(&picks), true)?;
                         let verdict = verifier.judge(&realized.rehearsal)?;
                         search.verdicts += 1;
+                        search.judged_runs += verifier.samples();
                         self.bounds.check(&verdict.outputs).map_err(AssignError::Bounds)?;
                         (realized, verdict, picks)
                     }
@@ -310,7 +329,7 @@ impl Assigner {
             (Some(front), true) => self.points(&search, &front),
             _ => Vec::new(),
         };
-        let verdicts = search.verdicts;
+        let (verdicts, judged_runs) = (search.verdicts, search.judged_runs);
         let float = vec![Precision::Fp32; measured.layers.len()];
         let counted = |precisions: &[Precision]| costed(&measured, &costs, precisions);
         let Realized { model: result, rehearsal, precisions, corrections } = realized;
@@ -330,7 +349,7 @@ impl Assigner {
             corrections: ground.corrections.iter().cloned().chain(corrections).collect(),
             held_out: samples.len(),
             made_up: crate::sensitivity::ground::Ground::is_made_up(&self.sensitivity),
-            forwards: measured.effort.forwards + ground.runs as f64 + (verdicts * verifier.samples()) as f64,
+            forwards: measured.effort.forwards + ground.runs as f64 + judged_runs as f64,
             verdicts,
             pass_seconds: ground.pass_seconds,
             seconds: start.elapsed().as_secs_f64(),
@@ -350,6 +369,9 @@ impl Assigner {
         for (pattern, precision) in &self.given {
             let layers: Vec<usize> =
                 matching(graph, pattern)?.iter().filter_map(|node| index.get(node)).copied().collect();
+            if layers.is_empty() {
+                return Err(AssignError::NoLayer { pattern: pattern.clone() });
+            }
             for &layer in &layers {
                 // Of a pattern for many layers those that cannot stay as they are; one that is named must.
                 match measured.ground.refuses(&measured.layers[layer], *precision) {
@@ -369,7 +391,7 @@ impl Assigner {
     fn within(&self, search: &Search<'_>, front: &Front, budget: Budget) -> Result<Vec<usize>, AssignError> {
         let float = vec![Precision::Fp32; search.measured.layers.len()];
         let all = search.costs.all(&float, budget.cost);
-        let rest = if budget.cost == Cost::Bytes { search.costs.rest } else { 0 };
+        let rest = search.costs.beside(budget.cost);
         let elements = search.costs.all(&float, Cost::Bits) / 32;
         let most = match (budget.cost, budget.most) {
             (Cost::Bits, Amount::Number(bits)) => bits * elements as f64,
@@ -398,19 +420,16 @@ impl Assigner {
             if layers == 0 {
                 continue;
             }
-            // As good as it gets: with corrections.
-            let verdict = match precision {
-                Precision::Int8 => {
-                    let realized = self.realize(search.measured, &precisions, true)?;
-                    search.verdicts += 1;
-                    search.verifier.judge(&realized.rehearsal)?
-                }
-                _ => search.judge(&picks)?,
-            };
+            // As it would be written.
+            let realized = self.realize(search.measured, &precisions, true)?;
+            let verdict = search.verifier.judge(&realized.rehearsal)?;
+            search.judged_runs += search.verifier.samples();
+            search.verdicts += 1;
+            let bytes = census::quick(&realized.model).parameter_bytes;
             let uniform = Uniform {
                 precision,
                 layers,
-                costs: costed(search.measured, search.costs, &precisions),
+                costs: Costed { bytes, ..costed(search.measured, search.costs, &precisions) },
                 loss: verdict.loss,
                 drop: verdict.counted(),
                 sqnr: Some(verdict.sqnr).filter(|ratio| ratio.is_finite()),
@@ -425,7 +444,7 @@ impl Assigner {
     fn points(&self, search: &Search<'_>, front: &Front) -> Vec<Point> {
         let graph = &search.measured.ground.model.graph;
         let all = front.points().len();
-        let rest = if search.cost == Cost::Bytes { search.costs.rest } else { 0 };
+        let rest = search.costs.beside(search.cost);
         let mut indices: Vec<usize> =
             (0..all.min(LISTED)).map(|i| i * (all - 1) / (all.min(LISTED) - 1).max(1)).collect();
         indices.dedup();
@@ -443,12 +462,11 @@ impl Assigner {
         indices.into_iter().map(point).collect()
     }
 
-    /// Nanoseconds of layers in float32 and in integers.
-    fn latency(&self, measured: &Measured) -> Option<Vec<[f64; 2]>> {
+    /// What layers take in float32 and in integers, where the target's costs are known.
+    fn latency(&self, measured: &Measured) -> Option<Latencies> {
         let ground = &measured.ground;
         let sized = run_of(&ground.model, ground.probe.tried.first()?);
-        let of = latencies(&sized, &self.sensitivity.policy, ground.model.opset(), &ground.plan)?;
-        Some(measured.layers.iter().map(|layer| of.get(&layer.node).copied().unwrap_or_default()).collect())
+        latencies(&sized, &self.sensitivity.policy, ground.model.opset(), &ground.plan)
     }
 
     /// What became of each layer, and why.
@@ -456,7 +474,9 @@ impl Assigner {
         let of = |((layer, effects), &precision): ((_, &BTreeMap<Precision, Effect>), &Precision)| {
             let layer: &crate::sensitivity::layer::Layer = layer;
             let narrower = Precision::ALL.into_iter().filter(|p| *p > precision).rev().find_map(|p| {
-                let refused = measured.ground.refuses(layer, p).map(|why| format!("no {p}: {why}"));
+                let is_candidate = self.sensitivity.candidates.contains(&p);
+                let refused = measured.ground.refuses(layer, p).filter(|_| is_candidate);
+                let refused = refused.map(|why| format!("no {p}: {why}"));
                 let loses = || Some(format!("{p} would lose {:.1e} here", effects.get(&p)?.loss));
                 refused.or_else(loses)
             });
@@ -493,7 +513,7 @@ fn costed(measured: &Measured, costs: &Costs<'_>, precisions: &[Precision]) -> C
         bytes: of(Cost::Bytes),
         bitops: of(Cost::Bitops),
         bits: of(Cost::Bits) as f64 / elements as f64,
-        nanoseconds: costs.latency.is_some().then(|| of(Cost::Latency) as f64 / 16.0),
+        nanoseconds: costs.latency.is_some().then(|| of(Cost::Latency) as f64 / units::FINE),
     }
 }
 
@@ -505,3 +525,6 @@ fn in_words(cost: Cost, amount: f64, all: u64) -> String {
         Cost::Bitops | Cost::Latency => format!("{:.1} % of float32's", 100.0 * amount / all.max(1) as f64),
     }
 }
+
+#[cfg(all(test, feature = "tract"))]
+mod tests;

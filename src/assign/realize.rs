@@ -13,9 +13,9 @@ use crate::lowbit::Packer;
 use crate::model::Model;
 use crate::precision::{Half, Halver};
 use crate::quantize::correct::Bench;
-use crate::quantize::quantizer::{JUDGED, affordable, stepped};
 use crate::quantize::{Plan, QuantizeError, Step, TakenOut, emit, place_without};
 use crate::selecting::exactly;
+use crate::sensitivity::ground::{bench_probe, limits};
 use crate::sensitivity::{Measured, Precision};
 
 /// What became of an assignment.
@@ -65,13 +65,10 @@ impl Assigner {
                 }
             }
             if corrects && !plan.is_empty() {
+                let probe = bench_probe(&ground.probe);
+                let (_, limits) = limits(&ground.float, &probe);
                 let none = std::collections::BTreeSet::new();
-                let probe = &ground.probe;
-                let first = probe.held_out.first().unwrap_or(&probe.tried[0]);
-                let (macs, least) = JUDGED;
-                let judged = affordable(&ground.float, first, macs, least, u64::MAX).min(probe.held_out.len());
-                let limits = [judged, stepped(&ground.float, first, probe.tried.len())];
-                let bench = Bench::new(&ground.float, &*self.sensitivity.engine, probe, &plan, &none, limits)?;
+                let bench = Bench::new(&ground.float, &*self.sensitivity.engine, &probe, &plan, &none, limits)?;
                 bench.correct_biases(&mut model, &ground.gathered, &scales, None, &mut corrections)?;
             }
             taken.extend(plan.integer.iter().map(|&node| (node, OTHER.to_string())));

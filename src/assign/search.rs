@@ -16,7 +16,7 @@ use crate::quality::Bounds;
 use crate::sensitivity::{Measured, Precision};
 
 /// Whole models that are tried for better ones after the front was searched.
-const PROBES: usize = 16;
+const PROBES: usize = 12;
 
 /// Layers that go back to more bits before everything does.
 const PROMOTIONS: usize = 24;
@@ -29,10 +29,14 @@ pub(super) struct Search<'a> {
     pub costs: &'a Costs<'a>,
     pub cost: Cost,
     pub verifier: &'a Verifier<'a>,
+    /// The same on fewer samples, while it goes on.
+    pub few: &'a Verifier<'a>,
     /// Verdicts by assignment, so that none is asked for twice.
     pub judged: BTreeMap<Vec<usize>, Verdict>,
-    /// How many models were run on the samples to verify on.
+    /// How many models were run on samples to verify on.
     pub verdicts: usize,
+    /// How many runs on one sample that took.
+    pub judged_runs: usize,
 }
 
 /// A choice for each unit.
@@ -84,8 +88,9 @@ impl Search<'_> {
             return Ok(verdict.clone());
         }
         let realized = self.assigner.realize(self.measured, &self.precisions(picks), false)?;
-        let verdict = self.verifier.judge(&realized.rehearsal)?;
+        let verdict = self.few.judge(&realized.rehearsal)?;
         self.verdicts += 1;
+        self.judged_runs += self.few.samples();
         self.judged.insert(picks.to_vec(), verdict.clone());
         Ok(verdict)
     }
@@ -138,7 +143,7 @@ impl Search<'_> {
         for (index, unit) in self.units.iter().enumerate() {
             let now = unit.choices[picks[index]];
             let price = |precision: Precision| -> u64 {
-                unit.layers.iter().map(|&l| self.costs.layer(l, precision, self.cost)).sum()
+                unit.layers.iter().map(|&l| self.costs.layer(l, precision, self.cost)).fold(0, u64::saturating_add)
             };
             for (pick, choice) in unit.choices.iter().enumerate() {
                 let saved = price(now.precision).saturating_sub(price(choice.precision));
@@ -191,7 +196,7 @@ impl Search<'_> {
         for (index, unit) in self.units.iter().enumerate() {
             let now = unit.choices[picks[index]];
             let price = |precision: Precision| -> u64 {
-                unit.layers.iter().map(|&l| self.costs.layer(l, precision, self.cost)).sum()
+                unit.layers.iter().map(|&l| self.costs.layer(l, precision, self.cost)).fold(0, u64::saturating_add)
             };
             for (pick, choice) in unit.choices.iter().enumerate() {
                 let gained = now.loss - choice.loss;
@@ -226,6 +231,7 @@ impl Search<'_> {
             let realized = self.assigner.realize(self.measured, &self.precisions(&picks), true)?;
             let verdict = self.verifier.judge(&realized.rehearsal)?;
             self.verdicts += 1;
+            self.judged_runs += self.verifier.samples();
             let next = self.promoted(&picks);
             match next {
                 _ if verdict.meets(bounds) => return Ok((realized, verdict, picks)),

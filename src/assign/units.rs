@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 use crate::assign::Cost;
 use crate::ir::{NodeId, OpKind, User, ValueId};
 use crate::lowbit::Trial;
+use crate::quantize::Latencies;
 use crate::sensitivity::layer::Layer;
 use crate::sensitivity::{Measured, Precision};
 
@@ -113,7 +114,7 @@ pub(super) struct Border {
 pub(super) struct Costs<'a> {
     layers: &'a [Layer],
     /// Nanoseconds of each layer in float32 and in integers, where the target's costs are known.
-    pub latency: Option<Vec<[f64; 2]>>,
+    pub latency: Option<Latencies>,
     borders: Vec<Border>,
     /// Layers whose weight another layer before them has.
     shared: Vec<bool>,
@@ -127,10 +128,15 @@ pub(super) struct Costs<'a> {
 const PAIR: u64 = 300;
 
 /// Parts of a nanosecond that costs are counted in.
-const FINE: f64 = 16.0;
+pub(super) const FINE: f64 = 16.0;
+
+/// Nanoseconds as they are counted.
+fn fine(ns: f64) -> u64 {
+    (ns.max(0.0) * FINE) as u64
+}
 
 impl<'a> Costs<'a> {
-    pub(super) fn of(measured: &'a Measured, latency: Option<Vec<[f64; 2]>>) -> Costs<'a> {
+    pub(super) fn of(measured: &'a Measured, latency: Option<Latencies>) -> Costs<'a> {
         let graph = &measured.ground.model.graph;
         let layers = &measured.layers;
         let mut seen = rustc_hash::FxHashSet::default();
@@ -183,17 +189,26 @@ impl<'a> Costs<'a> {
                 layer.macs.saturating_mul(bits)
             }
             Cost::Latency => {
-                let [float, int8] = self.latency.as_ref().map_or([0.0; 2], |latency| latency[index]);
-                let ns = if precision == Precision::Int8 { int8 } else { float };
-                (ns.max(0.0) * FINE) as u64
+                let known = self.latency.as_ref().and_then(|latency| latency.parts.get(&layer.node));
+                let [float, int8] = known.copied().unwrap_or_default();
+                fine(if precision == Precision::Int8 { int8 } else { float })
             }
         }
     }
 
     /// What an assignment costs, with what lies between layers of different types.
     pub(super) fn all(&self, precisions: &[Precision], cost: Cost) -> u64 {
-        let layers = precisions.iter().enumerate().map(|(index, &p)| self.layer(index, p, cost)).sum::<u64>();
-        layers + if cost == Cost::Bytes { self.rest } else { 0 }
+        let layers = precisions.iter().enumerate().map(|(index, &p)| self.layer(index, p, cost));
+        layers.fold(self.beside(cost), u64::saturating_add)
+    }
+
+    /// What the model costs beside its layers.
+    pub(super) fn beside(&self, cost: Cost) -> u64 {
+        match cost {
+            Cost::Bytes => self.rest,
+            Cost::Latency => fine(self.latency.as_ref().map_or(0.0, |latency| latency.rest)),
+            Cost::Bits | Cost::Bitops => 0,
+        }
     }
 
     /// What lies between layers of different types.
@@ -202,10 +217,14 @@ impl<'a> Costs<'a> {
         let of = |border: &Border| match cost {
             Cost::Bytes => PAIR,
             // A conversion of each element, of 32 bits.
-            Cost::Bitops => 32 * border.elements,
-            Cost::Latency | Cost::Bits => 0,
+            Cost::Bitops => border.elements.saturating_mul(32),
+            Cost::Latency => self.latency.as_ref().map_or(0, |latency| {
+                let [call, element] = latency.border;
+                fine(call + element * border.elements as f64)
+            }),
+            Cost::Bits => 0,
         };
-        self.borders.iter().filter(is_border).map(of).sum()
+        self.borders.iter().filter(is_border).map(of).fold(0, u64::saturating_add)
     }
 
     /// The layers that stand next to `layer`.
@@ -232,7 +251,8 @@ fn borders(measured: &Measured) -> Vec<Border> {
     let elements = |value: ValueId| {
         let dims = graph.value(value).ty.shape().dims();
         // An open size counts as one: of a run on one sample most are.
-        dims.map_or(0, |dims| dims.iter().map(|d| u64::try_from(d.known().unwrap_or(1)).unwrap_or(0)).product::<u64>())
+        let size = |d: &crate::ir::Int| u64::try_from(d.known().unwrap_or(1)).unwrap_or(0);
+        dims.map_or(0, |dims| dims.iter().map(size).fold(1, u64::saturating_mul))
     };
     let mut found = Vec::new();
     for (from, layer) in measured.layers.iter().enumerate() {

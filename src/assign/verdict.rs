@@ -120,7 +120,8 @@ impl<'a> Verifier<'a> {
         let column = |&value: &ValueId| match (stepper.of(value), model.graph.constant(value)) {
             (Some(tensors), _) => tensors.to_vec(),
             (None, Some(constant)) => vec![constant.clone(); self.samples.len()],
-            (None, None) => Vec::new(),
+            // Of what is gone nothing is as it was.
+            (None, None) => vec![Tensor::vector(&[]); self.samples.len()],
         };
         let shown = [outputs.iter().map(column).collect(), heads.iter().map(column).collect()];
         Ok((shown, has_heads))

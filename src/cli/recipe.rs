@@ -179,6 +179,8 @@ mod tests {
     const OUTSIDE: &[&str] = &[
         "output",
         "out-dir",
+        "pareto",
+        "cache",
         "report",
         "dump-after",
         "save-stats",

@@ -34,6 +34,8 @@ pub struct Packer {
     /// Whether tables of embeddings, and the product that the output is in a model with such a table, have no more bits
     /// than other weights. Else they have 8: there are few of them, and what they lose all that follows loses.
     pub is_uniform: bool,
+    /// Whether weights of kernels of more than one element are to have few bits, too.
+    pub kernels: bool,
     /// How integers are found.
     pub method: Method,
     /// What will run the result, and so in which form the integers are written.
@@ -100,6 +102,7 @@ impl Packer {
             group: None,
             symmetric: None,
             is_uniform: false,
+            kernels: false,
             method: Method::Auto,
             target: &target::ONNX,
             choice: Choice::default(),
@@ -147,9 +150,11 @@ impl Packer {
             return Err(LowBitError::Asymmetric(self.target.name));
         }
         let excluded = self.choice.excluded(&model.graph)?;
-        let wish = Wish { integers: self.integers, row, group: self.group.unwrap_or(self.integers.group()) };
+        let group = self.group.unwrap_or(self.integers.group());
+        let wish = Wish { integers: self.integers, row, group, kernels: self.kernels };
         let eight = self.target.few_bits(DType::I8).filter(|_| !self.is_uniform && self.integers.bits() < 8);
-        let finer = eight.map_or(wish, |row| Wish { integers: Integers::Int8, row, group: Integers::Int8.group() });
+        let finer =
+            eight.map_or(wish, |row| Wish { integers: Integers::Int8, row, group: Integers::Int8.group(), ..wish });
         let (sites, left) = sites(&model.graph, wish, finer, &excluded);
         let mut summary = Summary {
             integers: self.integers,

@@ -66,6 +66,8 @@ struct View {
     outputs: usize,
     columns: usize,
     is_by_output: bool,
+    /// Why all of an output share a scale where anything does.
+    kernel: Option<&'static str>,
 }
 
 /// How weights of one kind are to be written.
@@ -77,6 +79,9 @@ pub struct Wish {
     pub row: &'static FewBits,
     /// Columns that share a scale, where the target takes so many.
     pub group: Group,
+    /// Whether weights of convolutions of more than one element, or in groups, are to be integers, too: with a scale for
+    /// each output, and behind a `DequantizeLinear`.
+    pub kernels: bool,
 }
 
 /// The weights of `graph` that can be integers, in the order in which they are read, and those that cannot. Most are
@@ -124,6 +129,9 @@ fn site(graph: &Graph, weight: ValueId, views: &[(NodeId, View)], wish: Wish) ->
     for (node, view) in views {
         let form = wish.row.form(graph.node(*node).op).ok_or("the target gains nothing there")?;
         takes(&CallView::new(graph, *node), form)?;
+        if let Some(why) = view.kernel.filter(|_| !wish.kernels || form != Form::Dequantized || !wish.row.channel) {
+            return Err(why);
+        }
         may_be_filled &= form == Form::Contrib && view.slot != 0;
         if view.is_by_output != is_by_output {
             return Err(OTHERWISE);
@@ -134,7 +142,10 @@ fn site(graph: &Graph, weight: ValueId, views: &[(NodeId, View)], wish: Wish) ->
     if !graph.value(weight).users().iter().all(|user| read.contains(user)) {
         return Err(OTHERWISE);
     }
-    let group = group(columns, wish.row, wish.group, may_be_filled)?;
+    let group = match views.iter().any(|(_, view)| view.kernel.is_some()) {
+        true => columns,
+        false => group(columns, wish.row, wish.group, may_be_filled)?,
+    };
     Ok(Site { weight, outputs, columns, is_by_output, group, integers: wish.integers, row: wish.row, readers })
 }
 
@@ -193,15 +204,15 @@ fn as_matrix(
     }
     let [first, second, rest @ ..] = weight.dims() else { return Err("its weight is no matrix") };
     let op = call.node().op;
-    if rest.iter().any(|&size| size != 1) || !rest.is_empty() && op != OpKind::Conv {
-        return Err(if op == OpKind::Conv {
-            "its kernel has more than one element"
-        } else {
-            "its weight is no matrix"
-        });
+    if !rest.is_empty() && op != OpKind::Conv {
+        return Err("its weight is no matrix");
     }
+    let kernel = match op {
+        OpKind::Conv if rest.iter().any(|&size| size != 1) => Some("its kernel has more than one element"),
+        OpKind::Conv if GROUP.of(call.node()) != 1 => Some("it has groups"),
+        _ => None,
+    };
     let is_by_output = match op {
-        OpKind::Conv if GROUP.of(call.node()) != 1 => return Err("it has groups"),
         OpKind::Conv => true,
         OpKind::Gather if normalize_axis(AXIS.of(call.node()), 2) != Some(0) => {
             return Err("what it looks up are no rows");
@@ -221,13 +232,14 @@ fn as_matrix(
     }
     let is_by_output = is_by_output != transpose.is_some();
     let (outputs, columns) = if is_by_output { (*first, *second) } else { (*second, *first) };
+    let columns = columns * rest.iter().product::<usize>();
     if call.constant(if slot == 0 { 1 } else { 0 }).is_some() {
         return Err("what it reads is constant");
     }
     if columns < LEAST_COLUMNS || weight.len() < LEAST_ELEMENTS {
         return Err("its weight is small");
     }
-    Ok(View { slot, transpose, outputs, columns, is_by_output })
+    Ok(View { slot, transpose, outputs, columns, is_by_output, kernel })
 }
 
 /// Whether the call can be written in this form.

@@ -30,9 +30,8 @@ impl Trial {
             return Err("the target takes weights around zero only".into());
         }
         let excluded = choice.excluded(graph).map_err(|why| why.to_string())?;
-        let wish =
-            Wish { integers: packer.integers, row, group: packer.group.unwrap_or(packer.integers.group()) };
-        // Who chooses among several for each weight wants all alike.
+        let group = packer.group.unwrap_or(packer.integers.group());
+        let wish = Wish { integers: packer.integers, row, group, kernels: packer.kernels };
         let (sites, left) = sites(graph, wish, wish, &excluded);
         let readers = sites.iter().enumerate().flat_map(|(i, site)| site.readers.iter().map(move |r| (r.node, i)));
         let of_node = readers.collect();
@@ -59,8 +58,8 @@ impl Trial {
         let matrix = Matrix::of(weight, site.outputs, site.columns, site.is_by_output)?;
         let grid = Grid::of(self.bits, self.is_symmetric, site.row.negative_scales, weight.dtype());
         let codes = Codes::of(&matrix, &grid, site.group, self.bits, Search::Refined(None))?;
-        let bytes = codes.given_back(&matrix).into();
-        Some((site.weight, Tensor::raw(weight.dtype(), weight.dims(), bytes).ok()?))
+        let bytes = codes.given_back(&matrix);
+        Some((site.weight, Tensor::raw(weight.dtype(), weight.dims(), bytes.into()).ok()?))
     }
 
     /// Bytes of the weight that `node` reads, with scales and zero points.

@@ -351,9 +351,9 @@ impl Optimizer {
         let left = self.check.as_ref().ok().map(|check| (check, model.clone()));
         let fuel = Fuel::unlimited();
         let opset = model.opset();
-        // Those first: what they take twice saves nothing that may be spent on anything.
+        // Those first: what constants take twice that are equal saves nothing that may be spent on others.
         let tidy = Pipeline::default().then(MergeDuplicates).then(RemoveDead);
-        self.edit_with(&tidy, model, opset, may, &fuel, &mut Silent)?;
+        self.edit_with(&tidy, model, opset, may, &Fuel::unlimited(), &mut Silent)?;
         let steps = self.edit(model, opset, may, &fuel, observer)?;
         infer_declared(&mut model.graph);
         if let Some((check, left)) = left.filter(|_| steps.iter().any(Step::changed)) {

@@ -28,7 +28,7 @@ pub use dynamic::{Dynamic, NotDynamic};
 pub use emit::emit;
 pub use grid::{Grid, Scaling};
 pub use pays::{Estimate, Paying};
-pub(crate) use pays::{cut, latencies};
+pub(crate) use pays::{Latencies, cut, latencies};
 pub use place::{TakenOut, place, place_fit, place_without, unfit};
 pub use placement::{Left, Placed, PlacedWeight, Placement, Source};
 pub use plan::{ConstantSite, Group, Kept, Plan, Readers, Site, WeightSite};

@@ -1,6 +1,6 @@
 //! What has to be known of a model before precisions are tried on its layers: one pass over the samples.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -75,6 +75,24 @@ const MOVES: &[OpKind] = &[
 /// Moves that are looked past.
 const FAR: usize = 16;
 
+/// Samples that corrections are decided on: whoever verifies needs more, and corrections do not.
+const DECIDING: usize = 16;
+
+/// The samples of a bench.
+pub(crate) fn bench_probe(probe: &Probe) -> Probe {
+    let held_out = if probe.held_out.is_empty() { &probe.tried } else { &probe.held_out };
+    let held_out = held_out.iter().take(DECIDING).cloned().collect();
+    Probe { tried: probe.tried.clone(), held_out, notes: Vec::new() }
+}
+
+/// How many of its samples decide, and that number with how many go through the model layer by layer.
+pub(crate) fn limits(float: &Model, probe: &Probe) -> (usize, [usize; 2]) {
+    let Some(first) = probe.held_out.first() else { return (0, [0; 2]) };
+    let (macs, least) = JUDGED;
+    let judged = affordable(float, first, macs, least, u64::MAX).min(probe.held_out.len());
+    (judged, [judged, stepped(float, first, probe.tried.len())])
+}
+
 impl Ground {
     /// Run `model` on the samples, and find out what it takes to give its layers integers or halves.
     ///
@@ -97,11 +115,9 @@ impl Ground {
         let mut model = model.clone();
         let mut corrections = Vec::new();
         let mut runs = 0;
-        let first = probe.held_out.first().unwrap_or(&probe.tried[0]);
-        let (macs, least) = JUDGED;
-        let judged = affordable(&float, first, macs, least, u64::MAX).min(probe.held_out.len());
-        let limits = [judged, stepped(&float, first, probe.tried.len())];
-        let none = std::collections::BTreeSet::new();
+        let few_held = bench_probe(&probe);
+        let (judged, limits) = limits(&float, &few_held);
+        let none = BTreeSet::new();
         let mut few = None;
         if !plan.is_empty() {
             let seen = seen(&model, &plan, &probe, engine)?;
@@ -112,8 +128,8 @@ impl Ground {
             }
             few = Some(seen);
         }
-        let bench = Bench::new(&float, engine, &probe, &plan, &none, limits)?;
-        runs += probe.held_out.len() as u64;
+        let bench = Bench::new(&float, engine, &few_held, &plan, &none, limits)?;
+        runs += few_held.held_out.len() as u64;
         if let Some(few) = &mut few {
             bench.equalize(&mut model, few, Ranges::Method(crate::calibrate::Method::MinMax), &mut corrections)?;
             runs += corrections.len() as u64 * (judged + probe.tried.len()) as u64 + judged as u64;
@@ -249,7 +265,8 @@ impl Sensitivity {
     /// What gives weights few bits. Nothing is learned from samples: what is measured of a layer is then what becomes of
     /// it, whatever becomes of the layers before.
     pub(crate) fn packer(&self, integers: Integers) -> Packer {
-        Packer { target: self.target, method: Method::Refined, is_uniform: true, ..Packer::new(integers, self.engine.clone()) }
+        let packer = Packer::new(integers, self.engine.clone());
+        Packer { target: self.target, method: Method::Refined, kernels: true, is_uniform: true, ..packer }
     }
 
     /// What the weights of layers could be; why none, in words.

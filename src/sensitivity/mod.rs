@@ -137,7 +137,7 @@ pub struct Summary {
 }
 
 /// Samples that layers are measured on at the most, and at the least where there are that many.
-const SAMPLES: (u64, u64) = (32, 4);
+const SAMPLES: (u64, u64) = (16, 4);
 
 /// Multiply-accumulates of a run on all of them, for models of many multiplications.
 const MACS: u64 = 64_000_000_000;
@@ -277,3 +277,6 @@ fn samples(model: &Model, tried: &[Sample], candidates: usize) -> usize {
         usize::try_from(BYTES / ((candidates as u128 + 1) * held_bytes(model, first)).max(1)).unwrap_or(usize::MAX);
     affordable(model, first, MACS, least, most).min(fit).max(1).min(tried.len())
 }
+
+#[cfg(all(test, feature = "tract"))]
+pub(crate) mod tests;

@@ -318,12 +318,14 @@ mod tests {
     #[test]
     fn costs_are_what_the_outputs_lose_where_that_is_tried() {
         // What is behind the second layer makes little of it.
-        let (model, groups) = model(
+        let (mut model, groups) = model(
             "g (float[1,2,6,6] x) => (float[1,3,6,6] y)
-            <float[6,2,1,1] w, float[3,6,1,1] v, float[6,2,1,1] t, float[3,6,1,1] u, float part = {0.01}>
+            <float[6,2,1,1] w, float[3,6,1,1] v, float[6,2,1,1] t, float[3,6,1,1] u, float part = {1}>
             { a = Conv(x, w)  r = Relu(a)  p = Conv(r, v)
               b = Conv(x, t)  s = Relu(b)  q = Conv(s, u)  m = Mul(q, part)  y = Add(p, m) }",
         );
+        let part = model.graph.values().find(|&v| model.graph.value_label(v) == "part").unwrap();
+        model.graph.set_constant(part, Tensor::f32s(&[], &[0.01]).unwrap());
         let ranker = Ranker { tries: true, ..Ranker::default() };
         let tried = ranked(&model, &groups, &[1, 2, 6, 6], &ranker);
         let untold = ranked(&model, &groups, &[1, 2, 6, 6], &Ranker::default());

@@ -10,6 +10,7 @@ use std::ops::Deref;
 use ndarray::{Array1, Array2, Axis};
 use rustc_hash::FxHashMap;
 
+use crate::exec::stepper::held_bytes;
 use crate::exec::{Cannot, Executor, Stepper};
 use crate::gram::linalg::product;
 use crate::gram::{Cholesky, Layer, order};
@@ -47,6 +48,9 @@ const WORK: f64 = 1e12;
 /// Samples that trials are made on, at the least and at the most.
 const SAMPLES: (usize, usize) = (4, 64);
 
+/// Bytes that the tensors of those may take.
+const BYTES: u128 = 1 << 29;
+
 /// Trials on their way along the dense model.
 pub(super) struct Trials<'e> {
     stepper: Stepper<'e>,
@@ -70,7 +74,9 @@ impl<'e> Trials<'e> {
         let count = groups.groups.len().max(1);
         let shares = if count > MANY_GROUPS { &SHARES[1..2] } else { &SHARES[..] };
         let each = (count * shares.len()) as f64 * 0.5 * groups.total();
-        let most = ((WORK / each.max(1.0)) as usize).clamp(SAMPLES.0, SAMPLES.1).min(samples.len());
+        let room = samples.first().map_or(0, |first| BYTES / held_bytes(dense, first).max(1));
+        let room = usize::try_from(room).unwrap_or(usize::MAX).max(1);
+        let most = ((WORK / each.max(1.0)) as usize).clamp(SAMPLES.0, SAMPLES.1).min(samples.len()).min(room);
         let picked: Vec<&[(String, Tensor)]> = (0..most).map(|i| &*samples[i * samples.len() / most]).collect();
         let stepper = Stepper::new(dense, &picked, engine)?;
         let ends: Vec<ValueId> =

@@ -138,16 +138,29 @@ impl Paying<'_> {
     }
 }
 
-/// Nanoseconds that each part of `plan` takes in real numbers and in integers, by the node that it is of. `None` where
-/// nothing is known of the target's costs. `sized` has the sizes of a run.
-pub(crate) fn latencies(
-    sized: &Graph,
-    policy: &Policy,
-    opset: i64,
-    plan: &Plan,
-) -> Option<FxHashMap<NodeId, [f64; 2]>> {
-    let field = Field::of(sized, policy, policy.borders.as_ref()?, opset, plan);
-    Some(field.parts.iter().map(|part| (part.head, [part.float, part.int8])).collect())
+/// What a run takes in nanoseconds, part by part.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Latencies {
+    /// In real numbers and in integers, by the node that a part is of.
+    pub parts: FxHashMap<NodeId, [f64; 2]>,
+    /// What no part takes.
+    pub rest: f64,
+    /// From real numbers to integers or back: for a tensor, and for each of its elements.
+    pub border: [f64; 2],
+}
+
+/// What the parts of `plan` take. `None` where nothing is known of the target's costs. `sized` has the sizes of a run.
+pub(crate) fn latencies(sized: &Graph, policy: &Policy, opset: i64, plan: &Plan) -> Option<Latencies> {
+    let borders = policy.borders.as_ref()?;
+    let field = Field::of(sized, policy, borders, opset, plan);
+    let reals = field.total(&vec![false; field.parts.len()]);
+    let in_parts: f64 = field.parts.iter().map(|part| part.float).sum();
+    let mean = |of: fn(&crate::target::policy::Time) -> f64| (of(&borders.quantize) + of(&borders.dequantize)) / 2.0;
+    Some(Latencies {
+        parts: field.parts.iter().map(|part| (part.head, [part.float, part.int8])).collect(),
+        rest: (reals - in_parts).max(0.0),
+        border: [mean(|time| time.call), mean(|time| time.element)],
+    })
 }
 
 /// The parts that pay, and those beside them that do not lose.

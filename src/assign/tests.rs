@@ -1,0 +1,168 @@
+//! Assignments keep what they promise.
+
+use super::*;
+use crate::exec::Executor;
+use crate::exec::tract::Tract;
+use crate::quality::compare;
+use crate::quantize::coverage;
+use crate::sensitivity::tests::{NET, net, sensitivity};
+
+fn assigner() -> Assigner {
+    Assigner {
+        sensitivity: sensitivity(32),
+        bounds: Bounds::default(),
+        budget: None,
+        minimize: Cost::Bytes,
+        given: Vec::new(),
+        lists_front: false,
+    }
+}
+
+fn budget(text: &str) -> Assigner {
+    Assigner { budget: Some(text.parse().unwrap()), ..assigner() }
+}
+
+fn precisions(summary: &Summary) -> Vec<Precision> {
+    summary.layers.iter().map(|layer| layer.precision).collect()
+}
+
+#[test]
+fn a_budget_is_kept() {
+    let mut bytes = u64::MAX;
+    let mut losses = Vec::new();
+    for share in [60, 40, 30, 20] {
+        let mut model = net(NET);
+        let summary = budget(&format!("bytes={share}%")).run(&mut model, &|_, _| {}).unwrap();
+        assert!(summary.costs.bytes <= bytes, "less for less");
+        bytes = summary.costs.bytes;
+        // Halves of biases and shapes, and zero points, are no weights.
+        assert!(bytes as f64 <= 0.01 * f64::from(share) * summary.float.bytes as f64 + 64.0, "{share} {bytes}");
+        assert_eq!(census::quick(&model).parameter_bytes, bytes);
+        losses.push(summary.loss);
+        assert!(Tract.load(&model).is_ok());
+    }
+    assert!(losses.is_sorted(), "{losses:?}");
+    let little = budget("bytes=1%").run(&mut net(NET), &|_, _| {}).unwrap_err();
+    assert!(matches!(&little, AssignError::TooLittle { .. }), "{little}");
+}
+
+#[test]
+fn bits_and_operations_are_counted() {
+    let summary = budget("avg-bits=6").run(&mut net(NET), &|_, _| {}).unwrap();
+    assert!(summary.costs.bits <= 6.0 && summary.costs.bits >= 4.0, "{:?}", summary.costs);
+    let summary = budget("bitops=10%").run(&mut net(NET), &|_, _| {}).unwrap();
+    assert!(10 * summary.costs.bitops <= summary.float.bitops);
+    // Of an image of 25 places: 32·2·9·25 + 2·32·32·25, and 32·4 multiplications of 32 bits each.
+    assert_eq!(summary.float.bitops, (32 * 18 * 25 + 2 * 32 * 32 * 25 + 128) * 1024);
+}
+
+#[test]
+fn a_bound_is_kept_at_less_cost_than_float32() {
+    let float = net(NET);
+    let mut costs = Vec::new();
+    for least in [15.0, 30.0, 50.0] {
+        let mut model = float.clone();
+        let bounds = Bounds { min_sqnr: Some(least), max_drop: None };
+        let asked = Assigner { bounds, ..assigner() };
+        let (summary, rehearsal) = asked.rehearsed(&mut model, &|_, _| {}).unwrap();
+        assert!(summary.sqnr.unwrap() >= least && summary.outputs[0].sqnr >= least);
+        // On samples that were never seen.
+        let others = crate::calibrate::Calibration {
+            source: Some(crate::calibrate::Source::Random(77)),
+            samples: Some(64),
+            ..Default::default()
+        };
+        let fresh = others.probe(&float, &Tract, &|_| 64).unwrap().tried;
+        let found = compare(&float, &rehearsal, &fresh, &Tract).unwrap();
+        assert!(found[0].sqnr >= least, "{least}: {found:?}");
+        costs.push(summary.costs.bytes);
+        assert!(summary.costs.bytes < summary.float.bytes);
+        let cheapest = summary.uniform.iter().filter(|u| u.meets).map(|u| u.costs.bytes).min();
+        assert!(cheapest.is_none_or(|cheapest| summary.costs.bytes <= cheapest + 64), "{:?}", summary.uniform);
+    }
+    assert!(costs.is_sorted(), "{costs:?}");
+}
+
+#[test]
+fn what_is_given_is_what_becomes() {
+    let mut model = net(NET);
+    let given = |given: &[(&str, Precision)]| Assigner {
+        given: given.iter().map(|(pattern, precision)| (pattern.to_string(), *precision)).collect(),
+        ..assigner()
+    };
+    let asked = given(&[("*", Precision::Int8), ("left", Precision::Fp16), ("name:head", Precision::Int4)]);
+    let summary = asked.run(&mut model, &|_, _| {}).unwrap();
+    assert_eq!(precisions(&summary), [Precision::Int8, Precision::Fp16, Precision::Int8, Precision::Int4]);
+    let found = coverage(&model.graph);
+    // Of a product one operand alone counts nothing.
+    assert_eq!((found.integer, found.weighted), (2, 4));
+    let dtypes: Vec<&str> =
+        model.graph.values().filter_map(|v| model.graph.constant(v)).map(|t| t.dtype().name()).collect();
+    assert!(dtypes.contains(&"int4") && dtypes.contains(&"float16"), "{dtypes:?}");
+    let refused = given(&[("nothing", Precision::Int8)]).run(&mut net(NET), &|_, _| {}).unwrap_err();
+    assert!(matches!(refused, AssignError::Choice(_)));
+    let text = NET.replace("s = Add(l, k)", "[pair] q = MatMul(l, k) s = Add(q, k)");
+    let refused = given(&[("pair", Precision::Int4)]).run(&mut net(&text), &|_, _| {}).unwrap_err();
+    assert_eq!(refused.to_string(), "\"pair\" cannot be int4: it has no weights");
+}
+
+#[test]
+fn points_of_the_front_can_be_made_again() {
+    let summary = Assigner { lists_front: true, ..budget("bytes=30%") }.run(&mut net(NET), &|_, _| {}).unwrap();
+    assert!(summary.front.len() > 3);
+    assert!(summary.front.is_sorted_by(|a, b| a.cost < b.cost && a.predicted > b.predicted));
+    let point = summary.front.iter().rev().find(|p| p.cost as f64 <= 0.3 * summary.float.bytes as f64).unwrap();
+    let given = point.layers.iter().map(|(name, precision)| (name.clone(), *precision)).collect();
+    let again = Assigner { given, ..assigner() }.run(&mut net(NET), &|_, _| {}).unwrap();
+    let named: BTreeMap<String, Precision> =
+        again.layers.iter().filter(|l| l.precision != Precision::Fp32).map(|l| (l.node.clone(), l.precision)).collect();
+    assert_eq!(named, point.layers);
+}
+
+#[test]
+fn how_far_to_go_has_to_be_said() {
+    assert!(matches!(assigner().run(&mut net(NET), &|_, _| {}), Err(AssignError::NoGoal)));
+    let latency =
+        Assigner { minimize: Cost::Latency, bounds: Bounds { min_sqnr: Some(30.0), max_drop: None }, ..assigner() };
+    let asked = Assigner {
+        sensitivity: Sensitivity {
+            target: &crate::target::TFLITE,
+            policy: crate::target::Policy::of(&crate::target::TFLITE),
+            ..latency.sensitivity.clone()
+        },
+        ..latency
+    };
+    assert!(matches!(asked.run(&mut net(NET), &|_, _| {}), Err(AssignError::NoLatency { .. })));
+}
+
+#[test]
+fn queries_keys_and_values_have_one_precision() {
+    let text = r#"<ir_version: 8, opset_import: ["" : 21]> g (float[n,4,32] x) => (float[n,4,32] y)
+        <float[32,32] wq, float[32,32] wk, float[32,32] wv, float[32,32] wo>
+        { [q] q = MatMul(x, wq) [k] k = MatMul(x, wk) [v] v = MatMul(x, wv)
+          t = Transpose <perm = [0, 2, 1]> (k)
+          [scores] s = MatMul(q, t)
+          p = Softmax(s)
+          [values] c = MatMul(p, v)
+          [out] y = MatMul(c, wo) }"#;
+    let measured = sensitivity(8).measured(&net(text), &|_, _| {}, false).unwrap();
+    let found = units(&measured);
+    assert!(found.iter().any(|unit| unit.layers == [0, 1, 2]), "{found:?}");
+    for share in [60, 40, 28] {
+        let summary = budget(&format!("bytes={share}%")).run(&mut net(text), &|_, _| {}).unwrap();
+        let of = precisions(&summary);
+        assert!(of[0] == of[1] && of[1] == of[2], "{of:?}");
+    }
+}
+
+#[test]
+fn the_account_is_told_in_lines() {
+    let summary = Assigner { bounds: Bounds { min_sqnr: Some(30.0), max_drop: None }, ..assigner() }
+        .run(&mut net(NET), &|_, _| {})
+        .unwrap();
+    let lines = summary.lines();
+    assert!(lines[0].starts_with("4 layers: ") && lines[1].starts_with("loss (kl) "), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("beside it, int8 in 4 layers: ")), "{lines:?}");
+    assert_eq!(summary.rows().len(), 4);
+    assert!(serde_json::to_value(&summary).unwrap()["layers"][0]["effects"]["int8"]["loss"].is_number());
+}
