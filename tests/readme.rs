@@ -39,7 +39,7 @@ fn the_recipe_is_one() {
     let (_, block) = behind.split_once("```toml\n").expect("it shows one");
     let (block, _) = block.split_once("```").expect("it ends");
     let recipe = onnx_slim::recipe::Recipe::parse("README.md", block).expect("it is one");
-    assert_eq!(recipe.entries().len(), 9);
+    assert_eq!(recipe.entries().len(), 10);
 }
 
 fn manual() -> String {
