@@ -95,7 +95,9 @@ mod tests {
         assert_eq!(of("avg-bits=5"), Ok((Cost::Bits, Amount::Number(5.0))));
         assert_eq!(of("bitops=25%"), Ok((Cost::Bitops, Amount::Share(0.25))));
         assert_eq!(of("latency=50%"), Ok((Cost::Latency, Amount::Share(0.5))));
-        for wrong in ["", "bytes", "bytes=", "bytes=0", "bytes=-1", "bytes=2XB", "bytes=nan", "avg-bits=50%", "bitops=5"] {
+        for wrong in
+            ["", "bytes", "bytes=", "bytes=0", "bytes=-1", "bytes=2XB", "bytes=nan", "avg-bits=50%", "bitops=5"]
+        {
             assert!(of(wrong).is_err(), "{wrong}");
         }
     }

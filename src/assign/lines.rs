@@ -17,12 +17,10 @@ impl Summary {
     /// What layers compute in, what it costs, and what one precision for all would be.
     pub fn lines(&self) -> Vec<String> {
         let count = |precision: Precision| self.layers.iter().filter(|layer| layer.precision == precision).count();
-        let parts: Vec<String> = Precision::ALL
-            .into_iter()
-            .filter(|&p| count(p) > 0)
-            .map(|p| format!("{} {p}", count(p)))
-            .collect();
-        let mut lines = vec![format!("{} layers: {}; {}", self.layers.len(), parts.join(", "), self.costed(&self.costs))];
+        let parts: Vec<String> =
+            Precision::ALL.into_iter().filter(|&p| count(p) > 0).map(|p| format!("{} {p}", count(p))).collect();
+        let mut lines =
+            vec![format!("{} layers: {}; {}", self.layers.len(), parts.join(", "), self.costed(&self.costs))];
         let room: Vec<String> = [
             self.sqnr.map(|ratio| format!("at least {ratio:.1} dB")),
             self.drop.map(|drop| format!("another class in at most {drop:.2} %")),
@@ -31,8 +29,14 @@ impl Summary {
         .flatten()
         .collect();
         let likely = if room.is_empty() { String::new() } else { format!("; likely on others: {}", room.join(", ")) };
-        let predicted = if self.uniform.is_empty() { String::new() } else { format!(", {} predicted", loss(self.predicted)) };
-        lines.push(format!("loss ({}) {} on {} samples held out{predicted}{likely}", self.measure, loss(self.loss), self.held_out));
+        let predicted =
+            if self.uniform.is_empty() { String::new() } else { format!(", {} predicted", loss(self.predicted)) };
+        lines.push(format!(
+            "loss ({}) {} on {} samples held out{predicted}{likely}",
+            self.measure,
+            loss(self.loss),
+            self.held_out
+        ));
         for uniform in &self.uniform {
             lines.push(self.uniform_line(uniform));
         }

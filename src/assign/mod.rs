@@ -367,7 +367,8 @@ impl Assigner {
             measured.layers.iter().enumerate().map(|(index, layer)| (layer.node, index)).collect();
         let mut precisions = vec![Precision::Fp32; measured.layers.len()];
         for (pattern, precision) in &self.given {
-            let layers: Vec<usize> = matching(graph, pattern)?.iter().filter_map(|node| index.get(node)).copied().collect();
+            let layers: Vec<usize> =
+                matching(graph, pattern)?.iter().filter_map(|node| index.get(node)).copied().collect();
             if layers.is_empty() {
                 return Err(AssignError::NoLayer { pattern: pattern.clone() });
             }
@@ -387,12 +388,7 @@ impl Assigner {
     }
 
     /// The best within a budget.
-    fn within(
-        &self,
-        search: &Search<'_>,
-        front: &Front,
-        budget: Budget,
-    ) -> Result<Vec<usize>, AssignError> {
+    fn within(&self, search: &Search<'_>, front: &Front, budget: Budget) -> Result<Vec<usize>, AssignError> {
         let float = vec![Precision::Fp32; search.measured.layers.len()];
         let all = search.costs.all(&float, budget.cost);
         let rest = search.costs.beside(budget.cost);
@@ -449,7 +445,8 @@ impl Assigner {
         let graph = &search.measured.ground.model.graph;
         let all = front.points().len();
         let rest = search.costs.beside(search.cost);
-        let mut indices: Vec<usize> = (0..all.min(LISTED)).map(|i| i * (all - 1) / (all.min(LISTED) - 1).max(1)).collect();
+        let mut indices: Vec<usize> =
+            (0..all.min(LISTED)).map(|i| i * (all - 1) / (all.min(LISTED) - 1).max(1)).collect();
         indices.dedup();
         let point = |index: usize| {
             let picks = front.picks(index);

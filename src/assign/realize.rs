@@ -98,9 +98,8 @@ impl Assigner {
             }
             let rehearsed = rehearsal.graph.clone();
             let graph = &model.graph;
-            let is_border = |&node: &NodeId| {
-                matches!(graph.node(node).op, OpKind::QuantizeLinear | OpKind::DequantizeLinear)
-            };
+            let is_border =
+                |&node: &NodeId| matches!(graph.node(node).op, OpKind::QuantizeLinear | OpKind::DequantizeLinear);
             let borders: Vec<NodeId> = graph.nodes().filter(is_border).collect();
             taken.extend(borders.into_iter().map(|node| (node, OTHER.to_string())));
             let halver = Halver { target: self.sensitivity.target, ..self.halver() };
@@ -108,7 +107,8 @@ impl Assigner {
             if corrects {
                 // What came in with weights of few bits is float32, too.
                 let graph = &model.graph;
-                let is_new = |&node: &NodeId| !rehearsed.has_node(node) || graph.node(node).op != rehearsed.node(node).op;
+                let is_new =
+                    |&node: &NodeId| !rehearsed.has_node(node) || graph.node(node).op != rehearsed.node(node).op;
                 taken.extend(graph.nodes().filter(is_new).map(|node| (node, OTHER.to_string())));
                 [model, _] = halver.halved(&model, &ground.fit, taken);
             }

@@ -47,7 +47,10 @@ impl Search<'_> {
     pub(super) fn front(&self) -> Front {
         let of = |unit: &Unit| -> Vec<knapsack::Choice> {
             let cost = |choice: &Choice| {
-                unit.layers.iter().map(|&l| self.costs.layer(l, choice.precision, self.cost)).fold(0, u64::saturating_add)
+                unit.layers
+                    .iter()
+                    .map(|&l| self.costs.layer(l, choice.precision, self.cost))
+                    .fold(0, u64::saturating_add)
             };
             unit.choices.iter().map(|c| knapsack::Choice { loss: c.loss, cost: cost(c) }).collect()
         };

@@ -48,7 +48,8 @@ pub(super) fn units(measured: &Measured) -> Vec<Unit> {
             sets.join(index, *by_operand.entry(value).or_insert(index));
         }
     }
-    let by_node: FxHashMap<NodeId, usize> = layers.iter().enumerate().map(|(index, layer)| (layer.node, index)).collect();
+    let by_node: FxHashMap<NodeId, usize> =
+        layers.iter().enumerate().map(|(index, layer)| (layer.node, index)).collect();
     let heads: FxHashMap<NodeId, NodeId> = measured.ground.plan.taken_in.iter().copied().collect();
     let mut by_group: FxHashMap<usize, usize> = FxHashMap::default();
     for site in &measured.ground.plan.sites {

@@ -70,7 +70,8 @@ impl Calibration {
         tried: &dyn Fn(&Sample) -> usize,
     ) -> Result<Probe, CalibrationError> {
         if let (Some(pool), Some(source)) = (&self.pool, &self.source) {
-            let read = pool.read(source, (self.samples, self.verifies), model, || self.split_of(source, model, engine))?;
+            let read =
+                pool.read(source, (self.samples, self.verifies), model, || self.split_of(source, model, engine))?;
             let most = read.first.first().map_or(0, |sample| tried(sample).max(1)).min(read.first.len());
             let (held_out, notes) = (read.held_out.clone(), read.notes.clone());
             return Ok(Probe { tried: read.first[..most].to_vec(), held_out, notes });
@@ -124,7 +125,8 @@ impl Calibration {
     ) -> Result<Gathered, CalibrationError> {
         let before = before.unwrap_or_default();
         if let (Some(pool), Some(source)) = (&self.pool, &self.source) {
-            let read = pool.read(source, (self.samples, self.verifies), model, || self.split_of(source, model, engine))?;
+            let read =
+                pool.read(source, (self.samples, self.verifies), model, || self.split_of(source, model, engine))?;
             if read.is_all {
                 let total = read.first.len() as u64;
                 tell(before.runs, total);

@@ -140,8 +140,10 @@ pub(super) fn write_front(file: &Path, found: &Summary) -> anyhow::Result<()> {
 }
 
 fn layer_precision(text: &str) -> Result<(String, Precision), String> {
-    let (pattern, precision) =
-        text.rsplit_once('=').filter(|(p, _)| !p.is_empty()).ok_or("expected PATTERN=PRECISION, such as /layer1/*=int8")?;
+    let (pattern, precision) = text
+        .rsplit_once('=')
+        .filter(|(p, _)| !p.is_empty())
+        .ok_or("expected PATTERN=PRECISION, such as /layer1/*=int8")?;
     Ok((pattern.into(), precision.parse()?))
 }
 

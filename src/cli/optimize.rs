@@ -10,8 +10,8 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
-use crate::cli::account::{self, Account, Delivery};
 use crate::assign::Assigner;
+use crate::cli::account::{self, Account, Delivery};
 use crate::cli::args::{self, Dump, Format, Noise};
 use crate::cli::dump::{self, Dumper};
 use crate::cli::jobs::{self, Job};

@@ -128,11 +128,7 @@ pub(super) fn run(args: &Sensitivity, noise: Noise) -> anyhow::Result<End> {
 }
 
 /// The model as layers get their precision in it: optimized, in operators of ONNX.
-fn floats(
-    model: Model,
-    target: &'static Profile,
-    measuring: &crate::sensitivity::Sensitivity,
-) -> Result<Model, Error> {
+fn floats(model: Model, target: &'static Profile, measuring: &crate::sensitivity::Sensitivity) -> Result<Model, Error> {
     // Scales per channel came with 13.
     let opset = target.opset_for(measuring.opset_for(model.opset().max(13)));
     let optimizer = Optimizer::for_target(target).only_onnx().opset(opset).allow_unsupported().unchecked();

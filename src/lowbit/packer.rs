@@ -152,7 +152,8 @@ impl Packer {
         let group = self.group.unwrap_or(self.integers.group());
         let wish = Wish { integers: self.integers, row, group, kernels: self.kernels };
         let eight = self.target.few_bits(DType::I8).filter(|_| !self.is_uniform && self.integers.bits() < 8);
-        let finer = eight.map_or(wish, |row| Wish { integers: Integers::Int8, row, group: Integers::Int8.group(), ..wish });
+        let finer =
+            eight.map_or(wish, |row| Wish { integers: Integers::Int8, row, group: Integers::Int8.group(), ..wish });
         let (sites, left) = sites(&model.graph, wish, finer, &excluded);
         let mut summary = Summary {
             integers: self.integers,

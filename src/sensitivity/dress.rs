@@ -45,7 +45,8 @@ pub(crate) fn dress(
         Precision::Fp16 => return Some(halves(graph, node, ground)),
         Precision::Int8Weights | Precision::Uint4 | Precision::Int4 | Precision::Int2 => {
             let (old, tensor) = ground.packed(layer.node, precision)?;
-            let slots: Vec<usize> = (0..graph.operand_count(node)).filter(|&s| graph.operand(node, s) == Some(old)).collect();
+            let slots: Vec<usize> =
+                (0..graph.operand_count(node)).filter(|&s| graph.operand(node, s) == Some(old)).collect();
             let value = graph.add_constant(graph.node(node).scope(), "", tensor);
             for slot in slots {
                 graph.set_operand(node, slot, Some(value));
@@ -54,7 +55,8 @@ pub(crate) fn dress(
         Precision::Int8 => {
             weights(graph, node, layer)?;
             for &slot in &layer.operands {
-                if let (Some((grid, scaling)), Some(value)) = (ground.operand(layer.node, slot), graph.operand(node, slot))
+                if let (Some((grid, scaling)), Some(value)) =
+                    (ground.operand(layer.node, slot), graph.operand(node, slot))
                 {
                     let read = quantized(graph, value, grid, scaling)?;
                     graph.set_operand(node, slot, Some(read));

@@ -98,11 +98,7 @@ impl Ground {
     ///
     /// # Errors
     /// When samples cannot be read, or the engine cannot run the model.
-    pub(crate) fn of(
-        asked: &Sensitivity,
-        model: &Model,
-        tell: &dyn Fn(u64, u64),
-    ) -> Result<Ground, QuantizeError> {
+    pub(crate) fn of(asked: &Sensitivity, model: &Model, tell: &dyn Fn(u64, u64)) -> Result<Ground, QuantizeError> {
         let (engine, calibration) = (&*asked.engine, &asked.calibration);
         let probe = calibration.probe(model, engine, &|sample| affordable(model, sample, TRIED_MACS, FEW, TRIED))?;
         let mut probe = probe;

@@ -75,7 +75,11 @@ fn layer(graph: &Graph, sized: &Graph, node: NodeId) -> Option<Layer> {
         node,
         name: graph.label(node),
         op: n.op,
-        macs: (row_of(n).macs)(&CallView::new(sized, node)).and_then(|n| n.known()).unwrap_or(0).try_into().unwrap_or(0),
+        macs: (row_of(n).macs)(&CallView::new(sized, node))
+            .and_then(|n| n.known())
+            .unwrap_or(0)
+            .try_into()
+            .unwrap_or(0),
         weights: SmallVec::new(),
         operands: SmallVec::new(),
     };

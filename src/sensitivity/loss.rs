@@ -225,10 +225,9 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_an_infinite_loss() {
-        let mut model = parse(
-            r#"<ir_version: 8, opset_import: ["" : 17]> g (float[1,3] x) => (float[1,3] y) { y = Relu(x) }"#,
-        )
-        .unwrap();
+        let mut model =
+            parse(r#"<ir_version: 8, opset_import: ["" : 17]> g (float[1,3] x) => (float[1,3] y) { y = Relu(x) }"#)
+                .unwrap();
         infer_declared(&mut model.graph);
         let heads = Heads::of(&model, Measure::Auto);
         let (want, got) = ([t(&[1, 3], &[1.0, 2.0, 3.0])], [t(&[1, 3], &[1.0, f32::NAN, 3.0])]);

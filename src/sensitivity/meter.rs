@@ -213,7 +213,8 @@ impl Meter<'_> {
             let loss = match reached {
                 Ok(()) => {
                     let want: Vec<&[Tensor]> = reference.iter().map(Vec::as_slice).collect();
-                    let part = |tensors: &Vec<Tensor>| tensors.get(way * samples..(way + 1) * samples).map(<[_]>::to_vec);
+                    let part =
+                        |tensors: &Vec<Tensor>| tensors.get(way * samples..(way + 1) * samples).map(<[_]>::to_vec);
                     let got: Vec<Vec<Tensor>> = shown.iter().map(|tensors| part(tensors).unwrap_or_default()).collect();
                     let got: Vec<&[Tensor]> = got.iter().map(Vec::as_slice).collect();
                     mean(&self.heads.losses(&want, &got))

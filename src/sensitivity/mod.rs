@@ -273,7 +273,8 @@ impl Measured {
 fn samples(model: &Model, tried: &[Sample], candidates: usize) -> usize {
     let Some(first) = tried.first() else { return 0 };
     let (most, least) = SAMPLES;
-    let fit = usize::try_from(BYTES / ((candidates as u128 + 1) * held_bytes(model, first)).max(1)).unwrap_or(usize::MAX);
+    let fit =
+        usize::try_from(BYTES / ((candidates as u128 + 1) * held_bytes(model, first)).max(1)).unwrap_or(usize::MAX);
     affordable(model, first, MACS, least, most).min(fit).max(1).min(tried.len())
 }
 

@@ -70,7 +70,11 @@ pub fn svg(summary: &Summary) -> String {
     let mut y = TOP;
     for layer in &summary.layers {
         let middle = y + layer.effects.len().max(1) * BAR / 2 + 4;
-        put(format_args!("<text x=\"{}\" y=\"{middle}\" text-anchor=\"end\">{}</text>", NAMES - 8, escaped(&layer.node)));
+        put(format_args!(
+            "<text x=\"{}\" y=\"{middle}\" text-anchor=\"end\">{}</text>",
+            NAMES - 8,
+            escaped(&layer.node)
+        ));
         for (&precision, effect) in &layer.effects {
             let said = if effect.loss.is_finite() { format!("{:.1e}", effect.loss) } else { "lost".into() };
             let length = length(effect.loss);
