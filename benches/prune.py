@@ -3,6 +3,7 @@
 
     prune.py --bin PATH [--ours "NAME=FLAGS"...] [--models REGEX] [--latency [--seconds 4]] [--work DIR] [--json FILE]
              FOLDER... | --model FILE --calib FILE --eval FILE [--metric top1|perplexity|miou]
+    prune.py --bin PATH --groups FOLDER...
 
 A FOLDER has a MANIFEST.json: a list of {"file", "calib", "eval", "fp32_metric": {"kind"}} with .npz files, an array per
 input with a leading axis of samples, and labels in "labels". --ours gives the flags of `prune`, once per setting. The
@@ -13,7 +14,10 @@ no samples, nothing repaired.
 onnxruntime on samples that were not used: the metric where there are labels, the ratio of signal to error in dB, and
 how often the largest score is the same one. `cpu` and `MB` are of the whole process. With --latency, the last columns
 are processor time of the dense model over the pruned one's, one thread, all variants of a model taking turns: above 1
-is faster. Run it with a python that has tests/requirements.txt.
+is faster.
+
+With --groups, nothing is pruned: for each model of the folders, how long it takes to tell which channels can only be
+removed together, the best of three. Run it with a python that has tests/requirements.txt.
 """
 
 import argparse
@@ -87,6 +91,21 @@ def cells(setting, row, latency):
     return [*first, *(shown(row.get(r)) for r in RUNTIMES)] if latency else first
 
 
+def groups(args):
+    rows = []
+    for model in sorted(m for folder in args.folders for m in folder.glob("*.onnx") if re.search(args.models, m.stem)):
+        command = [args.bin, "inspect", model, "--groups", "--json"]
+        runs = [subprocess.run([*map(str, command)], capture_output=True, text=True) for _ in range(3)]
+        if failed := next((run for run in runs if run.returncode), None):
+            rows.append([model.stem, "FAILED: " + failed.stderr.strip()[-60:], "", ""])
+            continue
+        found = [json.loads(run.stdout) for run in runs]
+        classes = sum(group["classes"] for group in found[0]["groups"])
+        best = min(one["milliseconds"] for one in found)
+        rows.append([model.stem, str(len(found[0]["groups"])), str(classes), f"{best:.1f}"])
+    measure.print_table(["", "groups", "classes", "ms"], rows)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("folders", nargs="*", type=pathlib.Path)
@@ -97,12 +116,15 @@ def main():
     p.add_argument("--calib", type=pathlib.Path)
     p.add_argument("--eval", type=pathlib.Path)
     p.add_argument("--metric", default="")
+    p.add_argument("--groups", action="store_true")
     p.add_argument("--latency", action="store_true")
     p.add_argument("--seconds", type=float, default=4.0)
     p.add_argument("--timeout", type=float, default=1800)
     p.add_argument("--work", type=pathlib.Path)
     p.add_argument("--json", type=pathlib.Path)
     args = p.parse_args()
+    if args.groups:
+        return groups(args)
     models = [m for folder in args.folders for m in manifest(folder) if re.search(args.models, m[0])]
     if args.model:
         models.append((args.model.stem, args.model, args.calib, args.eval, args.metric))

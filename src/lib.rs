@@ -20,6 +20,7 @@
 //! * Only `onnx` and `text` see generated protobuf types. Only `ir` sees petgraph. Only `cli` prints, exits or reads
 //!   the environment.
 
+pub mod advise;
 pub mod assign;
 pub mod calibrate;
 pub mod census;

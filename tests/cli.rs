@@ -76,7 +76,7 @@ fn without_times(line: &str) -> String {
 
 #[test]
 fn help() {
-    for verb in ["", "optimize", "edit", "join", "check", "inspect", "explain", "completions"] {
+    for verb in ["", "optimize", "edit", "join", "check", "inspect", "advise", "explain", "completions"] {
         let arguments: Vec<&str> = [verb, "--help"].into_iter().filter(|a| !a.is_empty()).collect();
         let output = run(&folder_with(&[]), &arguments);
         assert_eq!(output.status.code(), Some(0));

@@ -188,3 +188,55 @@ fn grown(number: u64) -> Model {
     infer_shapes(&mut model.graph);
     model
 }
+
+#[test]
+fn ranges_are_chosen_as_is_asked() {
+    use onnx_slim::calibrate::{Calibration, Levels, Method, Source, Wanted, range};
+    use onnx_slim::exec::{Executor, tract::Tract};
+    use onnx_slim::quality::Bounds;
+    use onnx_slim::quantize::Quantizer;
+
+    let text = r#"<ir_version: 8, opset_import: ["" : 17]> g (float[n,32] x) => (float[n,8] y)
+        <float[32,8] w> { y = MatMul(x, w) }"#;
+    let model = || {
+        let mut model = text::parse(text).unwrap();
+        infer_shapes(&mut model.graph);
+        model
+    };
+    let calibration = Calibration { source: Some(Source::Random(3)), samples: Some(64), ..Calibration::default() };
+    let engine: std::sync::Arc<dyn Executor> = std::sync::Arc::new(Tract);
+    let gathered = calibration.gathered(&model(), &Wanted::all(), &*engine, &|_, _| {}, None).unwrap();
+    let scale = |name: &str| {
+        let method: Method = name.parse().unwrap();
+        let mut quantizer = Quantizer {
+            policy: target("onnxruntime").policy,
+            choice: Choice::default(),
+            calibration: calibration.clone(),
+            method: Some(method),
+            everywhere: true,
+            without: ["smooth-activations", "equalize-channels"].map(String::from).into(),
+            engine: engine.clone(),
+            bounds: Bounds::default(),
+        };
+        quantizer.without.insert("correct-biases".into());
+        let mut model = model();
+        quantizer.run(&mut model, None, &|_, _| {}).unwrap();
+        let g = &model.graph;
+        let x = g.scope(ScopeId::MAIN).inputs()[0];
+        let quantize =
+            g.nodes().find(|&n| g.node(n).op == OpKind::QuantizeLinear && g.operand(n, 0) == Some(x)).unwrap();
+        let scale = g.constant(g.operand(quantize, 1).unwrap()).unwrap().real(0).unwrap();
+        let expected = range(&gathered.tensors["x"], method, Levels::ASYMMETRIC_8).scale(Levels::ASYMMETRIC_8);
+        assert!((scale / expected - 1.0).abs() < 1e-6, "{name}: {scale}, and not {expected}");
+        scale
+    };
+    let seen = &gathered.tensors["x"];
+    let all = f64::from(seen.max) - f64::from(seen.min);
+    assert!((scale("minmax") * 255.0 / all - 1.0).abs() < 1e-6);
+    let names = ["minmax", "mean", "ema", "percentile=90", "percentile=99", "entropy", "mse"];
+    let mut scales: Vec<f64> = names.iter().map(|name| scale(name)).collect();
+    assert!(scales.iter().all(|&other| other <= scales[0]), "nothing is wider than all that was seen: {scales:?}");
+    scales.sort_by(f64::total_cmp);
+    scales.dedup();
+    assert!(scales.len() >= names.len() - 1, "methods give ranges of their own: {scales:?}");
+}

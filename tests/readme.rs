@@ -1,4 +1,4 @@
-//! The README lists every pass and rule in the words of its own file.
+//! The README lists every pass and rule in the words of its own file, and the table that `advise` decides by.
 //!
 //! `README=write cargo test --test readme` brings it up to date.
 
@@ -9,16 +9,22 @@ use std::path::Path;
 use onnx_slim::manual::{self, Kind, Page};
 use onnx_slim::rewrite::Exactness;
 
-const BEGIN: &str = "<!-- begin manual: written by tests/readme.rs -->\n";
-const END: &str = "<!-- end manual -->\n";
-
+/// One test, as each part is written into the same file.
 #[test]
-fn the_manual_is_up_to_date() {
+fn the_manual_and_the_advice_are_up_to_date() {
+    is_up_to_date("manual", &manual());
+    is_up_to_date("advice", &onnx_slim::advise::markdown());
+}
+
+/// Compare what stands at the place called `name` with `text`, or bring it up to date.
+fn is_up_to_date(name: &str, text: &str) {
+    let (begin, end) =
+        (format!("<!-- begin {name}: written by tests/readme.rs -->\n"), format!("<!-- end {name} -->\n"));
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let readme = fs::read_to_string(&path).expect("the README is there");
-    let (before, rest) = readme.split_once(BEGIN).expect("the README has a place for the manual");
-    let (_, after) = rest.split_once(END).expect("the place for the manual ends");
-    let expected = format!("{before}{BEGIN}\n{}\n{END}{after}", manual());
+    let (before, rest) = readme.split_once(&begin).expect("the README has a place for it");
+    let (_, after) = rest.split_once(&end).expect("the place for it ends");
+    let expected = format!("{before}{begin}\n{text}\n{end}{after}");
     if std::env::var_os("README").is_some_and(|v| v == "write") {
         fs::write(&path, &expected).expect("the README can be written");
     } else {

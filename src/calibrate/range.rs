@@ -3,6 +3,8 @@
 //! All methods read the same [`Statistics`], so another one needs no other run. Every range holds zero, which padding
 //! and Relu need exactly (Jacob et al. 2018, section 2.1), and is wider than nothing.
 
+use std::str::FromStr;
+
 use crate::calibrate::histogram::{BINS, Bin, Histogram};
 use crate::calibrate::statistics::Statistics;
 
@@ -22,6 +24,32 @@ pub enum Method {
     Entropy,
     /// Where the mean squared error of what integers give back is least.
     Mse,
+}
+
+/// The percentage that is inside where none is said.
+const INSIDE: f64 = 99.99;
+
+impl FromStr for Method {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Method, String> {
+        Ok(match text {
+            "minmax" => Method::MinMax,
+            "ema" => Method::Ema,
+            "mean" => Method::Mean,
+            "percentile" => Method::Percentile(INSIDE),
+            "entropy" => Method::Entropy,
+            "mse" => Method::Mse,
+            _ => match text.strip_prefix("percentile=") {
+                // Of less than half, nothing is left of a tensor.
+                Some(inside) => match inside.trim_end_matches('%').parse() {
+                    Ok(inside) if (50.0..=100.0).contains(&inside) => Method::Percentile(inside),
+                    _ => return Err("a percentile is a number from 50 to 100".into()),
+                },
+                None => return Err("expected minmax, ema, mean, percentile, entropy or mse".into()),
+            },
+        })
+    }
 }
 
 /// The integers that stand for a range.
@@ -267,6 +295,17 @@ fn divergence(counts: &[f64], end: usize, levels: usize) -> f64 {
 mod tests {
     use super::*;
     use crate::random::Random;
+
+    #[test]
+    fn methods_are_said_by_name() {
+        let all: [Method; 6] =
+            ["minmax", "ema", "mean", "percentile", "entropy", "mse"].map(|name| name.parse().unwrap());
+        assert_eq!(all, METHODS);
+        assert_eq!("percentile=99.9%".parse(), Ok(Method::Percentile(99.9)));
+        for wrong in ["", "max", "percentile=", "percentile=0", "percentile=nan", "percentile=101", "mse=1"] {
+            assert!(wrong.parse::<Method>().is_err(), "{wrong}");
+        }
+    }
 
     const A8: Levels = Levels::ASYMMETRIC_8;
     const S8: Levels = Levels::SYMMETRIC_8;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::calibrate::Method;
+use crate::cli::advise::Advise;
 use crate::cli::assigning::Assigning;
 use crate::cli::calibration::Calibration;
 use crate::cli::choosing::{Choosing, TargetParser};
@@ -22,6 +24,10 @@ Examples:
   onnx-slim optimize model.onnx -o slim.onnx
   onnx-slim optimize model.onnx --target tensorrt --input-shape x:1,3,224,224
   onnx-slim optimize *.onnx --out-dir slim/
+  onnx-slim quantize model.onnx --target onnxruntime --calib samples.npz
+  onnx-slim prune model.onnx --prune macs=0.5 --calib samples.npz
+  onnx-slim advise model.onnx --goal latency --device cpu > recipe.toml
+  onnx-slim optimize model.onnx --recipe recipe.toml
   onnx-slim edit model.onnx --outputs features -o backbone.onnx
   onnx-slim join backbone.onnx head.onnx -o whole.onnx
   onnx-slim inspect model.onnx
@@ -70,6 +76,8 @@ pub(super) enum Verb {
     Check(Check),
     /// Show what a model holds: its interface, operators, parameters
     Inspect(Inspect),
+    /// Say which recipe we would choose for a model, and why
+    Advise(Advise),
     /// Tell what a rule or pass does, from its own documentation; without a name, list them
     Explain(Explain),
     /// Print a completion script for a shell
@@ -86,6 +94,8 @@ Examples:
   onnx-slim optimize model.onnx --opset 20                   with operators of a newer opset
   onnx-slim optimize - -o - < model.onnx > slim.onnx         as a filter
   onnx-slim optimize model.onnx --report json                what was done, as data
+  onnx-slim optimize a.onnx --opset 20 --save-recipe r.toml  what was asked for, as a file …
+  onnx-slim optimize b.onnx --recipe r.toml                  … and the same of another model
 
 After optimizing, original and result are run on the same inputs and compared. When they differ, the
 first edit at fault is named, nothing is written and the exit code is 1. When nothing helps, the
@@ -202,6 +212,10 @@ pub(super) struct Quantizing {
     pub assigning: Assigning,
     #[command(flatten)]
     pub low_bits: LowBits,
+    /// How ranges of tensors are chosen from samples: auto for what is best for the outputs, minmax, mean or ema (of the
+    /// least and greatest element of each sample), percentile or percentile=99.9 (of the elements inside), entropy, mse
+    #[arg(help_heading = QUANTIZING, long, value_name = "METHOD", value_parser = ranges)]
+    pub ranges: Option<Ranges>,
     #[command(flatten)]
     pub choosing: Choosing,
     #[command(flatten)]
@@ -215,6 +229,40 @@ fn decibels(text: &str) -> Result<f64, String> {
 fn percent(text: &str) -> Result<f64, String> {
     let number = text.trim_end_matches('%').trim().parse().ok().filter(|n| (0.0..=100.0).contains(n));
     number.ok_or_else(|| "expected a number from 0 to 100".to_string())
+}
+
+/// How ranges of tensors are chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Ranges {
+    /// As is best for the outputs.
+    Auto,
+    /// In this way, for all tensors.
+    By(Method),
+}
+
+impl Ranges {
+    /// As the library has it.
+    pub(super) fn method(self) -> Option<Method> {
+        match self {
+            Ranges::Auto => None,
+            Ranges::By(method) => Some(method),
+        }
+    }
+}
+
+fn ranges(text: &str) -> Result<Ranges, String> {
+    if text == "auto" { Ok(Ranges::Auto) } else { text.parse().map(Ranges::By) }
+}
+
+impl Precision {
+    /// The same of single layers.
+    ///
+    /// # Errors
+    /// When layers have no such precision.
+    pub(super) fn of_layers(self) -> Result<crate::sensitivity::Precision, String> {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_string()).parse()
+    }
 }
 
 /// What a model computes in.
@@ -493,7 +541,7 @@ pub(super) struct Inspect {
 
 #[derive(Debug, Args)]
 pub(super) struct Explain {
-    /// A rule or pass, as `--disable` and the report call it
+    /// A rule or pass, as `--disable` and the report call it; `advise` for the table that it decides by
     #[arg(value_name = "RULE|PASS")]
     pub name: Option<String>,
 }

@@ -29,7 +29,8 @@ pub(super) struct Assigning {
     #[arg(help_heading = QUANTIZING, long, value_name = "NAME,NAME…", value_delimiter = ',')]
     pub candidates: Vec<Precision>,
     /// Have layers compute in a precision: `/layer1/*=int8`, `op:Gemm=fp16`, `name:a*b=fp32` for a name as it is. May be
-    /// repeated, and the last that matches counts; other layers stay float32, and nothing is searched for
+    /// repeated, and the last that matches counts; other layers compute in what --precision says, or stay float32, and
+    /// nothing is searched for
     #[arg(help_heading = QUANTIZING, long, value_name = "PATTERN=PRECISION", value_parser = layer_precision)]
     pub layer_precision: Vec<(String, Precision)>,
     /// What --precision auto tells losses of layers by

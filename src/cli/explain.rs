@@ -12,6 +12,7 @@ pub(super) fn run(args: &args::Explain) -> anyhow::Result<End> {
     let pages = manual::pages();
     let text = match &args.name {
         None => list(&pages),
+        Some(name) if name == "advise" => crate::advise::markdown(),
         Some(name) => match pages.iter().find(|p| p.name == name) {
             Some(page) => full(page),
             None => {

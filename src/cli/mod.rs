@@ -1,6 +1,7 @@
 //! The command line: the only module that prints, exits or reads the environment.
 
 mod account;
+mod advise;
 mod args;
 mod assigning;
 mod calibration;
@@ -100,6 +101,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<End> {
         Verb::Join(args) => join::run(&args, cli.noise),
         Verb::Check(args) => check::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
+        Verb::Advise(args) => advise::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Completions(args) => {
             let mut script = Vec::new();

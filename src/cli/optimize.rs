@@ -106,14 +106,15 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
         let why = format!("{option} goes with --precision int4, uint4, int8-weights or int2");
         return Err(usage(args.verb(), why));
     }
-    if half.is_none() && args.quantizing.io != args::Io::Keep {
-        return Err(usage(args.verb(), "--io goes with --precision fp16 or bf16"));
-    }
     let assigning = &args.quantizing.assigning;
     let is_assigned = args.quantizing.precision == Some(args::Precision::Auto) || !assigning.layer_precision.is_empty();
+    if (half.is_none() || is_assigned) && args.quantizing.io != args::Io::Keep {
+        return Err(usage(args.verb(), "--io goes with --precision fp16 or bf16 for all layers"));
+    }
     if let (false, Some(option)) = (is_assigned, assigning.given()) {
         return Err(usage(args.verb(), format!("{option} goes with --precision auto")));
     }
+    let mut takes_ranges = false;
     if is_assigned {
         optimizer = optimizer.assigned(assigner(args, target)?);
     } else if args.quantizing.precision == Some(args::Precision::Int8Dynamic) {
@@ -124,6 +125,10 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
         optimizer = optimizer.halved(halver(args, half, target.profile)?);
     } else if is_quantized {
         optimizer = optimizer.quantized(quantizer(args, target)?);
+        takes_ranges = true;
+    }
+    if !takes_ranges && args.quantizing.ranges.is_some() {
+        return Err(usage(args.verb(), "--ranges goes with --precision int8: the others take no ranges from samples"));
     }
     let budget = args.pruning.budget();
     if args.verb == args::OptimizeVerb::Prune && budget.is_none() && args.pruning.sparsity.is_none() {
@@ -194,7 +199,7 @@ fn quantizer(args: &args::Optimize, target: Target) -> anyhow::Result<Quantizer>
         policy: target.policy,
         choice: args.quantizing.choosing.choice(),
         calibration: calibration.calibration()?,
-        method: None,
+        method: args.quantizing.ranges.and_then(args::Ranges::method),
         everywhere: args.quantizing.quantize_all,
         without: args.quantizing.without_correction.iter().cloned().collect(),
         engine: engine::bounded(&args.proof)?,
@@ -205,9 +210,15 @@ fn quantizer(args: &args::Optimize, target: Target) -> anyhow::Result<Quantizer>
 /// How layers get a precision each.
 fn assigner(args: &args::Optimize, target: Target) -> anyhow::Result<Assigner> {
     let quantizing = &args.quantizing;
-    if quantizing.precision.is_some_and(|precision| precision != args::Precision::Auto) {
-        return Err(usage(args.verb(), "--layer-precision says what layers compute in: leave out --precision"));
-    }
+    // What layers compute in that no pattern names.
+    let is_quantize = args.verb == args::OptimizeVerb::Quantize;
+    let default = match quantizing.precision.or(is_quantize.then_some(args::Precision::Int8)) {
+        None | Some(args::Precision::Auto) => None,
+        Some(precision) => match precision.of_layers() {
+            Ok(precision) => Some(("*".to_string(), precision)),
+            Err(why) => return Err(usage(args.verb(), format!("--precision with --layer-precision: {why}"))),
+        },
+    };
     if quantizing.assigning.pareto.is_some() && args.inputs.len() > 1 {
         return Err(usage(args.verb(), "--pareto names one file, but there are several models"));
     }
@@ -217,7 +228,15 @@ fn assigner(args: &args::Optimize, target: Target) -> anyhow::Result<Assigner> {
     let (choice, calibration) = (quantizing.choosing.choice(), quantizing.calibration.calibration()?);
     let engine = engine::bounded(&args.proof)?;
     let assigner = quantizing.assigning.assigner(target, choice, calibration, engine, bounds(args));
-    assigner.map_err(|why| usage(args.verb(), why))
+    let mut assigner = assigner.map_err(|why| usage(args.verb(), why))?;
+    if let Some((pattern, precision)) = default.filter(|_| !assigner.given.is_empty()) {
+        if !assigner.sensitivity.candidates.contains(&precision) {
+            assigner.sensitivity.candidates.push(precision);
+        }
+        // The last pattern that matches counts.
+        assigner.given.insert(0, (pattern, precision));
+    }
+    Ok(assigner)
 }
 
 /// How models lose channels.

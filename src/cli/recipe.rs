@@ -9,6 +9,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 
 use crate::cli::args::{Cli, Optimize, OptimizeVerb, Verb};
+use crate::cli::usage;
 use crate::recipe::{Entry, Form, KEYS, Key, Recipe, RecipeError, Value};
 
 /// A command line with what its recipe says, and the recipe that all of it makes.
@@ -30,7 +31,7 @@ pub(super) fn merged(args: Box<Optimize>, line: &[OsString]) -> anyhow::Result<M
     }
     let line = match &args.recipe {
         None => line.to_vec(),
-        Some(path) => with_recipe(line, path)?,
+        Some(path) => with_recipe(line, path).map_err(|error| usage(args.verb(), error))?,
     };
     let matches = Cli::command().try_get_matches_from(&line)?;
     let cli = Cli::from_arg_matches(&matches)?;
@@ -46,13 +47,14 @@ pub(super) fn merged(args: Box<Optimize>, line: &[OsString]) -> anyhow::Result<M
 }
 
 /// The words of `line` with those of the recipe at `path` behind the verb, where nothing else speaks against them.
-fn with_recipe(line: &[OsString], path: &Path) -> anyhow::Result<Vec<OsString>> {
+fn with_recipe(line: &[OsString], path: &Path) -> Result<Vec<OsString>, RecipeError> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let recipe = Recipe::read(path)?.within(folder);
-    let matches = Cli::command().try_get_matches_from(line)?;
+    // It was parsed before.
+    let Ok(matches) = Cli::command().try_get_matches_from(line) else { return Ok(line.to_vec()) };
     let Some((verb, said)) = matches.subcommand() else { return Ok(line.to_vec()) };
     let command = Cli::command();
-    let verb_command = command.find_subcommand(verb).context("the verb exists: it was parsed")?;
+    let Some(verb_command) = command.find_subcommand(verb) else { return Ok(line.to_vec()) };
     let mut words = Vec::new();
     for entry in recipe.entries() {
         check(entry, path)?;
@@ -67,7 +69,7 @@ fn with_recipe(line: &[OsString], path: &Path) -> anyhow::Result<Vec<OsString>> 
     // What two keys say together is the recipe's, too.
     let whole = |words: &[OsString]| Cli::command().try_get_matches_from(words).err();
     if let Some(error) = whole(&merged) {
-        return Err(fault(path, 0, &error).into());
+        return Err(fault(path, 0, &error));
     }
     Ok(merged)
 }
@@ -182,6 +184,8 @@ mod tests {
         "report",
         "dump-after",
         "save-stats",
+        "pareto",
+        "cache",
         "recipe",
         "save-recipe",
         "verbose",

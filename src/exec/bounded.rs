@@ -27,6 +27,10 @@ impl Executor for Bounded {
     }
 
     fn load(&self, model: &Model) -> Result<Box<dyn Session>, Cannot> {
+        let weights = demand::weights(&model.graph);
+        if weights > self.most.into() {
+            return Err(too_large(self.name(), "weights alone take", weights));
+        }
         let (session, model) = (self.engine.load(model)?, Arc::new(model.clone()));
         Ok(Box::new(Held { session, model, name: self.name(), most: self.most, allowed: Vec::new() }))
     }
@@ -35,6 +39,11 @@ impl Executor for Bounded {
         let engine = self.engine.second_opinion()?;
         Some(Box::new(Bounded { engine: Arc::from(engine), most: self.most }))
     }
+}
+
+fn too_large(engine: &'static str, what: &str, bytes: u128) -> Cannot {
+    let gib = bytes as f64 / f64::from(1u32 << 30);
+    Cannot::new(engine, format!("the {what} {gib:.1} GiB: --check-memory allows more"))
 }
 
 /// A session of another engine.
@@ -53,11 +62,7 @@ impl Session for Held {
         if self.allowed.is_empty() || sizes != self.allowed {
             let bytes = demand::memory(&self.model, inputs);
             if bytes > self.most.into() {
-                let gib = bytes as f64 / f64::from(1u32 << 30);
-                return Err(Cannot::new(
-                    self.name,
-                    format!("the run would take {gib:.1} GiB: --check-memory allows more"),
-                ));
+                return Err(too_large(self.name, "run would take", bytes));
             }
             self.allowed = sizes;
         }
@@ -90,5 +95,16 @@ mod tests {
         let mut session = Bounded::new(Arc::new(Tract), 1 << 20).load(&model).unwrap();
         let refused = session.run(&[("x".into(), Tensor::f32s(&[4], &[0.0; 4]).unwrap())]).unwrap_err();
         assert!(refused.reason.contains("--check-memory"), "{refused}");
+    }
+
+    #[test]
+    fn weights_that_take_too_much_are_not_even_loaded() {
+        let text = r#"<ir_version: 8, opset_import: ["" : 17]> g (float[n,64] x) => (float[n,64] y) <float[64,64] w>
+            { y = MatMul(x, w) }"#;
+        let model = parse(text).unwrap();
+        let load = |most: u64| Bounded::new(Arc::new(Tract), most).load(&model).map(drop);
+        let refused = load((1 << 15) - 1).unwrap_err();
+        assert!(refused.reason.contains("weights alone"), "{refused}");
+        assert!(load(1 << 15).is_ok());
     }
 }

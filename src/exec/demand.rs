@@ -12,11 +12,15 @@ const COPIES: u128 = 2;
 /// Sizes that only a run tells count nothing, nor does what bodies do.
 pub(super) fn memory(model: &Model, inputs: &[(String, Tensor)]) -> u128 {
     let graph = run_of(model, inputs);
+    let largest = graph.nodes().map(|n| of_call(&graph, n)).max().unwrap_or(0);
+    weights(&graph) + largest
+}
+
+/// Bytes that an engine takes for the constants of `graph`.
+pub(crate) fn weights(graph: &Graph) -> u128 {
     // Engines spell splats out.
     let bytes = |t: &Tensor| t.dtype().byte_len(t.len()).unwrap_or(0) as u128;
-    let weights: u128 = graph.values().filter_map(|v| graph.constant(v)).map(bytes).sum();
-    let largest = graph.nodes().map(|n| of_call(&graph, n)).max().unwrap_or(0);
-    COPIES * weights + largest
+    COPIES * graph.values().filter_map(|v| graph.constant(v)).map(bytes).sum::<u128>()
 }
 
 /// The graph of `model` with the shapes that its tensors have in a run on `inputs`, as far as shapes tell.

@@ -13,7 +13,7 @@ pub struct Sums {
     shift: Array1<f32>,
     x: Array1<f64>,
     y: Array1<f64>,
-    /// Below the diagonal.
+    /// Below the diagonal; empty where it is not asked for.
     xx: Array2<f64>,
     yx: Array2<f64>,
 }
@@ -27,7 +27,7 @@ pub struct Moments {
     pub mean: Array1<f64>,
     /// The mean of `y`.
     pub mean_beside: Array1<f64>,
-    /// The covariance of `x`.
+    /// The covariance of `x`; empty where it was not asked for.
     pub square: Array2<f64>,
     /// The covariance of `y` with `x`, a row for each element of `y`.
     pub cross: Array2<f64>,
@@ -46,6 +46,11 @@ impl Sums {
         }
     }
 
+    /// Of rows of `n` elements with `m` beside them, without the covariance of the rows themselves.
+    pub fn beside(n: usize, m: usize) -> Sums {
+        Sums { xx: Array2::zeros((0, 0)), ..Sums::new(n, m) }
+    }
+
     /// Add some rows.
     pub fn add(&mut self, mut x: Array2<f32>, y: ArrayView2<'_, f32>) {
         if x.nrows() == 0 {
@@ -60,9 +65,11 @@ impl Sums {
         self.x += &sum(x.view());
         self.y += &sum(y);
         let n = x.ncols();
-        let mut xx = Array2::<f32>::zeros((n, n));
-        add_square(1.0, x.view(), xx.view_mut());
-        self.xx.zip_mut_with(&xx, |sum, &x| *sum += f64::from(x));
+        if self.xx.nrows() == n {
+            let mut xx = Array2::<f32>::zeros((n, n));
+            add_square(1.0, x.view(), xx.view_mut());
+            self.xx.zip_mut_with(&xx, |sum, &x| *sum += f64::from(x));
+        }
         if y.ncols() > 0 {
             let mut yx = Array2::<f32>::zeros((y.ncols(), n));
             product(1.0, y.t(), x.view(), 0.0, yx.view_mut());
@@ -75,8 +82,10 @@ impl Sums {
         let count = self.count.max(1) as f64;
         let (x, y) = (self.x / count, self.y / count);
         let mut square = self.xx / count;
-        mirror(&mut square);
-        square -= &outer(&x, &x);
+        if square.nrows() == x.len() {
+            mirror(&mut square);
+            square -= &outer(&x, &x);
+        }
         let cross = self.yx / count - outer(&y, &x);
         let mean = x + self.shift.mapv(f64::from);
         Moments { rows: self.count, mean, mean_beside: y, square, cross }
@@ -87,7 +96,9 @@ impl Moments {
     /// Products of the elements themselves, not of what they differ from their means by.
     #[must_use]
     pub fn about_zero(mut self) -> Moments {
-        self.square += &outer(&self.mean, &self.mean);
+        if self.square.nrows() == self.mean.len() {
+            self.square += &outer(&self.mean, &self.mean);
+        }
         self.cross += &outer(&self.mean_beside, &self.mean);
         self
     }
@@ -117,12 +128,17 @@ mod tests {
             sums.add(part(&x), part(&y).view());
         }
         let moments = sums.moments();
+        let mut beside = Sums::beside(7, 2);
+        beside.add(x.clone(), y.view());
+        let beside = beside.moments();
+        assert_eq!(beside.square.dim(), (0, 0));
         let (x, y) = (x.mapv(f64::from), y.mapv(f64::from));
         let (mx, my) = (x.mean_axis(Axis(0)).unwrap(), y.mean_axis(Axis(0)).unwrap());
         let close = |a: &Array2<f64>, b: &Array2<f64>, by: f64| a.iter().zip(b).all(|(a, b)| (a - b).abs() < by);
         let (cx, cy) = (&x - &mx, &y - &my);
         assert!(close(&moments.square, &(cx.t().dot(&cx) / 500.0), 1e-5));
         assert!(close(&moments.cross, &(cy.t().dot(&cx) / 500.0), 1e-4));
+        assert!(close(&beside.cross, &moments.cross, 1e-4));
         assert!(moments.mean.iter().zip(&mx).all(|(a, b)| (a - b).abs() < 1e-5));
         let zero = moments.about_zero();
         assert!(close(&zero.square, &(x.t().dot(&x) / 500.0), 1e-2));

@@ -27,6 +27,9 @@ pub struct Matrix {
 /// Rows that one task handles.
 const ROWS: usize = 64;
 
+/// Columns that are read together where they do not lie together.
+const TILE: usize = 8;
+
 impl Matrix {
     /// The elements of `weight`, which are as many. `None` for elements other than floats of 16 or 32 bits.
     pub fn of(weight: &Tensor, outputs: usize, columns: usize, is_by_output: bool) -> Option<Matrix> {
@@ -35,6 +38,11 @@ impl Matrix {
         let fits = outputs.checked_mul(columns)? == weight.len() && weight.len() > 0;
         (is_known && fits).then_some(())?;
         Some(Matrix { bytes: weight.bytes()?, dtype, outputs, columns, is_by_output })
+    }
+
+    /// Where the elements lie.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
     }
 
     /// All rows.
@@ -61,10 +69,13 @@ impl Matrix {
             }
             return;
         }
-        for column in 0..columns {
-            let start = column * self.outputs + outputs.start;
-            for output in 0..outputs.len() {
-                rows[output * columns + column] = self.at(start + output);
+        // Some columns at a time: what is written lies together then, and what is read nearly so.
+        for first in (0..columns).step_by(TILE) {
+            for (output, row) in rows.chunks_mut(columns).enumerate() {
+                let row = &mut row[first..columns.min(first + TILE)];
+                for (column, element) in row.iter_mut().enumerate() {
+                    *element = self.at((first + column) * self.outputs + outputs.start + output);
+                }
             }
         }
     }

@@ -158,16 +158,29 @@ impl Grid {
     }
 }
 
+/// Sums that are kept side by side: additions of one do not wait for each other.
+const LANES: usize = 8;
+
 /// The least and the largest of the weights and zero. `None` where one is not finite.
 fn ends(weights: &[f32]) -> Option<(f32, f32)> {
-    let (mut low, mut high, mut sum) = (0f32, 0f32, 0f32);
-    for &weight in weights {
-        low = low.min(weight);
-        high = high.max(weight);
+    let (mut low, mut high, mut sum) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
+    let (parts, rest) = weights.as_chunks::<LANES>();
+    let mut take = |lane: usize, weight: f32| {
+        low[lane] = if weight < low[lane] { weight } else { low[lane] };
+        high[lane] = if weight > high[lane] { weight } else { high[lane] };
         // Becomes NaN by anything that is not finite.
-        sum += weight * 0.0;
+        sum[lane] += weight * 0.0;
+    };
+    for part in parts {
+        for (lane, &weight) in part.iter().enumerate() {
+            take(lane, weight);
+        }
     }
-    (sum == 0.0).then_some((low, high))
+    for (lane, &weight) in rest.iter().enumerate() {
+        take(lane, weight);
+    }
+    let (low, high) = (low.iter().copied().fold(0.0, f32::min), high.iter().copied().fold(0.0, f32::max));
+    (sum.iter().sum::<f32>() == 0.0).then_some((low, high))
 }
 
 /// How the integers of some steps go with the weights: sums of products, weights taken in parts of the largest.
@@ -180,23 +193,38 @@ impl Fit {
     fn of(grid: &Grid, weights: &[f32], importance: Option<&[f32]>, largest: f32, steps: Steps) -> Fit {
         let (by, unit) = (1.0 / steps.scale, 1.0 / largest);
         let (least, most) = (-f32::from(steps.zero), f32::from(grid.most) - f32::from(steps.zero));
-        let mut fit = Fit { crossed: 0.0, squared: 0.0 };
-        let add = |(crossed, squared): (f32, f32), weight: f32, times: f32| {
-            let integer = whole((weight * by).clamp(least, most));
-            (crossed + times * (weight * unit) * integer, squared + times * integer * integer)
+        let add = |crossed: &mut f32, squared: &mut f32, weight: f32, times: f32| {
+            // Of finite numbers; `clamp` would look for others.
+            let integer = whole((weight * by).max(least).min(most));
+            *crossed += times * (weight * unit) * integer;
+            *squared += times * integer * integer;
         };
-        for (part, weights) in weights.chunks(LANES).enumerate() {
-            let sums = match importance {
-                None => weights.iter().fold((0.0, 0.0), |sums, &weight| add(sums, weight, 1.0)),
-                Some(importance) => {
-                    let importance = &importance[part * LANES..];
-                    weights.iter().zip(importance).fold((0.0, 0.0), |sums, (&w, &times)| add(sums, w, times))
+        let (mut crossed, mut squared) = ([0f32; LANES], [0f32; LANES]);
+        let (parts, rest) = weights.as_chunks::<LANES>();
+        match importance {
+            None => {
+                for part in parts {
+                    for lane in 0..LANES {
+                        add(&mut crossed[lane], &mut squared[lane], part[lane], 1.0);
+                    }
                 }
-            };
-            fit.crossed += sums.0;
-            fit.squared += sums.1;
+                for (lane, &weight) in rest.iter().enumerate() {
+                    add(&mut crossed[lane], &mut squared[lane], weight, 1.0);
+                }
+            }
+            Some(importance) => {
+                let (times, others) = importance.as_chunks::<LANES>();
+                for (part, times) in parts.iter().zip(times) {
+                    for lane in 0..LANES {
+                        add(&mut crossed[lane], &mut squared[lane], part[lane], times[lane]);
+                    }
+                }
+                for (lane, (&weight, &times)) in rest.iter().zip(others).enumerate() {
+                    add(&mut crossed[lane], &mut squared[lane], weight, times);
+                }
+            }
         }
-        fit
+        Fit { crossed: crossed.iter().sum(), squared: squared.iter().sum() }
     }
 
     /// The best scale for these integers.
@@ -210,9 +238,6 @@ impl Fit {
         if self.squared > 0.0 { self.crossed / self.squared * self.crossed } else { 0.0 }
     }
 }
-
-/// Weights whose products are summed up together.
-const LANES: usize = 256;
 
 #[cfg(test)]
 mod tests {

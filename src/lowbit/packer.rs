@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::calibrate::{Calibration, CalibrationError, Probe, Source};
 use crate::choice::{Choice, ChoiceError};
+use crate::exec::demand::weights;
 use crate::exec::stepper::{Stepper, held_bytes};
 use crate::exec::{Cannot, Executor};
 use crate::gram::Layer;
@@ -180,6 +181,9 @@ impl Packer {
             tell(done as u64, sites.len() as u64);
             let Some((matrix, weight)) = matrix(model, site) else { continue };
             let is_symmetric = if site.integers == Integers::Int8 { true } else { is_symmetric };
+            if let Some((next, _)) = sites.get(done + 1).and_then(|next| self::matrix(model, next)) {
+                model.files.will_need(next.bytes());
+            }
             let grid = Grid::of(site.integers.bits(), is_symmetric, site.row.negative_scales, weight.dtype());
             let layer = layer(&model.graph, site);
             let seen = match (&mut stepper, &rehearsal, &layer) {
@@ -243,6 +247,10 @@ impl Packer {
         if calibration.source.is_none() {
             if !matches!(self.method, Method::Auto) || !reads_tokens(&model.graph) {
                 summary.not_compared(&"there are no samples: --calib");
+                return Ok(Probe::default());
+            }
+            if weights(&model.graph) > MOST_WEIGHTS {
+                summary.not_compared(&"it is too large to be run without being asked to: --calib");
                 return Ok(Probe::default());
             }
             (calibration.source, calibration.samples) = (Some(Source::Random(0)), Some(MADE_UP));
@@ -334,6 +342,9 @@ impl Packer {
 
 /// Samples that are taken.
 const MOST_SAMPLES: usize = 512;
+
+/// Bytes that an engine takes for the weights of a model that is run unasked.
+const MOST_WEIGHTS: u128 = 1 << 30;
 
 /// Samples that are made up.
 const MADE_UP: usize = 32;

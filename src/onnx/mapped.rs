@@ -82,13 +82,28 @@ impl Files {
 
     /// The file that `bytes` are a part of and where they begin in it.
     pub(super) fn locate(&self, bytes: &[u8]) -> Option<(&File, u64)> {
+        let (mapping, offset) = self.find(bytes)?;
+        Some((&mapping.file, u64::try_from(offset).ok()?))
+    }
+
+    fn find(&self, bytes: &[u8]) -> Option<(&Mapping, usize)> {
         let start = bytes.as_ptr().addr();
         self.0.iter().find_map(|mapping| {
             let base = mapping.map.as_ptr().addr();
             let offset = start.checked_sub(base)?;
             let inside = offset.checked_add(bytes.len())? <= mapping.map.len();
-            inside.then(|| u64::try_from(offset).ok().map(|at| (&mapping.file, at))).flatten()
+            inside.then_some((&**mapping, offset))
         })
+    }
+
+    /// Have these bytes read from their file, while something else is done. They will be asked for soon.
+    pub(crate) fn will_need(&self, bytes: &[u8]) {
+        #[cfg(unix)]
+        if let Some((mapping, offset)) = self.find(bytes)
+            && let Err(error) = mapping.map.advise_range(memmap2::Advice::WillNeed, offset, bytes.len())
+        {
+            tracing::debug!(%error, "pages are read when they are asked for");
+        }
     }
 
     /// Give back the memory that reading the weights has filled. They are read again from the file when asked for.

@@ -33,7 +33,7 @@ use crate::model::Model;
 use crate::ops::CallView;
 use crate::optimizer::allowed::{Allowed, is_fused_product};
 use crate::passes::pipeline::{self, Observer, Silent};
-use crate::passes::{Context, Engine, Fault, InferShapes, Pass, Pipeline, infer_declared};
+use crate::passes::{Context, Engine, Fault, InferShapes, MergeDuplicates, Pass, Pipeline, RemoveDead, infer_declared};
 use crate::precision::Halver;
 use crate::proof::{self, Proof, Reason};
 use crate::prune::Pruner;
@@ -293,7 +293,7 @@ impl Optimizer {
             }
         };
         if let Some(original) = original.filter(|_| !self.stages.is_empty()) {
-            self.run_stages(&original, &mut model, given.as_ref(), &enabled, &mut report, observer)?;
+            self.run_stages(original, &mut model, given.as_ref(), &enabled, &mut report, observer)?;
         }
         report.after = census::take(&model);
         report.interface = Interface::of(&model.graph);
@@ -313,7 +313,7 @@ impl Optimizer {
     /// Take `model`, which the pipeline made of `file`, through the stages.
     fn run_stages(
         &self,
-        file: &Model,
+        file: Model,
         model: &mut Model,
         given: Option<&Fingerprint>,
         enabled: &BTreeSet<&str>,
@@ -321,7 +321,9 @@ impl Optimizer {
         observer: &mut dyn Observer,
     ) -> Result<(), Error> {
         let pool = Pool::default();
-        let mut course = Course::new(file, model, &self.stages, &pool);
+        let from = file.opset();
+        let mut course = Course::new(&file, model, &self.stages, &pool);
+        drop(file);
         for (i, stage) in self.stages.iter().enumerate() {
             observer.started(stage.place().name());
             let telling = RefCell::new(&mut *observer);
@@ -331,7 +333,7 @@ impl Optimizer {
                 let may = self.before_stage(i + 1, enabled);
                 report.steps.extend(self.optimize_again(model, &may, observer)?);
             }
-            self.refuse_unsupported(model, file.opset(), report)?;
+            self.refuse_unsupported(model, from, report)?;
             course.passed(&**stage, &done, model, &pool)?;
             done.account.add_to(report);
         }
@@ -349,6 +351,9 @@ impl Optimizer {
         let left = self.check.as_ref().ok().map(|check| (check, model.clone()));
         let fuel = Fuel::unlimited();
         let opset = model.opset();
+        // Those first: what constants take twice that are equal saves nothing that may be spent on others.
+        let tidy = Pipeline::default().then(MergeDuplicates).then(RemoveDead);
+        self.edit_with(&tidy, model, opset, may, &Fuel::unlimited(), &mut Silent)?;
         let steps = self.edit(model, opset, may, &fuel, observer)?;
         infer_declared(&mut model.graph);
         if let Some((check, left)) = left.filter(|_| steps.iter().any(Step::changed)) {
@@ -401,6 +406,18 @@ impl Optimizer {
         fuel: &Fuel,
         observer: &mut dyn Observer,
     ) -> Result<Vec<Step>, Error> {
+        self.edit_with(&self.pipeline, model, from, may, fuel, observer)
+    }
+
+    fn edit_with(
+        &self,
+        pipeline: &Pipeline,
+        model: &mut Model,
+        from: i64,
+        may: &Allowed<'_>,
+        fuel: &Fuel,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<Step>, Error> {
         let growth = Growth::of(growth(model));
         let opset = model.opset();
         let lacks = |call: &CallView<'_>| {
@@ -419,7 +436,7 @@ impl Optimizer {
             growth: &growth,
             engine: embedded(),
         };
-        let steps = self.pipeline.run(&mut model.graph, &cx, observer)?;
+        let steps = pipeline.run(&mut model.graph, &cx, observer)?;
         model.import_domains();
         Ok(steps)
     }

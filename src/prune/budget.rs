@@ -6,9 +6,11 @@ use std::str::FromStr;
 use rustc_hash::FxHashMap;
 
 use crate::ir::Graph;
-use crate::prune::colour::{Axis, Class};
+use crate::prune::balance::{Level, balanced};
+use crate::prune::colour::Class;
 use crate::prune::groups::{Group, Groups};
 use crate::prune::importance::Ranking;
+use crate::prune::meter::Meter;
 
 /// What is to become less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,31 +161,18 @@ pub fn allocate(
     }
     let mut left = None;
     if let Budget::Keep(measure, share) = budget {
-        let mut meter = Meter::of(graph, groups, measure);
-        for (i, plan) in plans.iter().enumerate() {
-            meter.remove(i, plan.size - kept[i]);
-        }
+        let meter = Meter::of(graph, groups, measure);
         let least = |plan: &Plan| ((plan.size as f64 * (1.0 - rules.max_ratio)).ceil() as usize).max(plan.least);
-        let plans: Vec<Plan> = plans.iter().map(|plan| Plan { least: least(plan), ..plan.clone() }).collect();
-        while meter.share() > share {
-            let step = |i: usize| {
-                let (plan, ranking) = (&plans[i], rankings[i].as_ref()?);
-                if ratios.contains_key(&i) {
-                    return None;
-                }
-                let next = plan.below(kept[i], plan.size / 16)?;
-                let gone = plan.size - kept[i]..plan.size - next;
-                let cost: f64 = ranking.costs.get(gone)?.iter().sum();
-                let gain = meter.gain(i, kept[i] - next);
-                (gain > 0.0).then(|| (cost.max(0.0) / gain, i, next))
-            };
-            let Some((_, i, next)) = (0..plans.len()).filter_map(step).min_by(|a, b| a.0.total_cmp(&b.0)) else {
-                break;
-            };
-            meter.remove(i, kept[i] - next);
-            kept[i] = next;
-        }
-        left = Some(meter.share());
+        let levels = plans.iter().enumerate().map(|(i, plan)| match &rankings[i] {
+            Some(ranking) if !ratios.contains_key(&i) => {
+                levels(&Plan { least: least(plan), ..plan.clone() }, &ranking.costs)
+            }
+            _ => vec![Level { kept: kept[i], loss: 0.0 }],
+        });
+        let levels: Vec<Vec<Level>> = levels.collect();
+        let (chosen, share) = balanced(meter, &plans.iter().map(|plan| plan.size).collect::<Vec<_>>(), &levels, share);
+        kept = levels.iter().zip(chosen).map(|(levels, chosen)| levels[chosen].kept).collect();
+        left = Some(share);
     }
     let mut removed = groups.nothing();
     for (i, ranking) in rankings.iter().enumerate() {
@@ -204,6 +193,18 @@ pub fn allocate(
     Allocation { removed, left }
 }
 
+/// The numbers of classes that a group may keep, the most first, and what is lost then.
+fn levels(plan: &Plan, costs: &[f64]) -> Vec<Level> {
+    let mut levels = vec![Level { kept: plan.size, loss: 0.0 }];
+    while let Some(&Level { kept, loss }) = levels.last()
+        && let Some(next) = plan.below(kept, plan.size / 16)
+        && let Some(costs) = costs.get(plan.size - kept..plan.size - next)
+    {
+        levels.push(Level { kept: next, loss: loss + costs.iter().map(|cost| cost.max(0.0)).sum::<f64>() });
+    }
+    levels
+}
+
 fn plan(group: &Group, rules: &Rules) -> Plan {
     let size = group.classes.len();
     // As many channels as a class has where it has fewest: a head has all of its size.
@@ -214,103 +215,6 @@ fn plan(group: &Group, rules: &Rules) -> Plan {
 
 fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
-}
-
-/// A measure of a model that follows as classes go.
-struct Meter {
-    parts: Vec<Part>,
-    /// Where each group's classes count: part, axis of the part, and how many indices a class has there.
-    places: Vec<Vec<(usize, usize, usize)>>,
-    total: f64,
-    now: f64,
-}
-
-/// A product of the sizes of axes.
-struct Part {
-    amount: f64,
-    axes: Vec<(usize, usize)>,
-}
-
-impl Part {
-    fn left(&self) -> f64 {
-        self.axes.iter().fold(self.amount, |n, &(kept, size)| n * kept as f64 / size.max(1) as f64)
-    }
-}
-
-impl Meter {
-    fn of(graph: &Graph, groups: &Groups, measure: Measure) -> Meter {
-        let mut amounts: Vec<(f64, Vec<std::sync::Arc<[Class]>>)> = Vec::new();
-        match measure {
-            Measure::Macs => amounts.extend(groups.work().map(|(macs, axes)| (macs, axes.to_vec()))),
-            Measure::Params | Measure::Bytes => {
-                for value in graph.values() {
-                    let Some(tensor) = graph.constant(value) else { continue };
-                    let amount = if measure == Measure::Params { tensor.len() } else { tensor.stored_bytes() };
-                    let axes = groups.colouring.axes(value).iter().filter_map(|axis| match axis {
-                        Axis::Of(classes) => Some(classes.clone()),
-                        Axis::Fixed => None,
-                    });
-                    amounts.push((amount as f64, axes.collect()));
-                }
-            }
-        }
-        let mut of_class: FxHashMap<Class, usize> = FxHashMap::default();
-        for (i, group) in groups.groups.iter().enumerate() {
-            of_class.extend(group.classes.iter().map(|&class| (class, i)));
-        }
-        let mut places = vec![Vec::new(); groups.groups.len()];
-        let mut parts = Vec::with_capacity(amounts.len());
-        for (at, (amount, axes)) in amounts.into_iter().enumerate() {
-            for (axis, classes) in axes.iter().enumerate() {
-                let mut counts: FxHashMap<usize, usize> = FxHashMap::default();
-                for class in &**classes {
-                    if let Some(&group) = of_class.get(class) {
-                        *counts.entry(group).or_default() += 1;
-                    }
-                }
-                for (group, count) in counts {
-                    places[group].push((at, axis, (count / groups.groups[group].classes.len()).max(1)));
-                }
-            }
-            parts.push(Part { amount, axes: axes.iter().map(|axis| (axis.len(), axis.len())).collect() });
-        }
-        places.iter_mut().for_each(|places: &mut Vec<(usize, usize, usize)>| places.sort_unstable());
-        let total = parts.iter().map(|part| part.amount).sum();
-        Meter { parts, places, total, now: total }
-    }
-
-    /// What is left, as a share.
-    fn share(&self) -> f64 {
-        if self.total == 0.0 { 1.0 } else { self.now / self.total }
-    }
-
-    /// How much less it would be without `count` more classes of a group.
-    fn gain(&self, group: usize, count: usize) -> f64 {
-        let mut gain = 0.0;
-        let mut places = self.places[group].iter().peekable();
-        while let Some(&(at, axis, slices)) = places.next() {
-            let part = &self.parts[at];
-            let mut axes = part.axes.clone();
-            axes[axis].0 = axes[axis].0.saturating_sub(count * slices);
-            while let Some(&&(same, axis, slices)) = places.peek() {
-                if same != at {
-                    break;
-                }
-                axes[axis].0 = axes[axis].0.saturating_sub(count * slices);
-                places.next();
-            }
-            gain += part.left() - Part { amount: part.amount, axes }.left();
-        }
-        gain
-    }
-
-    fn remove(&mut self, group: usize, count: usize) {
-        self.now -= self.gain(group, count);
-        for &(at, axis, slices) in &self.places[group] {
-            let kept = &mut self.parts[at].axes[axis].0;
-            *kept = kept.saturating_sub(count * slices);
-        }
-    }
 }
 
 #[cfg(test)]

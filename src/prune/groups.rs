@@ -63,13 +63,15 @@ pub struct Groups {
     total: f64,
     /// What is summed where, by class.
     sinks: Vec<Sink>,
+    /// Classes that no other is like.
+    alone: usize,
 }
 
 impl Groups {
     /// The groups of `graph` that a pruner may choose from.
     pub fn of(graph: &Graph, colouring: Colouring) -> Groups {
         let schedule = graph.schedule(ScopeId::MAIN);
-        let groups = grouped(graph, &schedule, &colouring);
+        let (groups, alone) = grouped(graph, &schedule, &colouring);
         let mut work = Vec::new();
         let mut sinks = Vec::new();
         for &node in &schedule {
@@ -83,7 +85,7 @@ impl Groups {
             work.extend(works(&call, &ties, &colouring));
         }
         let total = work.iter().map(|w| w.macs).sum();
-        Groups { colouring, groups, work, total, sinks }
+        Groups { colouring, groups, work, total, sinks, alone }
     }
 
     /// Layers with a constant weight that sum over an axis with classes.
@@ -95,6 +97,17 @@ impl Groups {
     /// they run over.
     pub fn work(&self) -> impl Iterator<Item = (f64, &[Arc<[Class]>])> {
         self.work.iter().map(|work| (work.macs, work.axes.as_slice()))
+    }
+
+    /// How many classes there are that no other is like: all that hangs together with one channel has nothing in its
+    /// place to be chosen instead.
+    pub fn alone(&self) -> usize {
+        self.alone
+    }
+
+    /// The multiply-accumulates of all calls, with open sizes counted as 1.
+    pub fn total(&self) -> f64 {
+        self.total
     }
 
     /// Which classes were removed, as a mask by number: none.
@@ -151,8 +164,9 @@ impl Groups {
     }
 }
 
-/// The classes with the same members, by the first place in the graph that reads a member.
-fn grouped(graph: &Graph, schedule: &[NodeId], colouring: &Colouring) -> Vec<Group> {
+/// The classes with the same members, by the first place in the graph that reads a member, and how many have members of
+/// their own.
+fn grouped(graph: &Graph, schedule: &[NodeId], colouring: &Colouring) -> (Vec<Group>, usize) {
     let mut order: FxHashMap<ValueId, usize> = FxHashMap::default();
     for (at, &node) in schedule.iter().enumerate() {
         for value in graph.operands(node).flatten() {
@@ -193,10 +207,12 @@ fn grouped(graph: &Graph, schedule: &[NodeId], colouring: &Colouring) -> Vec<Gro
         groups[place].classes.push(class);
     }
     // One class has nobody to be chosen before.
+    let all = groups.len();
     groups.retain(|group| group.classes.len() > 1);
+    let alone = all - groups.len();
     let rank: FxHashMap<ValueId, usize> = constants.iter().enumerate().map(|(at, &(_, value))| (value, at)).collect();
     groups.sort_by_key(|group| (group.members.first().map(|m| rank.get(&m.value).copied()), group.classes[0]));
-    groups
+    (groups, alone)
 }
 
 /// The sink that a contraction of a weight with data is.

@@ -15,9 +15,8 @@ use crate::prune::budget::{Budget, Measure, Rules, allocate};
 use crate::prune::colour::{Axis, Choices, Class, Colouring, Factor, Grouped};
 use crate::prune::cut::Cut;
 use crate::prune::groups::Groups;
-use crate::prune::importance::{Criterion, Ranking, by_weights};
+use crate::prune::importance::{Criterion, Ranker, Ranking, by_weights, rank};
 use crate::prune::mask::masked;
-use crate::prune::rank::{By, Ranker, rank};
 use crate::prune::recover::{How, Recovered, Recovery, recover};
 use crate::prune::surgery::{Refused, apply};
 use crate::prune::untie::untie;
@@ -72,8 +71,8 @@ pub enum PruneError {
     #[error("the pruned model does not run: {0}")]
     Run(#[from] Cannot),
     /// Nothing can go.
-    #[error("no channel of the model can be removed{}; `inspect --groups` shows what keeps them", because(.0))]
-    Nothing(Vec<StopAccount>),
+    #[error("no channel of the model can be removed: {}", because(.0, *.1))]
+    Nothing(Vec<StopAccount>, usize),
     /// The criterion needs samples.
     #[error("importance {0} is told by samples: --calib PLACE")]
     NoSamples(Criterion),
@@ -88,9 +87,26 @@ pub enum PruneError {
     Bounds(#[from] OutOfBounds),
 }
 
-fn because(stops: &[StopAccount]) -> String {
+/// Why nothing can go: operators that nothing is known of, and how many classes no other is like.
+fn because(stops: &[StopAccount], alone: usize) -> String {
     let ops: Vec<&str> = stops.iter().map(|stop| &*stop.op).collect();
-    if ops.is_empty() { String::new() } else { format!(": nothing is known of the channels of {}", ops.join(", ")) }
+    let mut reasons = Vec::new();
+    if !ops.is_empty() {
+        reasons.push(format!("nothing is known of the channels of {}", ops.join(", ")));
+    }
+    if alone > 0 {
+        reasons.push(format!(
+            "what can only be removed together is all that there is of its kind ({alone} times; a shuffle of channels \
+             between convolutions in groups ties them so, and so do sums over parts of others)"
+        ));
+    }
+    if reasons.is_empty() {
+        reasons.push(
+            "the inputs, the outputs and what is normalized, sorted or reduced over its channels fix all of them"
+                .into(),
+        );
+    }
+    reasons.join("; ")
 }
 
 /// What became of a group.
@@ -163,7 +179,7 @@ impl Pruner {
         let groups = Groups::of(&model.graph, Colouring::of(&model.graph, &choices));
         let stopped = stops(&model.graph, &groups.colouring);
         if groups.groups.is_empty() {
-            return Err(PruneError::Nothing(stopped));
+            return Err(PruneError::Nothing(stopped, groups.alone()));
         }
         let ratios = self.ratios(&model.graph, &groups)?;
         let probe = self.probe(model)?;
@@ -277,7 +293,7 @@ impl Work<'_> {
         match (found, last) {
             (Some(done), _) => Ok(done),
             (None, Some(error)) => Err(PruneError::Bounds(error)),
-            (None, None) => Err(PruneError::Nothing(Vec::new())),
+            (None, None) => Err(PruneError::Nothing(Vec::new(), 0)),
         }
     }
 
@@ -413,9 +429,9 @@ impl Work<'_> {
         if criterion == Criterion::Activation {
             ranker.columns = 0;
         }
-        let (samples, engine) = (&self.probe.tried, &*self.pruner.engine);
-        let ranked = rank(model, groups, samples, engine, &ranker, &self.telling())?;
-        Ok(ranked.into_iter().map(|ranking| (ranking.by != By::Nothing).then(|| ranking.into())).collect())
+        ranker.tries = !matches!(self.pruner.budget, Budget::Ratio(_));
+        let judges = if self.judges().is_empty() { &self.probe.tried } else { self.judges() };
+        Ok(rank(model, groups, (&self.probe.tried, judges), &*self.pruner.engine, &ranker, &self.telling())?)
     }
 
     /// Samples that say whether a repair is one: those held out, but not where these are samples that it is made from.
@@ -557,7 +573,7 @@ mod tests {
         assert_eq!(with(&|_| ()).unwrap(), Some(8));
         assert_eq!(with(&|p| p.ratios = vec![("wide".into(), 0.25)]).unwrap(), Some(12));
         assert_eq!(with(&|p| p.rules.align = 16).unwrap(), Some(16));
-        assert!(matches!(with(&|p| p.protect = vec!["wide".into()]), Err(PruneError::Nothing(_))));
+        assert!(matches!(with(&|p| p.protect = vec!["wide".into()]), Err(PruneError::Nothing(..))));
         let unknown = with(&|p| p.protect = vec!["wife".into()]).unwrap_err().to_string();
         assert!(unknown.contains("wide"), "{unknown}");
         let untold = Pruner { calibration: Calibration::default(), ..pruner(Budget::Ratio(0.5)) };

@@ -76,11 +76,13 @@ impl Recipe {
         self.put(Entry { key, value, line: 0 });
     }
 
-    /// Say `word` to the key at this place, such as `precision.default`. Places that do not exist say nothing.
+    /// Say `word` to the key at this place, such as `precision.default`; `true` or `false` to a flag. Places that do not
+    /// exist say nothing.
     #[must_use]
     pub fn with(mut self, path: &str, word: &str) -> Recipe {
         if let Some(key) = KEYS.iter().find(|key| key.path() == path) {
-            self.set(key, Value::Word(word.into()));
+            let is_flag = matches!(key.form, Form::Flag | Form::Not);
+            self.set(key, if is_flag { Value::Flag(word == "true") } else { Value::Word(word.into()) });
         }
         self
     }

@@ -40,11 +40,15 @@ pub struct Stand {
     pub measured: Measured,
 }
 
+/// Samples, and what the original gives for each.
+type Known = (Vec<Sample>, Vec<Vec<Tensor>>);
+
 /// Follows a model through its stages.
 pub struct Course {
-    original: Model,
+    /// What stages are told against; kept where there is more than one.
+    original: Option<Model>,
     /// Samples that the original was run on, and what it gave.
-    known: Option<(Vec<Sample>, Vec<Vec<Tensor>>)>,
+    known: Option<Known>,
     /// What is known of sizes beside what the model says.
     sizes: Option<Sample>,
     stands: Vec<Stand>,
@@ -55,8 +59,8 @@ impl Course {
     /// From the file's model to `original`, which the pipeline left and which the first of `stages` is given.
     pub fn new(file: &Model, original: &Model, stages: &[Box<dyn Stage>], pool: &Pool) -> Course {
         let sizes = stages.iter().find_map(|stage| held_out(&stage.basis(), original, pool)?.into_iter().next());
-        let mut course =
-            Course { original: original.clone(), known: None, sizes, stands: Vec::new(), notes: Vec::new() };
+        let kept = (stages.len() > 1).then(|| original.clone());
+        let mut course = Course { original: kept, known: None, sizes, stands: Vec::new(), notes: Vec::new() };
         for (stage, model) in [(FILE, file), ("optimize", original)] {
             let stand = course.stand(stage, model, Measured::default());
             course.stands.push(stand);
@@ -88,13 +92,12 @@ impl Course {
     /// How far `model` is from the original.
     fn measured(&mut self, stage: &dyn Stage, model: &Model, pool: &Pool) -> Result<Measured, Error> {
         let (basis, name) = (stage.basis(), stage.place().name());
-        let Some(feeds) = held_out(&basis, &self.original, pool).filter(|feeds| !feeds.is_empty()) else {
+        let Some(original) = &self.original else { return Ok(Measured::default()) };
+        let Some(feeds) = held_out(&basis, original, pool).filter(|feeds| !feeds.is_empty()) else {
             return Ok(Measured::default());
         };
-        let compared = self.run_original(&feeds, &basis).and_then(|()| {
-            let known = self.known.as_ref().map_or(&[][..], |(_, outputs)| outputs);
-            compare_known(&self.original, known, model, &feeds, basis.engine)
-        });
+        let compared = outputs(original, &mut self.known, &feeds, &basis)
+            .and_then(|known| compare_known(original, known, model, &feeds, basis.engine));
         match compared {
             Ok(outputs) => {
                 basis.bounds.check(&outputs).map_err(|why| Error::Together { stage: name, why })?;
@@ -106,16 +109,6 @@ impl Course {
             }
             Err(why) => Err(Error::NotCompared { stage: name, why }),
         }
-    }
-
-    /// Have what the original gives for `feeds`.
-    fn run_original(&mut self, feeds: &[Sample], basis: &Basis<'_>) -> Result<(), Cannot> {
-        if self.known.as_ref().is_none_or(|(before, _)| before != feeds) {
-            let mut session = basis.engine.load(&self.original)?;
-            let outputs = feeds.iter().map(|feed| session.run(feed)).collect::<Result<_, Cannot>>()?;
-            self.known = Some((feeds.to_vec(), outputs));
-        }
-        Ok(())
     }
 
     fn stand(&self, stage: &'static str, model: &Model, measured: Measured) -> Stand {
@@ -145,4 +138,22 @@ fn held_out(basis: &Basis<'_>, model: &Model, pool: &Pool) -> Option<Vec<Sample>
     let calibration = Calibration { pool: Some(pool.clone()), ..basis.calibration.clone() };
     calibration.source.as_ref()?;
     Some(calibration.probe(model, basis.engine, &|_| 0).ok()?.held_out)
+}
+
+/// What `original` gives for `feeds`: as it is known, or by running it.
+fn outputs<'k>(
+    original: &Model,
+    known: &'k mut Option<Known>,
+    feeds: &[Sample],
+    basis: &Basis<'_>,
+) -> Result<&'k [Vec<Tensor>], Cannot> {
+    let known = match known.take() {
+        Some(before) if before.0 == feeds => known.insert(before),
+        _ => {
+            let mut session = basis.engine.load(original)?;
+            let outputs = feeds.iter().map(|feed| session.run(feed)).collect::<Result<_, Cannot>>()?;
+            known.insert((feeds.to_vec(), outputs))
+        }
+    };
+    Ok(&known.1)
 }

@@ -14,7 +14,8 @@ pub static ONNX: Profile = Profile {
     limits: &[],
     narrows: &[],
     policy: include_str!("policies/onnxruntime.toml"),
-    channel_multiple: 1,
+    // Vectors of eight floats are what most processors have, and slower than whole ones no part of one is.
+    channel_multiple: 8,
     sparsity: "what a runtime gains from zeros in weights depends on it: most gain nothing",
     dynamics: Dynamics::Operators { lstm: false },
     few_bits: &[FewBits::all(DType::I8), FewBits::all(DType::I4), FewBits::all(DType::U4), FewBits::all(DType::I2)],

@@ -57,7 +57,7 @@ pub(super) const INTEGERS: &[Limit] = &[
         "only one of its operands is quantized, so it runs in real numbers",
         "quantize operand and weight",
     )
-    .when(|call| is_quantized(call, 0) != is_quantized(call, 1))
+    .when(|call| is_quantized(call, 0) != is_quantized(call, 1) && !is_packed(call))
     .warns(),
     Limit::about(
         "TRT-P2",
@@ -203,6 +203,13 @@ fn pair_before(call: &CallView<'_>, slot: usize) -> Option<NodeId> {
     let maker = |value: ValueId, op: O| graph.producer(value).map(|(n, _)| n).filter(|&n| graph.node(n).op == op);
     let dequantize = maker(call.operand(slot)?, O::DequantizeLinear)?;
     maker(graph.operand(dequantize, 0)?, O::QuantizeLinear)
+}
+
+/// Whether the weight alone has few bits, in blocks: that is meant to be computed in real numbers.
+fn is_packed(call: &CallView<'_>) -> bool {
+    let graph = call.graph();
+    let maker = call.operand(1).and_then(|v| graph.producer(v)).map(|(maker, _)| CallView::new(graph, maker));
+    maker.is_some_and(|maker| maker.node().op == O::DequantizeLinear && maker.dtype(0) == Some(DType::I4))
 }
 
 /// Whether operand `slot` comes from integers.

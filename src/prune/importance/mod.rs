@@ -1,11 +1,14 @@
 //! How much a model loses with a class: in which order those of a group go, and what each costs.
 
 mod magnitude;
+mod samples;
+mod trial;
 
 use std::fmt;
 use std::str::FromStr;
 
 pub use magnitude::by_weights;
+pub use samples::{Ranker, rank};
 
 use crate::prune::colour::Class;
 
@@ -83,12 +86,6 @@ pub struct Ranking {
     pub order: Vec<Class>,
     /// What each costs when those before it are gone. Costs of different groups can be compared.
     pub costs: Vec<f64>,
-}
-
-impl From<crate::prune::rank::Ranking> for Ranking {
-    fn from(ranked: crate::prune::rank::Ranking) -> Ranking {
-        ranked.order.into_iter().collect()
-    }
 }
 
 impl FromIterator<(Class, f64)> for Ranking {

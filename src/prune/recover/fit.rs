@@ -18,6 +18,16 @@ pub(super) struct Task<'a> {
     result: Results<'a>,
     beside: Option<(Results<'a>, Results<'a>)>,
     kept: &'a [usize],
+    bounds: Option<(f32, f32)>,
+}
+
+/// What a layer reads in some rows, and what these of its outputs should be.
+struct Rows {
+    x: Array2<f32>,
+    y: Array2<f32>,
+    /// What its result is added to before it is cut off.
+    beside: Option<Array2<f32>>,
+    bounds: Option<(f32, f32)>,
 }
 
 impl<'a> Task<'a> {
@@ -39,18 +49,52 @@ impl<'a> Task<'a> {
             let results = patches.results(a, target.outputs).zip(patches.results(b, layer.outputs));
             results.filter(|_| whole && same(b))
         });
-        Some(Task { patches, result, beside, kept: &target.kept })
+        Some(Task { patches, result, beside, kept: &target.kept, bounds: target.bounds })
     }
 
-    /// What the layer reads in these rows, and what these of its outputs should be.
-    fn block(&self, rows: Range<usize>, group: usize, outputs: Range<usize>) -> (Array2<f32>, Array2<f32>) {
+    fn block(&self, rows: Range<usize>, group: usize, outputs: Range<usize>) -> Rows {
         let kept = &self.kept[outputs.clone()];
         let mut y = self.result.block(rows.clone(), kept);
+        let mut beside = None;
         if let Some((dense, pruned)) = &self.beside {
+            let other = pruned.block(rows.clone(), &outputs.collect::<Vec<_>>());
             y += &dense.block(rows.clone(), kept);
-            y -= &pruned.block(rows.clone(), &outputs.collect::<Vec<_>>());
+            y -= &other;
+            beside = Some(other);
         }
-        (self.patches.block(rows, group), y)
+        Rows { x: self.patches.block(rows, group), y, beside, bounds: self.bounds }
+    }
+}
+
+impl Rows {
+    /// The result and what is made of it, as they differ behind what cuts them off, and the first of them.
+    fn off(&self, made: &Array2<f32>) -> (Array2<f32>, Array2<f32>) {
+        let Some((low, high)) = self.bounds else { return (&self.y - made, self.y.clone()) };
+        let cut = |result: &Array2<f32>| match &self.beside {
+            Some(beside) => (result + beside).mapv_into(|x| x.clamp(low, high)),
+            None => result.mapv(|x| x.clamp(low, high)),
+        };
+        let want = cut(&self.y);
+        (&want - &cut(made), want)
+    }
+
+    /// Of all results that make no difference to the one that should be, the one nearest to what is made.
+    ///
+    /// What a square's minimum at these is, is nearer to what should be behind the bounds than `made` is: of the squares
+    /// that are nowhere below the error there and equal it at `made`, this one's is it.
+    fn nearest(&mut self, made: &Array2<f32>) {
+        let Some((low, high)) = self.bounds else { return };
+        let none = Array2::zeros((0, 0));
+        let beside = self.beside.as_ref().unwrap_or(&none);
+        for ((place, y), made) in self.y.indexed_iter_mut().zip(made) {
+            let beside = beside.get(place).copied().unwrap_or(0.0);
+            let want = *y + beside;
+            if want <= low {
+                *y = made.min(low - beside);
+            } else if want >= high {
+                *y = made.max(high - beside);
+            }
+        }
     }
 }
 
@@ -95,37 +139,64 @@ impl Fit<'_> {
         }
         let seen = self.gather(&[fitted]);
         // Where a fit is no good on other samples, one that is drawn more strongly to where it starts may be.
-        let mut way: Option<Way> = None;
+        let mut best: Option<(Way, Change)> = None;
         for times in STRENGTHS {
             let tried = Way::Ridge(ridge * times);
-            let Some(after) = measure(&self.change(&seen, tried)?) else { continue };
-            if after < found.after {
-                (found.after, way) = (after, Some(tried));
-                break;
+            let change = self.made(&[fitted], &seen, tried, None)?;
+            match measure(&change) {
+                Some(after) if after < found.after => {
+                    found.after = after;
+                    best = Some((tried, change));
+                }
+                _ if best.is_some() => break,
+                _ => {}
             }
         }
-        if way.is_none()
-            && let Some(after) = measure(&self.change(&seen, Way::Match)?)
-            && after < found.after
-        {
-            (found.after, way) = (after, Some(Way::Match));
+        if best.is_none() {
+            let change = self.made(&[fitted], &seen, Way::Match, None)?;
+            if let Some(after) = measure(&change).filter(|&after| after < found.after) {
+                found.after = after;
+                best = Some((Way::Match, change));
+            }
         }
-        if let Some(way) = way {
+        if let Some((way, change)) = best {
             // It is worth doing, so it is done with all samples.
             drop(seen);
-            found.change = Some(self.change(&self.gather(&[fitted, held_out]), way)?);
+            let tasks = [fitted, held_out];
+            found.change = Some(self.made(&tasks, &self.gather(&tasks), way, Some(change))?);
             found.how = if way == Way::Match { How::Matched } else { How::LeastSquares };
         }
         Some(found)
     }
 
-    /// The weight and the biases that are found in one way.
-    fn change(&self, seen: &[Seen], way: Way) -> Option<Change> {
-        let groups = seen.par_iter().enumerate().map(|(group, seen)| match way {
-            Way::Ridge(ridge) => self.solved(seen, group, ridge),
-            Way::Match => Some(self.matched(seen, group)),
-        });
-        let groups: Vec<Part> = groups.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?;
+    /// The weight and the biases that are found in one way; `seen` is of `tasks`. Where what the layer makes is cut off,
+    /// `from` is where the rounds begin.
+    fn made(&self, tasks: &[&Task<'_>], seen: &[Seen], way: Way, from: Option<Change>) -> Option<Change> {
+        let Way::Ridge(ridge) = way else {
+            let groups: Vec<Part> = (0..seen.len()).map(|group| self.matched(&seen[group], group)).collect();
+            return self.change(groups);
+        };
+        let factors = seen.par_iter().map(|seen| Cholesky::damped(&seen.moments.square, ridge));
+        let factors: Vec<Cholesky> = factors.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?;
+        let solved = |moments: Vec<&Moments>| {
+            let groups = factors.par_iter().zip(moments).enumerate();
+            let groups = groups.map(|(group, (factor, moments))| self.solved(factor, moments, group));
+            self.change(groups.collect())
+        };
+        let is_cut_off = tasks.iter().any(|task| task.bounds.is_some());
+        let mut now = match from.filter(|_| is_cut_off) {
+            Some(from) => from,
+            None => solved(seen.iter().map(|seen| &seen.moments).collect())?,
+        };
+        for _ in 0..(if is_cut_off { ROUNDS } else { 0 }) {
+            let towards = (0..self.layer.groups).into_par_iter().map(|group| self.towards(tasks, &now, group));
+            let towards: Vec<Moments> = towards.collect();
+            now = solved(towards.iter().collect())?;
+        }
+        Some(now)
+    }
+
+    fn change(&self, groups: Vec<Part>) -> Option<Change> {
         let mut change = Change { weight: self.weight.clone(), shift: vec![0.0; self.layer.outputs] };
         for (group, (weight, shift)) in groups.iter().enumerate() {
             let outputs = self.outputs(group);
@@ -150,9 +221,9 @@ impl Fit<'_> {
             let mut of_outputs = Statistics::new(outputs.len());
             let mut off = 0f64;
             for rows in task.patches.blocks() {
-                let (x, y) = task.block(rows, group, outputs.clone());
-                of_outputs.add(y.view());
-                let error = y - times(&x, weight) - &constant;
+                let rows = task.block(rows, group, outputs.clone());
+                let (error, want) = rows.off(&(times(&rows.x, weight) + &constant));
+                of_outputs.add(want.view());
                 off += error.iter().map(|&e| f64::from(e) * f64::from(e)).sum::<f64>();
             }
             (off, of_outputs.energy(self.layer.bias.is_some()))
@@ -174,14 +245,34 @@ impl Fit<'_> {
         let (mut sums, mut wanted, mut made) =
             (Sums::new(start.ncols(), outputs.len()), Statistics::new(outputs.len()), Statistics::new(outputs.len()));
         for (task, rows) in tasks.iter().flat_map(|task| task.patches.blocks().map(move |rows| (task, rows))) {
-            let (x, y) = task.block(rows, group, outputs.clone());
+            let Rows { x, y, .. } = task.block(rows, group, outputs.clone());
             let prediction = times(&x, start) + &constant;
             wanted.add(y.view());
             made.add(prediction.view());
             sums.add(x, (y - prediction).view());
         }
+        Seen { moments: self.of_sums(sums), wanted, made }
+    }
+
+    /// What a group is off from the nearest result that makes no difference to what should be, beside what it reads.
+    fn towards(&self, tasks: &[&Task<'_>], now: &Change, group: usize) -> Moments {
+        let outputs = self.outputs(group);
+        let (start, constant) = self.start(group);
+        let weight = now.weight.slice(s![outputs.clone(), ..]);
+        let shifted: Array1<f32> = outputs.clone().map(|o| (self.constant[o] + now.shift[o]) as f32).collect();
+        let mut sums = Sums::beside(start.ncols(), outputs.len());
+        for (task, rows) in tasks.iter().flat_map(|task| task.patches.blocks().map(move |rows| (task, rows))) {
+            let mut rows = task.block(rows, group, outputs.clone());
+            rows.nearest(&(times(&rows.x, weight) + &shifted));
+            let off = rows.y - times(&rows.x, start) - &constant;
+            sums.add(rows.x, off.view());
+        }
+        self.of_sums(sums)
+    }
+
+    fn of_sums(&self, sums: Sums) -> Moments {
         let moments = sums.moments();
-        Seen { moments: if self.layer.bias.is_some() { moments } else { moments.about_zero() }, wanted, made }
+        if self.layer.bias.is_some() { moments } else { moments.about_zero() }
     }
 
     /// The weight that a group's fit is drawn towards, and what the call adds.
@@ -191,16 +282,16 @@ impl Fit<'_> {
         (self.start.unwrap_or(self.weight).slice(s![outputs, ..]), constant)
     }
 
-    fn solved(&self, seen: &Seen, group: usize, ridge: f64) -> Option<Part> {
+    fn solved(&self, factor: &Cholesky, moments: &Moments, group: usize) -> Part {
         let (start, _) = self.start(group);
-        let mut change = seen.moments.cross.clone();
-        Cholesky::damped(&seen.moments.square, ridge)?.solve(change.view_mut());
+        let mut change = moments.cross.clone();
+        factor.solve(change.view_mut());
         let weight = (&start.mapv(f64::from) + &change).mapv(|w| w as f32);
         let shift = match self.layer.bias {
-            Some(_) => &seen.moments.mean_beside - &change.dot(&seen.moments.mean),
+            Some(_) => &moments.mean_beside - &change.dot(&moments.mean),
             None => Array1::zeros(start.nrows()),
         };
-        Some((weight, shift))
+        (weight, shift)
     }
 
     /// The start with the mean and deviation of each output as they should be.
@@ -224,6 +315,9 @@ impl Fit<'_> {
 
 /// How strongly a fit is drawn to where it starts, in parts of what is asked for.
 const STRENGTHS: [f64; 3] = [1.0, 10.0, 100.0];
+
+/// How often a layer whose result is cut off is fitted anew to the results that make no difference then.
+const ROUNDS: usize = 6;
 
 /// How a weight is found.
 #[derive(Clone, Copy, PartialEq)]
@@ -291,5 +385,32 @@ impl Statistics {
         let means = self.means();
         let of_means = if about_means { 0.0 } else { (&means * &means).sum() };
         (self.variances().sum() + of_means) * self.count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::array;
+
+    use super::*;
+
+    #[test]
+    fn what_is_cut_off_makes_no_difference() {
+        let mut rows = Rows {
+            x: Array2::zeros((1, 0)),
+            y: array![[-3.0, -3.0, 2.0, 9.0, 9.0, 5.0]],
+            beside: Some(array![[0.0, 1.0, 1.0, 0.0, 0.0, 1.0]]),
+            bounds: Some((0.0, 6.0)),
+        };
+        let made = array![[-1.0, 4.0, 1.0, 8.0, 2.0, 7.0]];
+        let (off, want) = rows.off(&made);
+        assert_eq!(want, array![[0.0, 0.0, 3.0, 6.0, 6.0, 6.0]]);
+        assert_eq!(off, array![[0.0, -5.0, 1.0, 0.0, 4.0, 0.0]]);
+        rows.nearest(&made);
+        // Beside 1, a result of −1 is at the lower bound and one of 5 at the upper.
+        assert_eq!(rows.y, array![[-1.0, -1.0, 2.0, 8.0, 6.0, 7.0]]);
+        rows.bounds = None;
+        rows.nearest(&array![[0.0; 6]]);
+        assert_eq!(rows.y, array![[-1.0, -1.0, 2.0, 8.0, 6.0, 7.0]]);
     }
 }

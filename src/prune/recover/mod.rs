@@ -5,6 +5,11 @@
 //! repaired already: ridge regression in closed form. Where a layer's result is added to another tensor at once, it is
 //! to make up for what that has lost too.
 //!
+//! What an activation behind a layer cuts off makes no difference, so a result below a `Relu`'s zero may be anything below
+//! it. A layer with a `Relu` or a `Clip` right behind it, or behind that sum, is fitted in rounds, each to those results
+//! that make no difference and are nearest to what it made in the round before: the error behind the activation never
+//! grows by that (Zhang et al. 2016, Accelerating Very Deep Convolutional Networks, approximate responses behind it too).
+//!
 //! A new weight is kept where it is better on samples that it was not made from, and then made from all of them. Where
 //! it is not, each output is brought to its former mean and deviation; where that is not better either, the layer stays
 //! as it is.
@@ -45,7 +50,7 @@ pub struct Recovery {
 
 impl Default for Recovery {
     fn default() -> Recovery {
-        Recovery { ridge: 0.1, rows: crate::gram::patches::MOST_ROWS, bytes: 2 << 30, seed: 1 }
+        Recovery { ridge: 0.01, rows: crate::gram::patches::MOST_ROWS, bytes: 2 << 30, seed: 1 }
     }
 }
 

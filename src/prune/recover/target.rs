@@ -1,7 +1,8 @@
 //! What a layer of the pruned model is to compute.
 
-use crate::gram::{Bias, Layer};
+use crate::gram::{Bias, Layer, floats};
 use crate::ir::{Graph, NodeId, OpKind, User, ValueId};
+use crate::ops::CallView;
 use crate::prune::Cut;
 
 /// Where that is found in both models.
@@ -18,6 +19,8 @@ pub(super) struct Target {
     pub kept: Vec<usize>,
     /// What its result is added to, in the dense and in the pruned model.
     pub beside: Option<(ValueId, ValueId)>,
+    /// Where that, or the sum, is cut off by an activation that alone reads it: what is beyond makes no difference.
+    pub bounds: Option<(f32, f32)>,
     /// Tensors that are needed.
     pub dense_values: Vec<ValueId>,
     pub pruned_values: Vec<ValueId>,
@@ -50,6 +53,7 @@ impl Target {
             let same = self::kept(cut, of_dense_value, of_dense.output_axis, of_dense.outputs) == kept;
             same_rank && same && !waits(of_pruned_value)
         });
+        let bounds = bounds(dense, pruned, of_pruned, beside.is_some());
         let mut dense_values = vec![result, dense_input];
         let mut pruned_values = vec![input];
         if let Some((of_dense, of_pruned)) = beside {
@@ -57,7 +61,7 @@ impl Target {
             pruned_values.push(of_pruned);
         }
         let outputs = of_dense.outputs;
-        Ok(Target { input, dense_input, result, outputs, kept, beside, dense_values, pruned_values })
+        Ok(Target { input, dense_input, result, outputs, kept, beside, bounds, dense_values, pruned_values })
     }
 }
 
@@ -78,6 +82,29 @@ fn beside(dense: &Graph, pruned: &Graph, layer: &Layer) -> Option<(ValueId, Valu
     }
     let other = |graph: &Graph| graph.operand(sum, 1 - slot).filter(|&v| graph.constant(v).is_none());
     Some((other(dense)?, other(pruned)?))
+}
+
+/// The bounds that an activation behind a layer, or behind the sum that its result goes into, cuts off at; `None` where
+/// others read what it reads, and where more is added in between.
+fn bounds(dense: &Graph, pruned: &Graph, layer: &Layer, is_added: bool) -> Option<(f32, f32)> {
+    if layer.bias.is_some() && !layer.adds_bias() {
+        return None;
+    }
+    let of = |graph: &Graph| {
+        let at = if is_added { only_reader(graph, layer.node)?.0 } else { layer.node };
+        let (activation, slot) = only_reader(graph, at)?;
+        let call = CallView::new(graph, activation);
+        let bound = |slot: usize, none: f32| match call.has(slot) {
+            true => Some(floats(call.constant(slot)?)?.first().copied()?),
+            false => Some(none),
+        };
+        match call.node().op {
+            OpKind::Relu => Some((0.0, f32::INFINITY)),
+            OpKind::Clip if slot == 0 => Some((bound(1, f32::NEG_INFINITY)?, bound(2, f32::INFINITY)?)),
+            _ => None,
+        }
+    };
+    of(dense).filter(|&(low, high)| low < high && of(pruned) == Some((low, high)))
 }
 
 /// The node that alone reads result 0 of `node`, and its operand slot.

@@ -7,9 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ndarray::Array2;
+use ndarray::{Array1, Array2};
 use rustc_hash::FxHashMap;
-use serde::Serialize;
 
 use crate::exec::stepper::{Stepper, held_bytes};
 use crate::exec::{Cannot, Executor};
@@ -17,6 +16,8 @@ use crate::gram::layer::WEIGHT;
 use crate::gram::{Layer, Patches, Removal, Sums, by_energy, by_least_loss, order};
 use crate::ir::{Graph, NodeId, ScopeId, Tensor};
 use crate::model::Model;
+use crate::prune::importance::Ranking;
+use crate::prune::importance::trial::{Reading, Trials, rescaled};
 use crate::prune::{Class, Groups};
 
 /// How to rank.
@@ -37,34 +38,16 @@ pub struct Ranker {
     pub exact: f64,
     /// Which rows are picked.
     pub seed: u64,
+    /// Whether costs are what the outputs lose, as trials tell, and not what the layers lose that read a group.
+    pub tries: bool,
 }
 
 impl Default for Ranker {
     fn default() -> Ranker {
         let rows = crate::gram::patches::MOST_ROWS;
-        Ranker { columns: 4096, moments: 1 << 30, rows, bytes: 1 << 30, damping: 0.1, exact: 1e-3, seed: 1 }
+        let (columns, bytes) = (4096, 1 << 30);
+        Ranker { columns, moments: 1 << 30, rows, bytes, damping: 0.1, exact: 1e-3, seed: 1, tries: false }
     }
-}
-
-/// The classes of a group, the one that goes first first.
-#[derive(Clone, Debug)]
-pub struct Ranking {
-    /// What was asked.
-    pub by: By,
-    /// All classes of the group but one, in order, with what each costs as it goes.
-    pub order: Vec<(Class, f64)>,
-}
-
-/// What decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum By {
-    /// What is lost although all that remains makes up for it as well as it can.
-    LeastLoss,
-    /// What is lost when nothing makes up for it.
-    Energy,
-    /// Nothing: no layer with a constant weight sums over the group.
-    Nothing,
 }
 
 /// A layer that sums over classes.
@@ -78,19 +61,20 @@ struct Reader {
     is_narrow: bool,
 }
 
-/// Rank the classes of every group; `samples` are of `dense`, which `groups` are of. `progress` hears how many layers of
-/// how many are done.
+/// Rank the classes of every group; `samples` are of `dense`, which `groups` are of, and so are those that trials are
+/// made on. `None` for a group that no layer with a constant weight sums over. `progress` hears how many layers of how
+/// many are done.
 ///
 /// # Errors
 /// When the engine cannot run the model on the samples.
 pub fn rank<S: std::ops::Deref<Target = [(String, Tensor)]>>(
     dense: &Model,
     groups: &Groups,
-    samples: &[S],
+    (samples, judges): (&[S], &[S]),
     engine: &dyn Executor,
     ranker: &Ranker,
     progress: &dyn Fn(usize, usize),
-) -> Result<Vec<Ranking>, Cannot> {
+) -> Result<Vec<Option<Ranking>>, Cannot> {
     let graph = &dense.graph;
     let readers = readers(graph, groups, ranker);
     let mut left: Vec<usize> = vec![0; groups.groups.len()];
@@ -102,27 +86,31 @@ pub fn rank<S: std::ops::Deref<Target = [(String, Tensor)]>>(
         }
     }
     let samples = thinned(dense, samples, ranker);
-    let mut rankings: Vec<Ranking> =
-        groups.groups.iter().map(|group| in_order(group.classes.iter().map(|&c| (c, 0.0)), By::Nothing)).collect();
+    let mut rankings: Vec<Option<Ranking>> = vec![None; groups.groups.len()];
+    let mut trials = if ranker.tries { Some(Trials::new(dense, groups, judges, engine)?) } else { None };
     let mut pending: BTreeMap<usize, Pending> = BTreeMap::new();
     let mut stepper = Stepper::new(dense, &samples, engine)?;
     progress(0, readers.len());
     for (done, reader) in readers.iter().enumerate() {
         let layer = &reader.layer;
         stepper.advance_to(dense, layer.node)?;
+        if let Some(trials) = &mut trials {
+            trials.meet(dense, layer.node, reader.groups.iter().copied().filter(|&group| is_narrow[group]))?;
+        }
         let read = stepper.operand(dense, layer.node, 0);
         let patches = read.and_then(|read| Patches::of(layer, read, ranker.rows, ranker.seed));
         let weight = graph.operand(layer.node, WEIGHT).and_then(|w| layer.matrix(graph.constant(w)?));
         if let (Some(patches), Some(weight)) = (patches, weight) {
-            let square = reader.groups.iter().any(|&group| is_narrow[group]).then(|| Arc::new(square(&patches)));
+            let moments = reader.groups.iter().any(|&group| is_narrow[group]).then(|| moments(&patches));
             let wide = Arc::new(weight.mapv(f64::from));
             for &group in &reader.groups {
                 let classes = columns(layer, &reader.channels, &groups.groups[group].classes);
                 let pending = pending.entry(group).or_default();
-                match &square {
-                    Some(square) if is_narrow[group] => {
+                match &moments {
+                    Some((square, mean)) if is_narrow[group] => {
                         let (weight, square) = (Arc::clone(&wide), Arc::clone(square));
                         pending.sinks.push(order::Sink { weight, square, classes });
+                        pending.layers.push((layer.clone(), Arc::clone(mean)));
                     }
                     _ => pending.costs.extend(by_energy(&patches, 0, weight.view(), &classes)),
                 }
@@ -132,12 +120,14 @@ pub fn rank<S: std::ops::Deref<Target = [(String, Tensor)]>>(
             left[group] -= 1;
             if left[group] == 0
                 && let Some(pending) = pending.remove(&group)
-                && let Some(ranking) = pending.ranking(&groups.groups[group].classes, ranker)
             {
-                rankings[group] = ranking;
+                rankings[group] = pending.ranking(dense, group, &groups.groups[group].classes, ranker, &mut trials)?;
             }
         }
         progress(done + 1, readers.len());
+    }
+    if let Some(trials) = trials {
+        rescaled(&mut rankings, trials.made());
     }
     Ok(rankings)
 }
@@ -146,31 +136,45 @@ pub fn rank<S: std::ops::Deref<Target = [(String, Tensor)]>>(
 #[derive(Default)]
 struct Pending {
     sinks: Vec<order::Sink>,
+    /// The layers that they are, and the means of what these read.
+    layers: Vec<(Layer, Arc<Array1<f64>>)>,
     /// What each class costs, for each layer.
     costs: Vec<Vec<f64>>,
 }
 
 impl Pending {
-    fn ranking(self, classes: &[Class], ranker: &Ranker) -> Option<Ranking> {
+    fn ranking(
+        self,
+        dense: &Model,
+        group: usize,
+        classes: &[Class],
+        ranker: &Ranker,
+        trials: &mut Option<Trials<'_>>,
+    ) -> Result<Option<Ranking>, Cannot> {
         if !self.sinks.is_empty() {
-            let removals = by_least_loss(self.sinks, ranker.damping, ranker.exact, classes.len().saturating_sub(1))?;
-            let order = removals.iter().map(|&Removal { class, cost }| (classes[class], cost)).collect();
-            return Some(Ranking { by: By::LeastLoss, order });
+            let most = classes.len().saturating_sub(1);
+            let removals = by_least_loss(self.sinks.clone(), ranker.damping, ranker.exact, most);
+            let Some(removals) = removals else { return Ok(None) };
+            let ranking: Ranking = removals.iter().map(|&Removal { class, cost }| (classes[class], cost)).collect();
+            if let Some(trials) = trials {
+                let order: Vec<usize> = removals.iter().map(|removal| removal.class).collect();
+                let read = self.sinks.iter().zip(&self.layers);
+                let readings: Vec<Reading<'_>> =
+                    read.map(|(sink, (layer, mean))| Reading { layer, sink, mean }).collect();
+                trials.make(dense, group, &readings, &order, ranker.exact)?;
+            }
+            return Ok(Some(ranking));
         }
         if self.costs.is_empty() {
-            return None;
+            return Ok(None);
         }
         let cost = |i: usize| self.costs.iter().map(|costs| costs.get(i).copied().unwrap_or(0.0)).sum();
-        Some(in_order(classes.iter().enumerate().map(|(i, &class)| (class, cost(i))), By::Energy))
+        // Cheapest first; the dearest stays.
+        let mut ranking = Ranking::by_score(classes.iter().enumerate().map(|(i, &class)| (class, cost(i))).collect());
+        ranking.order.pop();
+        ranking.costs.pop();
+        Ok(Some(ranking))
     }
-}
-
-/// Cheapest first; the dearest stays.
-fn in_order(costs: impl Iterator<Item = (Class, f64)>, by: By) -> Ranking {
-    let mut order: Vec<(Class, f64)> = costs.collect();
-    order.sort_by(|a, b| a.1.total_cmp(&b.1));
-    order.pop();
-    Ranking { by, order }
 }
 
 /// The layers that sum over groups, in the order in which they run.
@@ -216,15 +220,16 @@ fn columns(layer: &Layer, channels: &[Class], classes: &[Class]) -> Vec<Vec<usiz
     columns
 }
 
-/// The covariance of what a layer reads.
-fn square(patches: &Patches<'_>) -> Array2<f64> {
+/// The covariance of what a layer reads, and its mean.
+fn moments(patches: &Patches<'_>) -> (Arc<Array2<f64>>, Arc<Array1<f64>>) {
     let mut sums: Option<Sums> = None;
     for rows in patches.blocks() {
         let x = patches.block(rows, 0);
         let beside = Array2::zeros((x.nrows(), 0));
         sums.get_or_insert_with(|| Sums::new(x.ncols(), 0)).add(x, beside.view());
     }
-    sums.map_or_else(|| Array2::zeros((0, 0)), |sums| sums.moments().square)
+    let moments = sums.unwrap_or_else(|| Sums::new(0, 0)).moments();
+    (Arc::new(moments.square), Arc::new(moments.mean))
 }
 
 /// As many samples as fit.
@@ -273,7 +278,7 @@ mod tests {
         (model, groups)
     }
 
-    fn ranked(model: &Model, groups: &Groups, dims: &[usize], ranker: &Ranker) -> Vec<Ranking> {
+    fn ranked(model: &Model, groups: &Groups, dims: &[usize], ranker: &Ranker) -> Vec<Option<Ranking>> {
         let feeds: Vec<Vec<(String, Tensor)>> = (0..20)
             .map(|seed| {
                 let mut random = Random::new(seed, "feeds");
@@ -281,7 +286,7 @@ mod tests {
                 vec![("x".to_string(), Tensor::f32s(dims, &x).unwrap())]
             })
             .collect();
-        rank(model, groups, &feeds, &Tract, ranker, &|_, _| {}).unwrap()
+        rank(model, groups, (&feeds, &feeds[..5]), &Tract, ranker, &|_, _| {}).unwrap()
     }
 
     const CHAIN: &str = "g (float[1,2,6,6] x) => (float[1,3,6,6] y) <float[6,2,1,1] w, float[3,6,3,3] v>
@@ -290,25 +295,44 @@ mod tests {
     /// The places of a group's classes in its order.
     fn places(groups: &Groups, ranking: &Ranking, group: usize) -> Vec<usize> {
         let of = |class| groups.groups[group].classes.iter().position(|&c| c == class).unwrap();
-        ranking.order.iter().map(|&(class, _)| of(class)).collect()
+        ranking.order.iter().map(|&class| of(class)).collect()
     }
 
     #[test]
     fn what_others_make_up_for_goes_before_what_is_small() {
         let (model, groups) = model(CHAIN);
         assert_eq!(groups.groups.len(), 1);
-        let undamped = Ranker { damping: 1e-3, ..Ranker::default() };
-        let by_loss = &ranked(&model, &groups, &[1, 2, 6, 6], &undamped)[0];
-        assert_eq!((by_loss.by, by_loss.order.len()), (By::LeastLoss, 5));
-        let first = places(&groups, by_loss, 0)[0];
+        let first_of = |ranker: &Ranker| ranked(&model, &groups, &[1, 2, 6, 6], ranker).remove(0).unwrap();
+        let by_loss = first_of(&Ranker { damping: 1e-3, ..Ranker::default() });
+        assert_eq!(by_loss.order.len(), 5);
+        let first = places(&groups, &by_loss, 0)[0];
         assert!(first == 0 || first == 1, "either stands for the other: {by_loss:?}");
-        assert!(by_loss.order[0].1 < 1e-2, "{by_loss:?}");
-        let wide = Ranker { columns: 8, ..Ranker::default() };
-        let by_energy = &ranked(&model, &groups, &[1, 2, 6, 6], &wide)[0];
-        assert_eq!((by_energy.by, places(&groups, by_energy, 0)[0]), (By::Energy, 2));
-        assert!(by_energy.order.is_sorted_by(|a, b| a.1 <= b.1) && by_energy.order[0].1 > 0.0);
-        let no_room = Ranker { moments: 1000, ..Ranker::default() };
-        assert_eq!(ranked(&model, &groups, &[1, 2, 6, 6], &no_room)[0].by, By::Energy);
+        assert!(by_loss.costs[0] < 1e-2, "{by_loss:?}");
+        let by_energy = first_of(&Ranker { columns: 8, ..Ranker::default() });
+        assert_eq!(places(&groups, &by_energy, 0)[0], 2);
+        assert!(by_energy.costs.is_sorted() && by_energy.costs[0] > 0.0);
+        let no_room = first_of(&Ranker { moments: 1000, ..Ranker::default() });
+        assert_eq!(no_room, by_energy);
+    }
+
+    #[test]
+    fn costs_are_what_the_outputs_lose_where_that_is_tried() {
+        // What is behind the second layer makes little of it.
+        let (mut model, groups) = model(
+            "g (float[1,2,6,6] x) => (float[1,3,6,6] y)
+            <float[6,2,1,1] w, float[3,6,1,1] v, float[6,2,1,1] t, float[3,6,1,1] u, float part = {1}>
+            { a = Conv(x, w)  r = Relu(a)  p = Conv(r, v)
+              b = Conv(x, t)  s = Relu(b)  q = Conv(s, u)  m = Mul(q, part)  y = Add(p, m) }",
+        );
+        let part = model.graph.values().find(|&v| model.graph.value_label(v) == "part").unwrap();
+        model.graph.set_constant(part, Tensor::f32s(&[], &[0.01]).unwrap());
+        let ranker = Ranker { tries: true, ..Ranker::default() };
+        let tried = ranked(&model, &groups, &[1, 2, 6, 6], &ranker);
+        let untold = ranked(&model, &groups, &[1, 2, 6, 6], &Ranker::default());
+        let total = |rankings: &[Option<Ranking>], i: usize| rankings[i].as_ref().unwrap().costs.iter().sum::<f64>();
+        assert!(total(&untold, 1) > 0.1 * total(&untold, 0));
+        assert!(total(&tried, 1) < 1e-2 * total(&tried, 0), "{tried:?}");
+        assert_eq!(tried[0].as_ref().unwrap().order, untold[0].as_ref().unwrap().order);
     }
 
     #[test]
@@ -328,16 +352,15 @@ mod tests {
         all.sort_unstable();
         assert_eq!(all, (0..10).collect::<Vec<_>>());
         let rankings = ranked(&model, &groups, &[1, 2, 6, 6], &Ranker::default());
-        assert!(rankings.iter().all(|r| r.by == By::LeastLoss));
+        assert!(rankings.iter().all(Option::is_some));
     }
 
     #[test]
-    fn a_group_that_no_weight_sums_over_keeps_its_order() {
+    fn of_a_group_that_no_weight_sums_over_nothing_is_told() {
         let (model, groups) = model(
             "g (float[4,3] x) => (float[4,4] y) <float[3,8] p, float[3,8] q>
             { a = MatMul(x, p)  b = MatMul(x, q)  c = Transpose(b)  y = MatMul(a, c) }",
         );
-        let rankings = ranked(&model, &groups, &[4, 3], &Ranker::default());
-        assert_eq!((rankings[0].by, places(&groups, &rankings[0], 0)), (By::Nothing, (0..7).collect()));
+        assert_eq!(ranked(&model, &groups, &[4, 3], &Ranker { tries: true, ..Ranker::default() }), [None]);
     }
 }
