@@ -59,14 +59,17 @@ impl<'m> Emitter<'m> {
             };
             self.dequantize(site, codes, reader, written);
         }
+        // Lookups read the same bytes without an axis of groups.
+        let contrib = || site.readers.iter().filter(is(Form::Contrib));
+        let is_flat = contrib().all(|reader| self.graph.node(reader.node).op == OpKind::Gather);
         let mut rows = None;
         for reader in site.readers.iter().filter(is(Form::Contrib)) {
             let rows = match &mut rows {
                 Some(rows) => &*rows,
-                none => none.insert(self.rows(codes, weight.dtype(), &label)?),
+                none => none.insert(self.rows(codes, weight.dtype(), &label, is_flat)?),
             };
             match self.graph.node(reader.node).op {
-                OpKind::Gather => self.look_up(codes, reader, rows)?,
+                OpKind::Gather => self.look_up(codes, reader, rows, is_flat)?,
                 _ => self.multiply(codes, reader, rows, weight.dtype())?,
             }
         }
@@ -139,12 +142,13 @@ impl<'m> Emitter<'m> {
         self.graph.replace_use(reader.user(), read);
     }
 
-    /// Integers of rows, scales and zero points as com.microsoft's operators read them.
-    fn rows(&mut self, codes: &Codes, dtype: DType, label: &str) -> Result<Written, TensorError> {
+    /// Integers of rows, scales and zero points as com.microsoft's operators read them, with an axis of groups or without.
+    fn rows(&mut self, codes: &Codes, dtype: DType, label: &str, is_flat: bool) -> Result<Written, TensorError> {
         let (groups, bits) = (codes.groups(), codes.bits);
         let bytes = codes.packed_groups();
-        let dims = [codes.outputs, groups, codes.group * bits / 8];
-        let integers = self.constant(DType::U8, &dims, bytes, &suffixed(label, "quantized"))?;
+        let each = codes.group * bits / 8;
+        let dims: &[usize] = if is_flat { &[codes.outputs, groups * each] } else { &[codes.outputs, groups, each] };
+        let integers = self.constant(DType::U8, dims, bytes, &suffixed(label, "quantized"))?;
         let scales = Tensor::rounded(dtype, &[codes.outputs, groups], &codes.scales(true))?;
         let scales = self.graph.add_constant(ScopeId::MAIN, &suffixed(label, "scale"), scales);
         let zeros = match codes.is_symmetric() {
@@ -211,22 +215,15 @@ impl<'m> Emitter<'m> {
         Ok(())
     }
 
-    fn look_up(&mut self, codes: &Codes, reader: &Reader, rows: &Written) -> Result<(), TensorError> {
+    fn look_up(&mut self, codes: &Codes, reader: &Reader, rows: &Written, is_flat: bool) -> Result<(), TensorError> {
         let node = reader.node;
-        // The same bytes without an axis of groups.
-        let each = codes.groups() * codes.group * codes.bits / 8;
-        let order = self.graph.node(node).order();
-        let dims = Tensor::vector(&[-1, i64::try_from(each).unwrap_or(i64::MAX)]);
-        let integers = match self.graph.value(rows.integers).users().is_empty() {
-            true => {
-                let whole = self.graph.constant(rows.integers).map(|t| t.reshaped(&[codes.outputs, each]));
-                match whole {
-                    Some(whole) => self.graph.add_constant(ScopeId::MAIN, &suffixed(&rows.label, "quantized"), whole?),
-                    None => return Ok(()),
-                }
-            }
+        let integers = match is_flat {
+            true => rows.integers,
             false => {
+                let each = i64::try_from(codes.groups() * codes.group * codes.bits / 8).unwrap_or(i64::MAX);
+                let dims = Tensor::vector(&[-1, each]);
                 let dims = self.graph.add_constant(ScopeId::MAIN, &suffixed(&rows.label, "shape"), dims);
+                let order = self.graph.node(node).order();
                 let view =
                     self.graph.add_node(ScopeId::MAIN, OpKind::Reshape, &[Some(rows.integers), Some(dims)], 1, order);
                 self.finish(view, &suffixed(&rows.label, "Reshape"))
