@@ -159,7 +159,7 @@ fn samples_make_better_integers() {
 fn columns_are_scaled_where_results_lose_less() {
     let mut model = parsed(UNEVEN);
     let scale = model.graph.values().find(|&v| model.graph.value_label(v) == "scale").unwrap();
-    let uneven: Vec<f32> = (0..64).map(|i| if i % 16 == 0 { 8.0 } else { 0.25 }).collect();
+    let uneven: Vec<f32> = (0..64).map(|i| if i % 8 == 0 { 3.0 } else { 0.5 }).collect();
     model.graph.set_constant(scale, Tensor::f32s(&[64], &uneven).unwrap());
     let (plain, unscaled) = quality(&model, Method::Refined);
     let (scaled, summary) = quality(&model, Method::Scaled);
