@@ -158,9 +158,18 @@ fn samples_make_better_integers() {
 #[test]
 fn columns_are_scaled_where_results_lose_less() {
     let mut model = parsed(UNEVEN);
-    let scale = model.graph.values().find(|&v| model.graph.value_label(v) == "scale").unwrap();
-    let uneven: Vec<f32> = (0..64).map(|i| if i % 8 == 0 { 3.0 } else { 0.5 }).collect();
-    model.graph.set_constant(scale, Tensor::f32s(&[64], &uneven).unwrap());
+    let mut set = |name: &str, dims: &[usize], element: &dyn Fn(usize) -> f64| {
+        let value = model.graph.values().find(|&v| model.graph.value_label(v) == name).unwrap();
+        let elements: Vec<f32> = (0..dims.iter().product()).map(|i| element(i) as f32).collect();
+        model.graph.set_constant(value, Tensor::f32s(dims, &elements).unwrap());
+    };
+    set("scale", &[64], &|i| (2.0 * (i as f64 * 1.7).sin()).exp());
+    // Most weights are small, as they are in use: a group's range then depends on one of them.
+    for (name, first) in [("v", 0), ("w", 5000)] {
+        set(name, &[64, 32], &|i| {
+            (((first + i) as f64 * 12.9898).sin() * 43758.5453).rem_euclid(1.0).mul_add(2.0, -1.0).powi(5)
+        });
+    }
     let (plain, unscaled) = quality(&model, Method::Refined);
     let (scaled, summary) = quality(&model, Method::Scaled);
     assert_eq!((unscaled.scaled, summary.scaled), (0, 1));
