@@ -184,8 +184,6 @@ mod tests {
         "report",
         "dump-after",
         "save-stats",
-        "pareto",
-        "cache",
         "recipe",
         "save-recipe",
         "verbose",
