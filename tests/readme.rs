@@ -32,6 +32,16 @@ fn is_up_to_date(name: &str, text: &str) {
     }
 }
 
+#[test]
+fn the_recipe_is_one() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("it is there");
+    let (_, behind) = readme.split_once("### Recipes").expect("the README tells of recipes");
+    let (_, block) = behind.split_once("```toml\n").expect("it shows one");
+    let (block, _) = block.split_once("```").expect("it ends");
+    let recipe = onnx_slim::recipe::Recipe::parse("README.md", block).expect("it is one");
+    assert_eq!(recipe.entries().len(), 10);
+}
+
 fn manual() -> String {
     let (passes, mut rules): (Vec<Page>, Vec<Page>) = manual::pages().into_iter().partition(|p| p.kind == Kind::Pass);
     rules.sort_by_key(|r| r.name);

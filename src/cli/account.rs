@@ -329,8 +329,12 @@ fn notes(text: &mut String, report: &Report, in_full: bool) {
     let quantizing = report.quantization.iter().flat_map(|done| &done.notes);
     let halving = report.precision.iter().flat_map(|done| &done.notes);
     let packing = report.low_bits.iter().flat_map(|done| &done.notes);
+    let mut said: BTreeSet<&String> = BTreeSet::new();
     for note in report.notes.iter().chain(pruning).chain(assigning).chain(quantizing).chain(halving).chain(packing) {
-        let _ = writeln!(text, "note: {note}");
+        // Stages that share samples say the same of them.
+        if said.insert(note) {
+            let _ = writeln!(text, "note: {note}");
+        }
     }
 }
 

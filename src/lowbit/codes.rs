@@ -40,6 +40,14 @@ impl Matrix {
         Some(Matrix { bytes: weight.bytes()?, dtype, outputs, columns, is_by_output })
     }
 
+    /// Rows that were computed.
+    pub fn of_rows(rows: &Array2<f32>) -> Option<Matrix> {
+        let (outputs, columns) = rows.dim();
+        let bytes: Vec<u8> = rows.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let some = outputs > 0 && columns > 0;
+        some.then(|| Matrix { bytes: bytes.into(), dtype: DType::F32, outputs, columns, is_by_output: true })
+    }
+
     /// Where the elements lie.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
@@ -271,5 +279,71 @@ fn pack(bits: usize, count: usize, integer: impl Fn(usize) -> u8, packed: &mut [
     for (at, byte) in packed.iter_mut().enumerate() {
         let here = (at * per..count.min((at + 1) * per)).enumerate();
         *byte = here.fold(0, |byte, (place, i)| byte | integer(i) << (place * bits));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    fn weight(dims: &[usize], seed: u64) -> Tensor {
+        let mut random = Random::new(seed, "codes");
+        let elements: Vec<f32> = (0..dims.iter().product()).map(|_| random.normal() as f32).collect();
+        Tensor::f32s(dims, &elements).unwrap()
+    }
+
+    fn codes(matrix: &Matrix, symmetric: bool) -> Codes {
+        let grid = Grid::of(4, symmetric, false, DType::F32);
+        Codes::of(matrix, &grid, 16, 4, Search::Refined(None)).unwrap()
+    }
+
+    #[test]
+    fn a_weight_gives_the_same_integers_however_it_lies() {
+        let weight = weight(&[70, 40], 1);
+        let turned: Vec<f32> = (0..2800).map(|i| weight.real(i % 70 * 40 + i / 70).unwrap() as f32).collect();
+        let turned = Tensor::f32s(&[40, 70], &turned).unwrap();
+        let (a, b) = (Matrix::of(&weight, 70, 40, true).unwrap(), Matrix::of(&turned, 70, 40, false).unwrap());
+        let (x, y) = (codes(&a, false), codes(&b, false));
+        assert_eq!((&x.integers, &x.steps), (&y.integers, &y.steps));
+        assert_eq!(a.rows(), b.rows());
+        // What is given back lies as the weight does.
+        let back = |matrix: &Matrix, codes: &Codes, dims: &[usize]| {
+            Tensor::raw(DType::F32, dims, codes.given_back(matrix).into()).unwrap().reals().unwrap()
+        };
+        let (x, y) = (back(&a, &x, &[70, 40]), back(&b, &y, &[40, 70]));
+        assert!((0..2800).all(|i| x[i % 70 * 40 + i / 70] == y[i]));
+        let noise: f64 = x.iter().zip(weight.reals().unwrap()).map(|(x, w)| (x - w).powi(2)).sum();
+        assert!(noise / 2800.0 < 0.02, "{noise}");
+    }
+
+    #[test]
+    fn integers_are_packed_as_the_formats_say() {
+        let steps = [0, 3].map(|zero| Steps { scale: 1.0, zero }).to_vec();
+        let codes = Codes { outputs: 2, columns: 3, group: 4, bits: 4, integers: vec![1, 2, 15, 4, 5, 6], steps };
+        // Rows one after another, columns one after another, and with the sign of what is counted from the middle.
+        assert_eq!(codes.packed(true, false), [0x21, 0x4f, 0x65]);
+        assert_eq!(codes.packed(false, false), [0x41, 0x52, 0x6f]);
+        assert_eq!(codes.packed(true, true), [0xa9, 0xc7, 0xed]);
+        // Whole groups, filled up with what is worth zero.
+        assert_eq!(codes.packed_groups(), [0x21, 0x0f, 0x54, 0x36]);
+        assert_eq!((codes.packed_row_zeros(), codes.packed_zeros(true, false)), (vec![0, 3], vec![0x30]));
+        assert_eq!(codes.row(1).collect::<Vec<_>>(), [1.0, 2.0, 3.0]);
+        let two = Codes { bits: 2, integers: vec![1, 2, 3, 0, 1, 2], ..codes };
+        assert_eq!(two.packed(true, false), [0b0011_1001, 0b1001]);
+    }
+
+    #[test]
+    fn what_is_no_number_gets_no_integers() {
+        for x in [f32::NAN, f32::INFINITY] {
+            let weight = Tensor::f32s(&[2, 2], &[1.0, 2.0, x, 3.0]).unwrap();
+            let matrix = Matrix::of(&weight, 2, 2, true).unwrap();
+            let grid = Grid::of(4, true, false, DType::F32);
+            for search in [Search::Nearest, Search::Refined(None)] {
+                assert!(Codes::of(&matrix, &grid, 16, 4, search).is_none());
+            }
+        }
+        assert!(Matrix::of(&weight(&[2, 3], 2), 2, 2, true).is_none());
+        assert!(Matrix::of(&Tensor::vector(&[1, 2]), 1, 2, true).is_none());
     }
 }

@@ -81,3 +81,48 @@ impl Decide for Rounding<'_> {
         steps.real(steps.integer(weight as f32, self.grid.most)).into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::DType;
+    use crate::lowbit::codes::{Matrix, Search};
+    use crate::random::Random;
+
+    #[test]
+    fn later_columns_make_up_for_what_earlier_ones_lose() {
+        for symmetric in [true, false] {
+            let (mut by_itself, mut by_sweep) = (0.0, 0.0);
+            for seed in 0..6 {
+                let mut random = Random::new(seed, "gptq");
+                let mut normal = |m: usize, n: usize| Array2::from_shape_simple_fn((m, n), || random.normal());
+                let read = normal(300, 8).dot(&normal(8, 40)) + 0.3 * normal(300, 40);
+                let weight = normal(6, 40).mapv(|x| x as f32);
+                let square = read.t().dot(&read) / 300.0;
+                let grid = Grid::of(4, symmetric, false, DType::F32);
+                let loss = |codes: &Codes| {
+                    let change = (codes.reals() - &weight).mapv(f64::from);
+                    (change.dot(&square) * change).sum()
+                };
+                let matrix = Matrix::of_rows(&weight).unwrap();
+                by_itself += loss(&Codes::of(&matrix, &grid, 16, 4, Search::Refined(None)).unwrap());
+                let swept = gptq(&weight, &square, &grid, 16, 4).unwrap();
+                assert!(swept.integers.iter().all(|&i| i <= 15) && swept.steps.len() == 6 * 3);
+                by_sweep += loss(&swept);
+            }
+            assert!(by_sweep < 0.5 * by_itself, "{by_sweep} {by_itself}");
+        }
+    }
+
+    #[test]
+    fn groups_stay_together_and_the_short_one_is_last() {
+        let mut square = Array2::<f64>::zeros((5, 5));
+        for (i, size) in [1.0, 3.0, 2.0, 9.0, 50.0].into_iter().enumerate() {
+            square[[i, i]] = size;
+        }
+        assert_eq!(order(&square, 2), [3, 2, 1, 0, 4]);
+        let weight = Array2::from_elem((1, 5), 1.0f32);
+        let grid = Grid::of(4, true, false, DType::F32);
+        assert!(gptq(&weight, &Array2::from_elem((5, 5), f64::NAN), &grid, 2, 4).is_none());
+    }
+}

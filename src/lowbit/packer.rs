@@ -14,6 +14,7 @@ use crate::lowbit::emit::Emitter;
 use crate::lowbit::gptq::gptq;
 use crate::lowbit::grid::Grid;
 use crate::lowbit::levels::{Group, Integers, Method};
+use crate::lowbit::scaled::{Trial, apply, factors, scaled};
 use crate::lowbit::seen::Seen;
 use crate::lowbit::sites::{Site, Wish, sites};
 use crate::lowbit::summary::{Kept, Summary};
@@ -145,8 +146,7 @@ impl Packer {
         tell: &dyn Fn(u64, u64),
     ) -> Result<(Summary, Option<Model>), LowBitError> {
         let row = self.row()?;
-        let is_symmetric = self.symmetric.unwrap_or(self.integers.is_symmetric());
-        if !is_symmetric && !row.zero_points {
+        if !self.is_symmetric() && !row.zero_points {
             return Err(LowBitError::Asymmetric(self.target.name));
         }
         let excluded = self.choice.excluded(&model.graph)?;
@@ -162,12 +162,13 @@ impl Packer {
             kept: left.into_iter().map(|(why, nodes)| Kept { why, nodes }).collect(),
             bytes: [0; 2],
             samples: 0,
+            scaled: 0,
             made_up: false,
             held_out: 0,
             outputs: Vec::new(),
             notes: self.other_groups(&sites),
         };
-        let probe = self.probe(model, &mut summary)?;
+        let probe = self.probe(model, &sites, &mut summary)?;
         // What integers give back in the place of weights, which any engine runs.
         let float = (!probe.held_out.is_empty()).then(|| model.clone());
         let mut rehearsal = float.clone();
@@ -179,21 +180,34 @@ impl Packer {
         summary.samples = if learns { probe.tried.len() } else { 0 };
         for (done, site) in sites.iter().enumerate() {
             tell(done as u64, sites.len() as u64);
-            let Some((matrix, weight)) = matrix(model, site) else { continue };
-            let is_symmetric = if site.integers == Integers::Int8 { true } else { is_symmetric };
+            if let (Some(running), Some(rehearsal)) = (&stepper, &mut rehearsal)
+                && let Err(why) = self.scale(model, rehearsal, running, &sites, done, &mut summary)
+            {
+                self.fails(&why, &mut summary)?;
+                stepper = None;
+            }
+            let Some((matrix, weight)) = matrix(model, site) else {
+                summary.keep("its weight is one number, or is not there", &model.graph, site);
+                continue;
+            };
             if let Some((next, _)) = sites.get(done + 1).and_then(|next| self::matrix(model, next)) {
                 model.files.will_need(next.bytes());
             }
-            let grid = Grid::of(site.integers.bits(), is_symmetric, site.row.negative_scales, weight.dtype());
+            let grid = self.grid(site, weight.dtype());
             let layer = layer(&model.graph, site);
-            let seen = match (&mut stepper, &rehearsal, &layer) {
-                (Some(stepper), Some(rehearsal), Some(layer)) => {
-                    stepper.advance_to(rehearsal, layer.node)?;
-                    let read = stepper.operand(rehearsal, layer.node, 0);
-                    read.and_then(|read| Seen::of(layer, read, has_bias(&model.graph, layer)))
+            let mut seen = None;
+            if let (Some(running), Some(rehearsal), Some(layer)) = (&mut stepper, &rehearsal, &layer) {
+                match running.advance_to(rehearsal, layer.node) {
+                    Ok(()) => {
+                        let read = running.operand(rehearsal, layer.node, 0);
+                        seen = read.and_then(|read| Seen::of(layer, read, has_bias(&model.graph, layer)));
+                    }
+                    Err(why) => {
+                        self.fails(&why, &mut summary)?;
+                        stepper = None;
+                    }
                 }
-                _ => None,
-            };
+            }
             let Some((codes, method)) = self.codes(&matrix, &grid, site, seen.as_ref()) else {
                 summary.keep("its weight has elements that are not finite", &model.graph, site);
                 continue;
@@ -239,18 +253,76 @@ impl Packer {
         Ok((summary, rehearsal))
     }
 
+    /// A run that was asked for is to succeed. Of one that was not, the report tells that it did not.
+    fn fails(&self, why: &Cannot, summary: &mut Summary) -> Result<(), LowBitError> {
+        if self.calibration.source.is_some() {
+            return Err(LowBitError::Run(why.clone()));
+        }
+        summary.notes.push(format!("integers were chosen by the weights alone: {why}"));
+        Ok(())
+    }
+
+    fn is_symmetric(&self) -> bool {
+        self.symmetric.unwrap_or(self.integers.is_symmetric())
+    }
+
+    /// What the integers of a weight may be.
+    fn grid(&self, site: &Site, dtype: DType) -> Grid {
+        let is_symmetric = self.is_symmetric() || site.integers != self.integers;
+        Grid::of(site.integers.bits(), is_symmetric, site.row.negative_scales, dtype)
+    }
+
+    /// Where a normalization stands before this weight and others, give their columns factors, if results lose less with
+    /// them.
+    fn scale(
+        &self,
+        model: &mut Model,
+        rehearsal: &mut Model,
+        stepper: &Stepper<'_>,
+        sites: &[Site],
+        at: usize,
+        summary: &mut Summary,
+    ) -> Result<(), Cannot> {
+        if !matches!(self.method, Method::Auto | Method::Scaled) {
+            return Ok(());
+        }
+        let layers = |site: &Site| layer(&rehearsal.graph, site);
+        let Some(found) = scaled(&rehearsal.graph, sites, &layers, at) else { return Ok(()) };
+        // What was read is still to be divided: the stepper itself must not have run the normalization.
+        let mut ahead = stepper.clone();
+        let mut trials = Vec::with_capacity(found.sites.len());
+        for &at in &found.sites {
+            let site = &sites[at];
+            let Some(layer) = layers(site) else { return Ok(()) };
+            let Some((matrix, weight)) = matrix(model, site) else { return Ok(()) };
+            ahead.advance_to(rehearsal, layer.node)?;
+            let read = ahead.operand(rehearsal, layer.node, 0);
+            let seen = read.and_then(|read| Seen::of(&layer, read, has_bias(&rehearsal.graph, &layer)));
+            let Some(seen) = seen else { return Ok(()) };
+            trials.push(Trial { site, matrix, grid: self.grid(site, weight.dtype()), seen });
+        }
+        let Some(factors) = factors(&trials, self.method == Method::Auto) else { return Ok(()) };
+        drop(trials);
+        let mut tried = rehearsal.clone();
+        if apply(&mut tried, &found, sites, &factors).is_some() && apply(model, &found, sites, &factors).is_some() {
+            *rehearsal = tried;
+            summary.scaled += 1;
+        }
+        Ok(())
+    }
+
     /// Samples to learn from and to compare on: those that are given, or for a model that reads nothing but numbers of
     /// tokens some that are made up, of which one is as good as another. What is made of other numbers says little of
     /// what layers read in use.
-    fn probe(&self, model: &Model, summary: &mut Summary) -> Result<Probe, LowBitError> {
+    fn probe(&self, model: &Model, sites: &[Site], summary: &mut Summary) -> Result<Probe, LowBitError> {
         let mut calibration = self.calibration.clone();
         if calibration.source.is_none() {
             if !matches!(self.method, Method::Auto) || !reads_tokens(&model.graph) {
                 summary.not_compared(&"there are no samples: --calib");
                 return Ok(Probe::default());
             }
-            if weights(&model.graph) > MOST_WEIGHTS {
-                summary.not_compared(&"it is too large to be run without being asked to: --calib");
+            if weights(&model.graph) > MOST_WEIGHTS || work(sites) > MOST_WORK {
+                summary.not_compared(&"it is too large to learn from samples without being asked to: --calib");
                 return Ok(Probe::default());
             }
             (calibration.source, calibration.samples) = (Some(Source::Random(0)), Some(MADE_UP));
@@ -344,7 +416,16 @@ impl Packer {
 const MOST_SAMPLES: usize = 512;
 
 /// Bytes that an engine takes for the weights of a model that is run unasked.
-const MOST_WEIGHTS: u128 = 1 << 30;
+const MOST_WEIGHTS: u128 = 1 << 29;
+
+/// Products of numbers that are made unasked to see what columns go together: about a minute's.
+const MOST_WORK: f64 = 4e11;
+
+/// Products of numbers that sweeps over all these weights take.
+fn work(sites: &[Site]) -> f64 {
+    let of = |site: &Site| (site.columns as f64).powi(2) * (3.0 * site.columns as f64 + 2.0 * site.outputs as f64);
+    sites.iter().map(of).sum()
+}
 
 /// Samples that are made up.
 const MADE_UP: usize = 32;
@@ -376,7 +457,7 @@ fn reads_tokens(graph: &Graph) -> bool {
 fn layer(graph: &Graph, site: &Site) -> Option<Layer> {
     let [reader] = &site.readers[..] else { return None };
     let layer = Layer::of(graph, reader.node).ok()?;
-    (layer.columns() == site.columns && site.columns <= MOST_COLUMNS).then_some(layer)
+    (layer.groups == 1 && layer.columns() == site.columns && site.columns <= MOST_COLUMNS).then_some(layer)
 }
 
 /// Whether numbers are added to the layer's result.

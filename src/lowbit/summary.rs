@@ -43,6 +43,8 @@ pub struct Summary {
     pub weights: Vec<Weight>,
     /// Weights that are not, and why.
     pub kept: Vec<Kept>,
+    /// Normalizations that have taken up factors of the weights behind them.
+    pub scaled: usize,
     /// Bytes that these weights had, and have with scales and zero points.
     pub bytes: [u64; 2],
     /// Samples that integers were chosen with.
@@ -111,6 +113,15 @@ impl Summary {
             methods.join(", "),
             self.bytes[1] as f64 * 8.0 / elements.max(1.0),
         )];
+        if self.samples > 0 {
+            let plural = if self.samples == 1 { "" } else { "s" };
+            let made_up = if self.made_up { "made-up " } else { "" };
+            lines.push(format!("integers chosen on {} {made_up}sample{plural}", self.samples));
+        }
+        if self.scaled > 0 {
+            let plural = if self.scaled == 1 { "" } else { "s" };
+            lines.push(format!("columns scaled behind {} normalization{plural}", self.scaled));
+        }
         for kept in &self.kept {
             let first = kept.nodes.first().map_or("", |node| node);
             let others =

@@ -34,12 +34,18 @@ REFUSED = {
 }
 GROWTH = 10 << 20  # the files have 100 KB at most: a result of this size is a bomb that went off
 
+BOUND = ["--calib", "random", "--samples", "4", "--min-sqnr", "20"]
+
 COMMANDS = {
     "optimize": lambda file: ["optimize", file, "-o", "out.onnx", "--check-budget", "3"],
     "unchecked": lambda file: ["optimize", file, "-o", "out.onnx", "--no-check"],
     "edit": lambda file: ["edit", file, "-o", "out.onnx", "--dynamic-batch", "--strip", "--check-budget", "3"],
     "prune": lambda file: ["prune", file, "-o", "out.onnx", "--ratio", "0.3", "--check-budget", "3"],
     "halve": lambda file: ["optimize", file, "-o", "out.onnx", "--precision", "fp16", "--no-check"],
+    "pack": lambda file: ["optimize", file, "-o", "out.onnx", "--precision", "int4", "--no-check"],
+    "assign": lambda file: ["optimize", file, "-o", "out.onnx", "--precision", "auto", *BOUND, "--no-check"],
+    "sensitivity": lambda file: ["sensitivity", file, "--calib", "random", "--samples", "2"],
+    "advise": lambda file: ["advise", file],
     "inspect": lambda file: ["inspect", file],
     "groups": lambda file: ["inspect", file, "--groups"],
     "check": lambda file: ["check", file, file, "--budget", "3"],
@@ -64,7 +70,7 @@ def problems(ran, command, file, written):
         yield ran.failure[1] if ran.code is None or ran.code < 0 or ran.code == 101 else f"exit {ran.code}"
         return
     if ran.code == 0:
-        if file.stem in REFUSED and command not in ("inspect", "groups"):
+        if file.stem in REFUSED and command not in ("inspect", "groups", "advise"):
             yield "accepted"
         if sum(written.values()) > GROWTH:
             yield f"wrote {sum(written.values())} bytes"
@@ -100,7 +106,7 @@ def main():
     files = [f for f in files if args.filter in f.stem]
     results = {}
     jobs = [(args.bin, f, args.timeout, int(args.memory * 2**30)) for f in files]
-    for job, result, why in workers.over(jobs, check, args.jobs, timeout=args.timeout * 8):
+    for job, result, why in workers.over(jobs, check, args.jobs, timeout=args.timeout * len(COMMANDS)):
         results[job[1].name] = [("run", why)] if why else result
 
     totals = collections.Counter()
