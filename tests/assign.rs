@@ -58,13 +58,13 @@ fn layers_are_ranked_and_drawn() {
 fn an_assignment_is_written_with_its_front() {
     let folder = folder();
     let asked = ["optimize", "mobilenet_block.onnx", "-o", "a.onnx", "--calib", "random", "--samples", "16"];
-    let auto = ["--precision", "auto", "--budget", "bytes=40%", "--pareto", "f.json", "--report", "json"];
+    let auto = ["--precision", "auto", "--budget", "bytes=60%", "--pareto", "f.json", "--report", "json"];
     let done = run(&folder, &[&asked[..], &auto].concat());
     assert!(done.status.success(), "{}", text(&done.stderr));
     let report: serde_json::Value = serde_json::from_slice(&done.stdout).expect("it is JSON");
     let found = &report["assignment"];
     let bytes = |of: &str| found[of]["bytes"].as_f64().expect("bytes");
-    assert!(bytes("costs") <= 0.4 * bytes("float") + 64.0, "{found}");
+    assert!(bytes("costs") <= 0.6 * bytes("float") + 64.0, "{found}");
     let front = fs::read_to_string(folder.path().join("f.json")).expect("the front is written");
     let front: serde_json::Value = serde_json::from_str(&front).expect("it is JSON");
     let points = front["points"].as_array().expect("points");
@@ -95,7 +95,6 @@ fn what_does_not_go_together_is_refused() {
         &["--precision", "auto"][..],
         &["--precision", "auto", "--calib", "random"],
         &["--precision", "int8", "--calib", "random", "--budget", "bytes=50%"],
-        &["--precision", "int8", "--calib", "random", "--layer-precision", "*=fp16"],
         &["--calib", "random", "--layer-precision", "*=fp16", "--budget", "bytes=50%"],
         &["--precision", "auto", "--calib", "random", "--budget", "bytes=50%", "--minimize", "bitops"],
         &["--precision", "auto", "--calib", "random", "--budget", "bytes=none"],
