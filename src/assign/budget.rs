@@ -6,8 +6,11 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Cost {
-    /// Bytes of weights, with the scales of their integers.
+    /// Bytes and time, each as a share of what float32 takes; bit operations where nothing is known of times. Of two
+    /// assignments of as many bytes the faster one costs less.
     #[default]
+    Balance,
+    /// Bytes of weights, with the scales of their integers.
     Bytes,
     /// Multiply-accumulates, each times the bits of both factors.
     Bitops,
@@ -57,7 +60,9 @@ impl FromStr for Budget {
             None => match cost {
                 Cost::Bytes => Amount::Number(bytes(amount.trim()).ok_or(EXPECTED)?),
                 Cost::Bits => Amount::Number(number(amount)?),
-                Cost::Bitops | Cost::Latency => return Err(format!("{what} is a share, such as {what}=50%")),
+                Cost::Bitops | Cost::Latency | Cost::Balance => {
+                    return Err(format!("{what} is a share, such as {what}=50%"));
+                }
             },
         };
         Ok(Budget { cost, most })

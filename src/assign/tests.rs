@@ -133,6 +133,25 @@ fn how_far_to_go_has_to_be_said() {
 }
 
 #[test]
+fn bytes_and_time_are_weighed_together() {
+    let candidates = vec![Precision::Int8Weights, Precision::Int8];
+    let run = |minimize: Cost| {
+        let sensitivity = Sensitivity { candidates: candidates.clone(), ..sensitivity(32) };
+        let bounds = Bounds { min_sqnr: Some(15.0), max_drop: None };
+        Assigner { sensitivity, minimize, bounds, ..assigner() }.run(&mut net(NET), &|_, _| {}).unwrap()
+    };
+    let (bytes, both) = (run(Cost::Bytes), run(Cost::Balance));
+    let of = |summary: &Summary| {
+        let time = |costs: &Costed| costs.nanoseconds.unwrap();
+        let bytes = summary.costs.bytes as f64 / summary.float.bytes as f64;
+        [bytes, time(&summary.costs) / time(&summary.float)]
+    };
+    let ([bytes, slower], [more, faster]) = (of(&bytes), of(&both));
+    // Integers of activations save no bytes, so that they are of no use to who counts nothing else.
+    assert!(bytes <= more && faster < slower && more + faster < bytes + slower, "{bytes} {slower} {more} {faster}");
+}
+
+#[test]
 fn queries_keys_and_values_have_one_precision() {
     let text = r#"<ir_version: 8, opset_import: ["" : 21]> g (float[n,4,32] x) => (float[n,4,32] y)
         <float[32,32] wq, float[32,32] wk, float[32,32] wv, float[32,32] wo>

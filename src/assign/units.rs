@@ -122,7 +122,12 @@ pub(super) struct Costs<'a> {
     packed: Vec<BTreeMap<Precision, u64>>,
     /// Bytes of constants that are no layer's weights.
     pub rest: u64,
+    /// Bytes and time of everything in float32.
+    whole: [u64; 2],
 }
+
+/// What bytes, and what time, of everything in float32 count together.
+const WHOLE: u64 = 1 << 30;
 
 /// Bytes that a pair of nodes takes in a file: two nodes with names, a scale and a zero point.
 const PAIR: u64 = 300;
@@ -161,7 +166,22 @@ impl<'a> Costs<'a> {
             measured.ground.packed.iter().filter_map(of).collect()
         };
         let packed = layers.iter().map(of_layer).collect();
-        Costs { layers, latency, borders, shared, packed, rest: all.saturating_sub(weights) }
+        let rest = all.saturating_sub(weights);
+        let mut costs = Costs { layers, latency, borders, shared, packed, rest, whole: [1; 2] };
+        let float = vec![Precision::Fp32; layers.len()];
+        costs.whole = [Cost::Bytes, costs.time()].map(|cost| costs.all(&float, cost).max(1));
+        costs
+    }
+
+    /// What stands for the time of a run.
+    fn time(&self) -> Cost {
+        if self.latency.is_some() { Cost::Latency } else { Cost::Bitops }
+    }
+
+    /// Bytes and time together, where `of` tells either.
+    fn balanced(&self, of: impl Fn(Cost) -> u64) -> u64 {
+        let share = |cost: Cost, whole: u64| (of(cost) as f64 / whole as f64 * WHOLE as f64) as u64;
+        share(Cost::Bytes, self.whole[0]).saturating_add(share(self.time(), self.whole[1]))
     }
 
     /// What one layer costs.
@@ -169,6 +189,7 @@ impl<'a> Costs<'a> {
         let layer = &self.layers[index];
         let elements = if self.shared[index] { 0 } else { layer.elements() };
         match cost {
+            Cost::Balance => self.balanced(|cost| self.layer(index, precision, cost)),
             Cost::Bits => elements.saturating_mul(precision.weight_bits()),
             Cost::Bytes => {
                 if let Some(&bytes) = self.packed[index].get(&precision) {
@@ -205,6 +226,7 @@ impl<'a> Costs<'a> {
     /// What the model costs beside its layers.
     pub(super) fn beside(&self, cost: Cost) -> u64 {
         match cost {
+            Cost::Balance => self.balanced(|cost| self.beside(cost)),
             Cost::Bytes => self.rest,
             Cost::Latency => fine(self.latency.as_ref().map_or(0.0, |latency| latency.rest)),
             Cost::Bits | Cost::Bitops => 0,
@@ -214,6 +236,9 @@ impl<'a> Costs<'a> {
     /// What lies between layers of different types.
     pub(super) fn between(&self, precisions: &[Precision], cost: Cost) -> u64 {
         let is_border = |border: &&Border| kind(precisions[border.from]) != kind(precisions[border.to]);
+        if cost == Cost::Balance {
+            return self.balanced(|cost| self.between(precisions, cost));
+        }
         let of = |border: &Border| match cost {
             Cost::Bytes => PAIR,
             // A conversion of each element, of 32 bits.
@@ -222,7 +247,7 @@ impl<'a> Costs<'a> {
                 let [call, element] = latency.border;
                 fine(call + element * border.elements as f64)
             }),
-            Cost::Bits => 0,
+            Cost::Bits | Cost::Balance => 0,
         };
         self.borders.iter().filter(is_border).map(of).fold(0, u64::saturating_add)
     }

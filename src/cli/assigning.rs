@@ -48,8 +48,10 @@ pub(super) struct Assigning {
 /// What is to be as little as a bound allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Minimize {
-    /// Bytes of weights, with the scales of their integers
+    /// Bytes and time together, each as a share of float32's; bit operations, where nothing is known of times
     #[default]
+    Balance,
+    /// Bytes of weights, with the scales of their integers
     Bytes,
     /// Multiply-accumulates, each times the bits of both factors
     Bitops,
@@ -110,6 +112,7 @@ impl Assigning {
         let sensitivity =
             Sensitivity { target: profile, policy, candidates, choice, calibration, engine, measure, cache };
         let minimize = match self.minimize {
+            Minimize::Balance => Cost::Balance,
             Minimize::Bytes => Cost::Bytes,
             Minimize::Bitops => Cost::Bitops,
             Minimize::Latency => Cost::Latency,
