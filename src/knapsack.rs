@@ -2,7 +2,7 @@
 //!
 //! Items are taken one after another. Of the sums that the choices so far can have, only those stay that no other
 //! undercuts in cost and in loss at once, so the answer is exact and holds for every budget: what stays at the end is
-//! the whole front. Costs are never rounded. Where more than [`STATES`] sums would stay, the least loss of each of so
+//! the whole front. Costs are never rounded. Where more than a few thousand sums would stay, the least loss of each of so
 //! many equal ranges of cost does: what is then found within a budget costs no more than that, and loses no more than
 //! the best within a budget that is smaller by one range's width per item.
 //!

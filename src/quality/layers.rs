@@ -16,7 +16,7 @@ pub struct Layer {
     pub node: String,
     /// Its operator.
     pub op: String,
-    /// As [`Quality::sqnr`], with the errors of everything before it.
+    /// As [`Quality::sqnr`](crate::quality::Quality::sqnr), with the errors of everything before it.
     #[serde(serialize_with = "decibels")]
     pub sqnr: f64,
 }

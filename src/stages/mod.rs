@@ -8,7 +8,7 @@
 //! ```
 //!
 //! To add one: a place in [`Place`], a file here that implements [`Stage`], and a field of
-//! [`Report`](crate::report::Report) for what it tells.
+//! [`Report`] for what it tells.
 
 mod assign;
 mod course;

@@ -23,7 +23,7 @@ use crate::prune::{Class, Groups};
 /// How to rank.
 #[derive(Clone, Debug)]
 pub struct Ranker {
-    /// Layers that read more columns are not asked what others can make up for: see [`By::Energy`].
+    /// Layers that read more columns are not asked what others can make up for: their energy tells.
     pub columns: usize,
     /// Nor are layers beyond what second moments of so many bytes are of.
     pub moments: usize,
