@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use crate::advise::{self, Traits};
@@ -84,7 +85,8 @@ pub(super) fn run(args: &Advise) -> anyhow::Result<End> {
     };
     let model = Model::read(&args.model).map_err(Error::from)?;
     // What is said of a model is said of it as it will be.
-    let model = Optimizer::for_target(&target::ONNX).unchecked().run(model)?.model;
+    let optimized = Optimizer::for_target(&target::ONNX).unchecked().run(model);
+    let model = optimized.with_context(|| args.model.display().to_string())?.model;
     let advice = advise::advise(Traits::of(&model, place.is_some()), goal, device, place);
     let text = match args.report {
         Some(Format::Json) => format!("{}\n", serde_json::to_string_pretty(&advice)?),

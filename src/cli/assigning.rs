@@ -1,5 +1,6 @@
 //! How layers get a precision each, as the command line says it.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -11,6 +12,7 @@ use crate::calibrate::Calibration;
 use crate::choice::Choice;
 use crate::cli::args::QUANTIZING;
 use crate::cli::sensitivity::Loss;
+use crate::onnx;
 use crate::quality::Bounds;
 use crate::sensitivity::{Precision, Sensitivity};
 use crate::target::Target;
@@ -140,7 +142,7 @@ struct Front<'a> {
 pub(super) fn write_front(file: &Path, found: &Summary) -> anyhow::Result<()> {
     let front = Front { cost: found.cost, measure: found.measure, points: &found.front };
     let text = format!("{}\n", serde_json::to_string_pretty(&front)?);
-    std::fs::write(file, text).with_context(|| file.display().to_string())
+    onnx::replace(file, |to| to.write_all(text.as_bytes())).with_context(|| file.display().to_string())
 }
 
 fn layer_precision(text: &str) -> Result<(String, Precision), String> {

@@ -1,7 +1,7 @@
 //! Recipes on the command line: what one says becomes options, and options become one.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -10,6 +10,7 @@ use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 
 use crate::cli::args::{Cli, Optimize, OptimizeVerb, Verb};
 use crate::cli::usage;
+use crate::onnx;
 use crate::recipe::{Entry, Form, KEYS, Key, Recipe, RecipeError, Value};
 
 /// A command line with what its recipe says, and the recipe that all of it makes.
@@ -168,7 +169,7 @@ fn value_of(key: &Key, values: &[&str]) -> Option<Value> {
 pub(super) fn save(path: &Path, recipe: Recipe) -> anyhow::Result<()> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let text = recipe.seen_from(folder).to_string();
-    fs::write(path, text).with_context(|| path.display().to_string())
+    onnx::replace(path, |to| to.write_all(text.as_bytes())).with_context(|| path.display().to_string())
 }
 
 #[cfg(test)]
@@ -217,7 +218,7 @@ mod tests {
     fn run(text: &str, words: &[&str]) -> anyhow::Result<Merged> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("r.toml");
-        fs::write(&path, text).unwrap();
+        std::fs::write(&path, text).unwrap();
         let recipe = format!("--recipe={}", path.display());
         let line: Vec<OsString> =
             ["onnx-slim", "optimize", "m.onnx", &recipe].iter().chain(words).map(|&w| w.into()).collect();

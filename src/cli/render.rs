@@ -39,7 +39,11 @@ pub(super) fn error(error: &anyhow::Error, model: Option<&str>) {
 
 /// The text of an error, without the word itself.
 pub(super) fn message(error: &anyhow::Error, model: Option<&str>) -> String {
-    let first = error.to_string();
+    let mut first = error.to_string();
+    // What went wrong with a file is said behind its name.
+    if let Some(inner) = error.downcast_ref::<Error>().map(ToString::to_string).filter(|inner| *inner != first) {
+        first = format!("{first}: {inner}");
+    }
     let mut lines = Vec::new();
     match model {
         Some(model) if !first.starts_with(&format!("{model}:")) => lines.push(format!("{model}: {first}")),

@@ -14,6 +14,7 @@ use crate::cli::progress::Progress;
 use crate::cli::{End, engine, optimize, render, usage};
 use crate::error::Error;
 use crate::model::Model;
+use crate::onnx;
 use crate::optimizer::Optimizer;
 use crate::passes::infer_declared;
 use crate::sensitivity::{Measure, Precision, Summary, plot};
@@ -112,12 +113,15 @@ pub(super) fn run(args: &Sensitivity, noise: Noise) -> anyhow::Result<End> {
     let read = optimize::reading(&args.files);
     let model = optimize::Source::open(&args.model)?.read(&read)?;
     progress.step("optimize");
-    let mut model = floats(model, target.profile, &measuring)?;
+    let at = || args.model.display().to_string();
+    let mut model = floats(model, target.profile, &measuring).with_context(at)?;
     infer_declared(&mut model.graph);
-    let found = measuring.run(&model, &|done, total| progress.samples(done, total)).map_err(Error::from)?;
+    let found = measuring.run(&model, &|done, total| progress.samples(done, total)).map_err(Error::from);
     drop(progress);
+    let found = found.with_context(at)?;
     if let Some(file) = &args.plot {
-        std::fs::write(file, plot::svg(&found)).with_context(|| file.display().to_string())?;
+        onnx::replace(file, |to| to.write_all(plot::svg(&found).as_bytes()))
+            .with_context(|| file.display().to_string())?;
     }
     let text = match args.report {
         Format::Json => format!("{}\n", serde_json::to_string_pretty(&found)?),

@@ -56,7 +56,7 @@ pub enum QuantizeError {
     #[error(transparent)]
     NoStatistics(#[from] NoStatistics),
     /// The result does not run.
-    #[error("the quantized model does not run: {0}")]
+    #[error("the model cannot be run on samples: {0}")]
     Run(#[from] Cannot),
     /// The result is not as good as it has to be.
     #[error(transparent)]

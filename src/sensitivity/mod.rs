@@ -204,6 +204,10 @@ impl Sensitivity {
         tell: &dyn Fn(u64, u64),
         effects: bool,
     ) -> Result<Measured, SensitivityError> {
+        // Nothing is run for nothing.
+        if layers(model, None).is_empty() {
+            return Err(SensitivityError::NoLayers);
+        }
         let ground = Ground::of(self, model, tell)?;
         let feed = ground.probe.tried.first().map(|sample| &**sample);
         let layers = layers(&ground.model, feed);

@@ -45,7 +45,7 @@ COMMANDS = {
     "pack": lambda file: ["optimize", file, "-o", "out.onnx", "--precision", "int4", "--no-check"],
     "assign": lambda file: ["optimize", file, "-o", "out.onnx", "--precision", "auto", *BOUND, "--no-check"],
     "sensitivity": lambda file: ["sensitivity", file, "--calib", "random", "--samples", "2"],
-    "advise": lambda file: ["advise", file],
+    "advise": lambda file: ["advise", file, "--goal", "size", "--device", "cpu"],
     "inspect": lambda file: ["inspect", file],
     "groups": lambda file: ["inspect", file, "--groups"],
     "check": lambda file: ["check", file, file, "--budget", "3"],
