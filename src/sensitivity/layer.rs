@@ -1,4 +1,5 @@
-//! The layers of a model: what multiplies by weights, or two computed tensors with each other.
+//! The layers of a model: what multiplies by weights, or two computed tensors with each other, and what looks up rows of
+//! a table of weights.
 
 use smallvec::SmallVec;
 
@@ -10,7 +11,7 @@ use crate::ops::{CallView, row_of};
 /// A layer.
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
-    /// The node that multiplies.
+    /// The node that multiplies, or looks up.
     pub node: NodeId,
     /// Its name, or its first result's.
     pub name: String,
@@ -46,11 +47,16 @@ impl Layer {
 
 const TRANS_B: Key<i64> = Key::new("transB", 0);
 const TRANS_A: Key<i64> = Key::new("transA", 0);
+const AXIS: Key<i64> = Key::new("axis", 0);
 
-/// The operands that `op` multiplies.
+/// A table of fewer elements is not worth its scales.
+const TABLE: u64 = 1024;
+
+/// The operands that `op` multiplies, or looks up.
 fn multiplied(op: OpKind) -> &'static [usize] {
     match op {
         OpKind::Conv | OpKind::ConvTranspose | OpKind::Gemm | OpKind::MatMul => &[0, 1],
+        OpKind::Gather => &[0],
         OpKind::LSTM | OpKind::GRU | OpKind::RNN => &[0, 1, 2],
         _ => &[],
     }
@@ -97,15 +103,23 @@ fn layer(graph: &Graph, sized: &Graph, node: NodeId) -> Option<Layer> {
             None => return None,
         }
     }
-    // Nothing that a run computes: it is a constant in all but name.
-    (!found.operands.is_empty()).then_some(found)
+    let is_constant = |slot: usize| call.operand(slot).is_none_or(|value| graph.constant(value).is_some());
+    match n.op {
+        // Of what a run computes it is no layer, and what is looked up at one place is a constant in all but name.
+        OpKind::Gather => {
+            let is_table = !found.weights.is_empty() && found.weights[0].elements >= TABLE && AXIS.of(n) == 0;
+            (is_table && !is_constant(1)).then_some(found)
+        }
+        // Nothing that a run computes: it is a constant in all but name.
+        _ => (!found.operands.is_empty()).then_some(found),
+    }
 }
 
 /// The axis of a weight that counts output channels.
 fn axis(call: &CallView<'_>, slot: usize, rank: usize) -> usize {
     let node = call.node();
     match node.op {
-        OpKind::Conv => 0,
+        OpKind::Conv | OpKind::Gather => 0,
         OpKind::Gemm if slot == 1 => usize::from(TRANS_B.of(node) == 0),
         OpKind::Gemm => usize::from(TRANS_A.of(node) != 0),
         OpKind::MatMul if slot == 0 => rank - 2,
@@ -124,20 +138,24 @@ mod tests {
     fn what_multiplies_is_a_layer() {
         let mut model = parse(
             r#"<ir_version: 8, opset_import: ["" : 17]>
-            g (float[1,2,4,4] x, float[2,3] a) => (float y, float z, float q)
-            <float[6,2,1,1] w, float[4,3] u, float[3,3] v>
+            g (float[1,2,4,4] x, float[2,3] a, int64[5] i) => (float y, float z, float q, float e, float s, float c)
+            <float[6,2,1,1] w, float[4,3] u, float[3,3] v, float[256,4] table, int64[1] one = {1}>
             { [conv] y = Conv(x, w)
               [gemm] z = Gemm <transB = 1> (a, u)
               t = Transpose(z)
               [pair] p = MatMul(z, t)
               [fixed] k = MatMul(v, v)
-              [left] q = MatMul(a, k) }"#,
+              [left] q = MatMul(a, k)
+              [table] e = Gather(table, i)
+              [little] s = Gather(u, i)
+              [fixed_row] c = Gather(table, one) }"#,
         )
         .unwrap();
         crate::passes::infer_declared(&mut model.graph);
         let found = layers(&model, None);
         let told: Vec<_> = found.iter().map(|l| (&*l.name, l.macs, l.weights.to_vec(), l.operands.to_vec())).collect();
         let weight = |axis, elements, channels| vec![Weight { slot: 1, axis, elements, channels }];
+        let weight_of = |axis, elements, channels| vec![Weight { slot: 0, axis, elements, channels }];
         assert_eq!(
             told,
             [
@@ -145,6 +163,7 @@ mod tests {
                 ("gemm", 24, weight(0, 12, 4), vec![0]),
                 ("pair", 16, vec![], vec![0, 1]),
                 ("left", 18, vec![], vec![0, 1]),
+                ("table", 0, weight_of(0, 1024, 256), vec![]),
             ]
         );
     }

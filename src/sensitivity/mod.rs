@@ -79,7 +79,9 @@ pub enum SensitivityError {
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// There is nothing to measure.
-    #[error("the model has no layers: nothing multiplies by weights or multiplies two computed tensors")]
+    #[error(
+        "the model has no layers: nothing multiplies by weights or two computed tensors, or looks up rows of a table"
+    )]
     NoLayers,
     /// There is nothing to tell losses by.
     #[error("the model has no outputs of floats to tell losses by")]
