@@ -136,7 +136,7 @@ impl Assigner {
         let float = vec![Precision::Fp32; measured.layers.len()];
         let counted = |precisions: &[Precision]| costed(&measured, &costs, precisions);
         let Found { realized, verdict, predicted, uniform, front } = found;
-        let Realized { model: result, rehearsal, precisions, corrections } = realized;
+        let Realized { model: result, rehearsal, precisions, corrections, .. } = realized;
         let now = Costed { bytes: census::quick(&result).parameter_bytes, ..counted(&precisions) };
         let ground = &measured.ground;
         let summary = Summary {

@@ -29,6 +29,8 @@ pub(super) struct Realized {
     pub precisions: Vec<Precision>,
     /// What corrections brought.
     pub corrections: Vec<Step>,
+    /// Runs on one sample that they took.
+    pub runs: usize,
 }
 
 /// How far an assignment is carried out.
@@ -64,7 +66,7 @@ impl Assigner {
             false => ground.float.clone(),
         };
         let mut done = precisions.to_vec();
-        let mut corrections = Vec::new();
+        let (mut corrections, mut runs) = (Vec::new(), 0);
         let other = |nodes: &mut dyn Iterator<Item = NodeId>| -> Vec<(NodeId, String)> {
             nodes.map(|node| (node, OTHER.to_string())).collect()
         };
@@ -80,6 +82,8 @@ impl Assigner {
             if depth == Depth::Corrected && !plan.is_empty() {
                 let probe = bench_probe(&ground.probe);
                 let (_, limits) = limits(&ground.float, &probe);
+                // As they were and corrected in two ways, with the float model, and through the model layer by layer.
+                runs = probe.held_out.len() + 3 * limits[0] + limits[1];
                 let none = std::collections::BTreeSet::new();
                 let bench = Bench::new(&ground.float, &*self.sensitivity.engine, &probe, &plan, &none, limits)?;
                 bench.correct_biases(&mut model, &ground.gathered, &scales, None, &mut corrections)?;
@@ -135,7 +139,7 @@ impl Assigner {
                 results.any(|&value| graph.value(value).ty.dtype() == Some(halves.fit.half))
             }));
         }
-        Ok(Realized { model, rehearsal, precisions: done, corrections })
+        Ok(Realized { model, rehearsal, precisions: done, corrections, runs })
     }
 
     /// Integers for the layers that are to have them, and for what follows these.
