@@ -66,6 +66,25 @@ pub struct Costed {
     pub nanoseconds: Option<f64>,
 }
 
+impl Costed {
+    /// What counts of it, as a share of what float32 takes where that is known.
+    pub(super) fn counted(&self, cost: Cost, float: &Costed) -> f64 {
+        let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { part };
+        let of = |of: &dyn Fn(&Costed) -> f64| share(of(self), of(float));
+        let time = || match (self.nanoseconds, float.nanoseconds) {
+            (Some(now), Some(float)) => share(now, float),
+            _ => of(&|costed| costed.bitops as f64),
+        };
+        match cost {
+            Cost::Bytes => of(&|costed| costed.bytes as f64),
+            Cost::Bitops => of(&|costed| costed.bitops as f64),
+            Cost::Bits => of(&|costed| costed.bits),
+            Cost::Latency => time(),
+            Cost::Balance => of(&|costed| costed.bytes as f64) + time(),
+        }
+    }
+}
+
 /// A point of the front.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Point {

@@ -194,21 +194,19 @@ impl Assigner {
         let front = search.front();
         let mut uniform = self.uniform(search)?;
         ledger.add("one precision for all", search.take_runs());
-        let picks = match self.budget {
-            Some(budget) => self.within(search, &front, budget)?,
+        let (realized, verdict, picks) = match self.budget {
+            Some(budget) => {
+                let picks = self.within(search, &front, budget)?;
+                let (realized, verdict) = search.verified(&picks)?;
+                self.bounds.check(&verdict.outputs).map_err(AssignError::Bounds)?;
+                (realized, verdict, picks)
+            }
             None => {
                 let known: Vec<[f64; 2]> = uniform.iter().map(|plain| [plain.predicted, plain.excess]).collect();
                 let picks = search.within_bounds(&front, &known)?;
                 ledger.add("the search", search.take_runs());
-                self.cheapest(search, &mut uniform, picks)?
-            }
-        };
-        let (realized, verdict, picks) = match self.budget {
-            None => search.kept(&front, picks)?,
-            Some(_) => {
-                let (realized, verdict) = search.verified(&picks)?;
-                self.bounds.check(&verdict.outputs).map_err(AssignError::Bounds)?;
-                (realized, verdict, picks)
+                let found = search.kept(&front, picks)?;
+                self.cheapest(search, &mut uniform, found)?
             }
         };
         ledger.add("verification", search.take_runs());

@@ -89,11 +89,6 @@ impl Search<'_> {
         self.costs.all(&precisions, self.cost).saturating_add(self.costs.between(&precisions, self.cost))
     }
 
-    /// What the layers cost.
-    pub(super) fn layers_price(&self, picks: &[usize]) -> u64 {
-        self.costs.all(&self.precisions(picks), self.cost)
-    }
-
     /// The runs since this was asked for last.
     pub(super) fn take_runs(&mut self) -> f64 {
         std::mem::take(&mut self.judged_runs) as f64

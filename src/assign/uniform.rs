@@ -4,9 +4,10 @@
 //! bound is taken in its place, so that an assignment is never dearer than one of these.
 
 use crate::assign::account::{Costed, Uniform, costed};
-use crate::assign::realize::Depth;
+use crate::assign::realize::{Depth, Realized};
 use crate::assign::search::{Picks, Search};
 use crate::assign::units::Unit;
+use crate::assign::verdict::Verdict;
 use crate::assign::{AssignError, Assigner};
 use crate::census;
 use crate::sensitivity::Precision;
@@ -40,11 +41,10 @@ impl Assigner {
                 continue;
             }
             let (realized, verdict) = search.tried(&picks, Depth::Written)?;
-            let bytes = census::quick(&realized.model).parameter_bytes;
             let uniform = Uniform {
                 precision,
                 layers,
-                costs: Costed { bytes, ..costed(search.measured, search.costs, &precisions) },
+                costs: written(search, &realized),
                 loss: verdict.loss,
                 drop: verdict.drop,
                 sqnr: Some(verdict.sqnr).filter(|ratio| ratio.is_finite()),
@@ -56,7 +56,8 @@ impl Assigner {
         Ok(found)
     }
 
-    /// The cheapest of these that keeps the bounds and costs less than `picks`, or `picks`.
+    /// What was found, or the cheapest of one precision for all that keeps the bounds and costs less as it is written: a
+    /// layer may have none of the integers that it was to have, where its neighbours have none.
     ///
     /// # Errors
     /// When a model cannot be made or run.
@@ -64,22 +65,32 @@ impl Assigner {
         &self,
         search: &mut Search<'_>,
         plain: &mut [Plain],
-        picks: Picks,
-    ) -> Result<Picks, AssignError> {
-        plain.sort_by_key(|plain| search.layers_price(&plain.picks));
-        for plain in plain.iter_mut() {
-            if search.layers_price(&plain.picks) >= search.layers_price(&picks) || plain.excess > HOPELESS {
-                continue;
-            }
-            // Corrections take back what integers of activations lose, and all samples say it more exactly.
-            if !plain.uniform.meets && plain.uniform.precision == Precision::Int8 {
-                let (_, verdict) = search.verified(&plain.picks)?;
+        (realized, verdict, picks): (Realized, Verdict, Picks),
+    ) -> Result<(Realized, Verdict, Picks), AssignError> {
+        let float = vec![Precision::Fp32; search.measured.layers.len()];
+        let float = costed(search.measured, search.costs, &float);
+        let paid = |costs: &Costed| costs.counted(search.cost, &float);
+        let now = paid(&written(search, &realized));
+        let mut order: Vec<usize> = (0..plain.len()).filter(|&at| paid(&plain[at].uniform.costs) < now).collect();
+        order.sort_by(|&a, &b| paid(&plain[a].uniform.costs).total_cmp(&paid(&plain[b].uniform.costs)));
+        for at in order {
+            let plain = &mut plain[at];
+            // Corrections take back what integers of activations lose.
+            let may_be_corrected = plain.uniform.precision == Precision::Int8 && plain.excess <= HOPELESS;
+            if plain.uniform.meets || may_be_corrected {
+                let (realized, verdict) = search.verified(&plain.picks)?;
                 plain.uniform.meets = verdict.meets(&self.bounds);
-            }
-            if plain.uniform.meets {
-                return Ok(plain.picks.clone());
+                if plain.uniform.meets {
+                    return Ok((realized, verdict, plain.picks.clone()));
+                }
             }
         }
-        Ok(picks)
+        Ok((realized, verdict, picks))
     }
+}
+
+/// What a model costs as it is written.
+fn written(search: &Search<'_>, realized: &Realized) -> Costed {
+    let bytes = census::quick(&realized.model).parameter_bytes;
+    Costed { bytes, ..costed(search.measured, search.costs, &realized.precisions) }
 }
