@@ -12,7 +12,8 @@
 //! knows, and changes that were counted are added to it, as changes are when they are rare (Poisson). A bound is kept on
 //! a set of samples that somebody evaluates on, and what changes there is a matter of chance, too: what is said is how
 //! many of [`EVALUATED`] other samples change at the most, in nineteen of twenty such sets (a negative binomial
-//! distribution). The more samples are held out, the nearer that is to the share itself.
+//! distribution). The more samples are held out, the nearer that is to the share itself. And samples to calibrate with are
+//! often some that a network was trained on, of which it is surer than of others: see [`UNSEEN`].
 //!
 //! Source: Gelman et al., Bayesian Data Analysis, 3rd ed. (2013), sections 2.6 and 2.7: gamma and Poisson, and what they
 //! predict.
@@ -27,6 +28,10 @@ const NEAR: (usize, usize) = (16, 8);
 
 /// One of so many held out, the nearest, tells the noise there, but no fewer than so many.
 const NOISY: (usize, usize) = (4, 8);
+
+/// So many times as many samples that nobody trained on change their class, by how near they are and by the noise there.
+/// Measured on six networks, on half of the samples to evaluate on: 1.0 to 1.33 times, the median over precisions of each.
+const UNSEEN: f64 = 4.0 / 3.0;
 
 /// Samples of a set to evaluate on.
 const EVALUATED: f64 = 1000.0;
@@ -133,7 +138,7 @@ impl Gaps {
         if power == 0.0 || near == 0 {
             return Some([counted, counted]);
         }
-        let share = self.share(near, power.sqrt()).max(f64::MIN_POSITIVE);
+        let share = (UNSEEN * self.share(near, power.sqrt())).max(f64::MIN_POSITIVE);
         let spread = squares.iter().map(|s| (s - power) * (s - power)).sum::<f64>() / (count - 1.0).max(1.0);
         let known = 1.0 / (1.0 / near as f64 + spread / (4.0 * count * power * power));
         let most = most_of(EVALUATED, known + changed as f64, known / share + self.rows as f64);
@@ -261,7 +266,7 @@ mod tests {
             assert!(held >= 88, "{count}: {held}");
             margins.push(sum / 100.0);
         }
-        assert!(margins[0] < 3.0 && margins[1] < margins[0], "{margins:?}");
+        assert!(margins[0] < 3.5 && margins[1] < margins[0], "{margins:?}");
     }
 
     #[test]
