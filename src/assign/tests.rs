@@ -151,8 +151,8 @@ fn what_a_search_takes_is_told() {
 
 #[test]
 fn tables_are_layers() {
-    let text = r#"<ir_version: 8, opset_import: ["" : 21]> g (int64[n,6] x) => (float[n,6,4] y)
-        <float[64,32] table, float[32,4] head>
+    let text = r#"<ir_version: 8, opset_import: ["" : 21]> g (int64[n,6] x) => (float[n,6,32] y)
+        <float[64,32] table, float[32,32] head>
         { [look_up] e = Gather(table, x)
           [head] y = MatMul(e, head) }"#;
     let given = vec![("*".to_string(), Precision::Int8Weights)];

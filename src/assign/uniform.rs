@@ -81,6 +81,8 @@ impl Assigner {
                 let (realized, verdict) = search.verified(&plain.picks)?;
                 plain.uniform.meets = verdict.meets(&self.bounds);
                 if plain.uniform.meets {
+                    // Corrections bring biases.
+                    plain.uniform.costs = written(search, &realized);
                     return Ok((realized, verdict, plain.picks.clone()));
                 }
             }
