@@ -3,7 +3,7 @@
 
     prune.py --bin PATH [FILE_OR_FOLDER...] [--ratio 0.3] [--filter TEXT] [--jobs 2] [-- FLAG...]
 
-Without files the models are those of fixtures/calibrated/make.py. Channels are chosen at random, and weights are not
+Without files the models are those of fixtures/calibrated/make.py and fixtures/contrib/make.py. Channels are chosen at random, and weights are not
 repaired, so the two compute the same. What went is read from the weights alone: each weight of the result is found in
 the same layer of the original, element by element, which tells the indices that are left along its axes; then the
 input of every layer is multiplied by a mask of those that it still sums over. Nothing that the tool says of its cut
@@ -38,7 +38,14 @@ RELATIVE = 1e-4
 # What the tool says where every channel is tied to an input or output: there is nothing to compare.
 NOTHING = "no channel of the model can be removed"
 SELECTIONS = ("NonMaxSuppression", "TopK", "NonZero", "RoiAlign")
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN")
+# Operators with a weight, and where it is; of those of integers, what is zero of operand 0.
+WEIGHTED = {op: (0, 1) for op in ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN")}
+WEIGHTED |= {op: (1,) for op in ("FusedConv", "FusedMatMul", "Attention", "QAttention")}
+WEIGHTED |= {op: (3,) for op in ("QLinearConv", "QLinearMatMul", "QGemm")}
+ZEROS = {"QLinearConv": 2, "QLinearMatMul": 2, "QGemm": 2, "QAttention": 6}
+# Operators that sum over the last axes of operands that are no weights, with those operands.
+SUMS = {op: (0,) for op in ("ReduceMean", "ReduceSum", "ReduceL2", "RMSNormalization", "SimplifiedLayerNormalization")}
+SUMS["SkipSimplifiedLayerNormalization"] = (0, 1)
 
 
 class Unclear(Exception):
@@ -105,9 +112,9 @@ def layers(model, known):
     """Calls with a constant weight: {operator: [(place, node, its weight's slot)]}."""
     found = {op: [] for op in WEIGHTED}
     for place, node in enumerate(model.graph.node):
-        if node.op_type not in WEIGHTED or node.domain:
+        if node.op_type not in WEIGHTED or node.op_type == "Attention" and not node.domain:
             continue
-        slots = [i for i, name in enumerate(node.input[:2]) if name in known]
+        slots = [i for i in WEIGHTED[node.op_type] if i < len(node.input) and node.input[i] in known]
         if slots:
             found[node.op_type].append((place, node, slots[-1]))
     return found
@@ -129,7 +136,7 @@ def pairs(dense, pruned):
 def sums(node, slot, kept, rank):
     """(operand, axis from the back, indices that are left) of what a layer sums over."""
     values = attributes(node)
-    if node.op_type == "Conv":
+    if node.op_type in ("Conv", "FusedConv", "QLinearConv"):
         groups = values.get("group", 1)
         if groups > 1:
             # Groups that went whole are not summed over by those that are left.
@@ -139,17 +146,54 @@ def sums(node, slot, kept, rank):
         return [(0, rank - 1, *kept[1])]
     if node.op_type == "ConvTranspose":
         return [(0, rank - 1, *kept[0])]
-    if node.op_type == "Gemm":
+    if node.op_type in ("Gemm", "QGemm"):
         return [(0, 2 if values.get("transA", 0) else 1, *kept[1 if values.get("transB", 0) else 0])]
-    if node.op_type == "MatMul":
-        if slot == 1:
+    if node.op_type == "FusedMatMul":
+        return [(0, 2 if values.get("transA", 0) else 1, *kept[-1 if values.get("transB", 0) else -2])]
+    if node.op_type in ("Attention", "QAttention"):
+        return [(0, 1, *kept[0])]
+    if node.op_type in ("MatMul", "QLinearMatMul"):
+        if slot:
             return [(0, 1, *kept[max(0, rank - 2)])]
         return [(1, 2, *kept[-1])]
     return [(0, 1, *kept[2])]
 
 
-def masked(dense, pruned):
-    """The original with zeros, and how many inputs have some."""
+def sizes(model, run):
+    """The size of the last axis of what is summed over without a weight."""
+    names = {node.input[slot] for node in model.graph.node for slot in SUMS.get(node.op_type, ())}
+    shown = onnx.ModelProto.FromString(model.SerializeToString())
+    names -= set(constants(model)) | {i.name for i in model.graph.input} | {o.name for o in model.graph.output}
+    names = sorted(names)
+    shown.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
+    found = run(shown)[len(model.graph.output) :]
+    return {name: value.shape[-1] for name, value in zip(names, found, strict=True) if value.ndim}
+
+
+def reduced(dense, pruned, masks, run):
+    """Masks of what sums over the last axis without a weight: those of a layer that sums over as many of as many."""
+    before, after = sizes(dense, run), sizes(pruned, run)
+    known = {}
+    for of_node in masks.values():
+        for _, _, left, size in of_node:
+            known.setdefault((size, len(left)), []).append(left)
+    for place, node in enumerate(dense.graph.node):
+        found = []
+        for operand in SUMS.get(node.op_type, ()):
+            name = node.input[operand]
+            size, left = before.get(name), after.get(name)
+            if not size or not left or size == left:
+                continue
+            lists = known.get((size, left), [])
+            if not lists or any(not np.array_equal(one, lists[0]) for one in lists):
+                raise Unclear(f"{node.op_type} {node.name!r} loses some of {size}, and layers do not tell which")
+            found.append((operand, 1, lists[0], size))
+        if found:
+            yield place, found
+
+
+def masked(dense, pruned, run):
+    """Put zeros into the original; into how many inputs. `run` gives the outputs of a model."""
     of_dense, of_pruned = constants(dense), constants(pruned)
     masks = {}
     for (place, node, slot), (_, other, other_slot) in pairs(layers(dense, of_dense), layers(pruned, of_pruned)):
@@ -166,6 +210,8 @@ def masked(dense, pruned):
         masks[place] = [(operand, back, left, size) for operand, back, left, size in found if len(left) < size]
     if not any(masks.values()):
         raise Unclear("no layer with a constant weight sums over less")
+    for place, found in reduced(dense, pruned, masks, run):
+        masks[place] = found
     nodes, count = [], 0
     for place, node in enumerate(dense.graph.node):
         node = onnx.NodeProto.FromString(node.SerializeToString())
@@ -175,8 +221,11 @@ def masked(dense, pruned):
             mask[left] = 1
             if (weight := of_dense.get(node.input[operand])) is not None:
                 mask = mask.astype(numpy_helper.to_array(weight).dtype)
+            op, operands = "Mul", [node.input[operand], f"mask {count}"]
+            if (slot := ZEROS.get(node.op_type)) is not None:
+                op, operands, mask = "Where", [f"mask {count}", node.input[operand], node.input[slot]], mask > 0
             dense.graph.initializer.append(numpy_helper.from_array(mask, f"mask {count}"))
-            nodes.append(helper.make_node("Mul", [node.input[operand], f"mask {count}"], [f"masked {count}"]))
+            nodes.append(helper.make_node(op, operands, [f"masked {count}"]))
             node.input[operand] = f"masked {count}"
         nodes.append(node)
     del dense.graph.node[:]
@@ -269,8 +318,13 @@ def wrong(folder, path, binary, flags):
         onnx.save(before, dense)
         onnx.save(after, pruned)
         runs = [(feeds, engines.ENGINES[engine](dense, feeds)) for feeds, _ in runs]
+
+    def run(model):
+        onnx.save(model, zeros)
+        return engines.ENGINES[engine](zeros, runs[0][0])
+
     try:
-        count = masked(before, after)
+        count = masked(before, after, run)
     except Unclear as why:
         return [*found, f"not compared: {why}"], said
     onnx.save(before, zeros)
@@ -312,7 +366,8 @@ def main():
     with tempfile.TemporaryDirectory(prefix="prune-") as folder:
         paths = args.paths
         if not paths:
-            subprocess.run([sys.executable, ROOT / "fixtures/calibrated/make.py", folder], check=True)
+            for kind in ("calibrated", "contrib"):
+                subprocess.run([sys.executable, ROOT / f"fixtures/{kind}/make.py", folder], check=True)
             paths = [pathlib.Path(folder)]
         files = [f for p in paths for f in (sorted(p.glob("*.onnx")) if p.is_dir() else [p])]
         jobs = [(args.bin, f, flags) for f in files if args.filter in f.stem]
