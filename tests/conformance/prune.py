@@ -44,7 +44,8 @@ WEIGHTED |= {op: (1,) for op in ("FusedConv", "FusedMatMul", "Attention", "QAtte
 WEIGHTED |= {op: (3,) for op in ("QLinearConv", "QLinearMatMul", "QGemm")}
 ZEROS = {"QLinearConv": 2, "QLinearMatMul": 2, "QGemm": 2, "QAttention": 6}
 # Operators that sum over the last axes of operands that are no weights, with those operands.
-SUMS = {op: (0,) for op in ("ReduceMean", "ReduceSum", "ReduceL2", "RMSNormalization", "SimplifiedLayerNormalization")}
+SUMS = {op: (0,) for op in ("ReduceMean", "ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare")}
+SUMS |= {op: (0,) for op in ("RMSNormalization", "SimplifiedLayerNormalization", "LpNormalization")}
 SUMS["SkipSimplifiedLayerNormalization"] = (0, 1)
 
 
@@ -159,37 +160,59 @@ def sums(node, slot, kept, rank):
     return [(0, 1, *kept[2])]
 
 
-def sizes(model, run):
-    """The size of the last axis of what is summed over without a weight."""
-    names = {node.input[slot] for node in model.graph.node for slot in SUMS.get(node.op_type, ())}
+def summed(model, run):
+    """For each operator that sums without a weight, its calls in order: (place, node, sizes of its first operand)."""
+    found = {op: [] for op in SUMS}
+    for place, node in enumerate(model.graph.node):
+        if node.op_type in SUMS:
+            found[node.op_type].append((place, node))
+    names = {calls[1].input[0] for of_op in found.values() for calls in of_op}
     shown = onnx.ModelProto.FromString(model.SerializeToString())
-    names -= set(constants(model)) | {i.name for i in model.graph.input} | {o.name for o in model.graph.output}
-    names = sorted(names)
+    names = sorted(names - {o.name for o in model.graph.output})
     shown.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
-    found = run(shown)[len(model.graph.output) :]
-    return {name: value.shape[-1] for name, value in zip(names, found, strict=True) if value.ndim}
+    outputs = [o.name for o in shown.graph.output]
+    sizes = {name: value.shape for name, value in zip(outputs, run(shown), strict=True)}
+    return {op: [(place, node, sizes[node.input[0]]) for place, node in calls] for op, calls in found.items()}
+
+
+def sums_last(node, rank, known):
+    """Whether a node sums over the last axis."""
+    if not node.op_type.startswith("Reduce"):
+        return True
+    axes = attributes(node).get("axes")
+    if axes is None and len(node.input) > 1 and node.input[1] in known:
+        axes = numpy_helper.to_array(known[node.input[1]])
+    return axes is None or rank - 1 in [axis % rank for axis in axes]
+
+
+def behind(model, place, masks):
+    """What layers sum over that read a node's result, or what calls without a weight make of it."""
+    reached, found = set(model.graph.node[place].output), []
+    for at in range(place + 1, len(model.graph.node)):
+        node = model.graph.node[at]
+        if not reached.intersection(node.input):
+            continue
+        if at in masks:
+            found += masks[at]
+        else:
+            reached.update(node.output)
+    return found
 
 
 def reduced(dense, pruned, masks, run):
-    """Masks of what sums over the last axis without a weight: those of a layer that sums over as many of as many."""
-    before, after = sizes(dense, run), sizes(pruned, run)
-    known = {}
-    for of_node in masks.values():
-        for _, _, left, size in of_node:
-            known.setdefault((size, len(left)), []).append(left)
-    for place, node in enumerate(dense.graph.node):
-        found = []
-        for operand in SUMS.get(node.op_type, ()):
-            name = node.input[operand]
-            size, left = before.get(name), after.get(name)
-            if not size or not left or size == left:
+    """Masks of what sums over the last axis without a weight: those of the layers behind it, of as many of as many."""
+    of_dense, before, after = constants(dense), summed(dense, run), summed(pruned, run)
+    for op, calls in before.items():
+        if len(calls) != len(after[op]):
+            raise Unclear(f"there are {len(calls)} {op}, and {len(after[op])} in the result")
+        for (place, node, whole), (_, _, part) in zip(calls, after[op]):
+            if not whole or whole[-1] == part[-1] or not sums_last(node, len(whole), of_dense):
                 continue
-            lists = known.get((size, left), [])
+            near = behind(dense, place, masks) or [mask for of_node in masks.values() for mask in of_node]
+            lists = [left for _, _, left, size in near if (size, len(left)) == (whole[-1], part[-1])]
             if not lists or any(not np.array_equal(one, lists[0]) for one in lists):
-                raise Unclear(f"{node.op_type} {node.name!r} loses some of {size}, and layers do not tell which")
-            found.append((operand, 1, lists[0], size))
-        if found:
-            yield place, found
+                raise Unclear(f"{op} {node.name!r} loses some of {whole[-1]}, and layers do not tell which")
+            yield place, [(operand, 1, lists[0], whole[-1]) for operand in SUMS[op]]
 
 
 def masked(dense, pruned, run):
@@ -210,7 +233,7 @@ def masked(dense, pruned, run):
         masks[place] = [(operand, back, left, size) for operand, back, left, size in found if len(left) < size]
     if not any(masks.values()):
         raise Unclear("no layer with a constant weight sums over less")
-    for place, found in reduced(dense, pruned, masks, run):
+    for place, found in list(reduced(dense, pruned, masks, run)):
         masks[place] = found
     nodes, count = [], 0
     for place, node in enumerate(dense.graph.node):
