@@ -126,11 +126,13 @@ pub fn group_query_ties(call: &CallView<'_>) -> Ties {
     let (Some(heads), Some(count)) = (count(call, "num_heads"), count(call, "kv_num_heads")) else {
         return Ties::new();
     };
-    if !heads.is_multiple_of(count) {
+    // What comes behind the slots below may count heads too.
+    if !heads.is_multiple_of(count) || (12..call.operand_count()).any(|slot| call.has(slot)) {
         return Ties::new();
     }
     let mut ends: SmallVec<[End; 4]> = SmallVec::from_slice(&[End::result(0, 2), End::result(1, 1), End::result(2, 1)]);
     ends.extend([3, 4].map(|slot| End::operand(slot, 1)));
+    ends.push(End::result(3, 1));
     ends.extend(has_heads(call, 10).then_some(End::operand(10, 1)));
     ends.push(End::operand(11, 0));
     let mut ties = batch_and_length();

@@ -1,7 +1,7 @@
 //! Operators of other domains of which some facts are known though nothing here computes or rewrites them.
 //!
-//! All are carried through untouched. That they are deterministic lets equal calls be merged; a type of the result
-//! lets inference go on behind them.
+//! All are carried through untouched, but for what a pruner takes of their heads and channels. That they are
+//! deterministic lets equal calls be merged; a type of the result lets inference go on behind them.
 
 use crate::ir::{DType, Int, Key, Shape, Type};
 use crate::ops::elementwise::broadcast;
