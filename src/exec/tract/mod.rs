@@ -393,6 +393,21 @@ mod tests {
     }
 
     #[test]
+    fn causal_attention_of_any_length() {
+        let mut session = load(
+            r#"<ir_version: 11, opset_import: ["" : 24]>
+            g (float[1,1,L,1] q, float[1,1,L,1] v, float[1,1,P,1] kept) => (float[1,1,L,1] y, float[1,1,S,1] present)
+            { y, keys, present = Attention <is_causal = 1> (q, q, v, , kept, kept) }"#,
+        )
+        .unwrap();
+        let of = |name: &str, elements: &[f32]| (name.into(), f32s(&[1, 1, elements.len(), 1], elements));
+        let outputs = session.run(&[of("q", &[0.0; 2]), of("v", &[3.0, 8.0]), of("kept", &[1.0])]).unwrap();
+        // Scores are all the same: each is the mean of what it may see.
+        assert_eq!(outputs[0].reals(), Some(vec![2.0, 4.0]));
+        assert_eq!(outputs[1].reals(), Some(vec![1.0, 3.0, 8.0]));
+    }
+
+    #[test]
     fn what_tract_lacks_is_named() {
         let cannot = load(
             r#"<ir_version: 8, opset_import: ["" : 17, "my" : 1]>
