@@ -33,6 +33,11 @@ pub struct Entry {
     pub group: &'static str,
 }
 
+/// The rules that take tensors out of sequences.
+pub fn sequences() -> [Rule; 3] {
+    [drop_sequence::rule(), turn_sequence_into_concat::rule(), turn_sequence_into_slice::rule()]
+}
+
 /// Every rule, in order.
 pub fn all() -> Vec<Entry> {
     simplify().into_iter().chain(specialize()).collect()
@@ -82,6 +87,10 @@ rules! {
     turn_reduce_into_min,
     shrink_uniform_constant,
     drop_expand_before_broadcast,
+    "Sequences of tensors, which few runtimes have":
+    drop_sequence,
+    turn_sequence_into_concat,
+    turn_sequence_into_slice,
     "Two of a kind, or one that undoes the other":
     merge_casts,
     merge_expands,
