@@ -9,7 +9,9 @@ use crate::rules::sequences;
 /// Expand every call in `graph` that [`rules::expand`](crate::rules::expand) knows, whatever opset that takes, and take
 /// tensors out of sequences as far as it is known which.
 pub fn expand(graph: &mut Graph) {
-    let is_none = |op| !matches!(op, OpKind::Custom | OpKind::SequenceConstruct | OpKind::SplitToSequence);
+    let is_none = |op| {
+        !matches!(op, OpKind::Custom | OpKind::SequenceConstruct | OpKind::SequenceInsert | OpKind::SplitToSequence)
+    };
     if graph.nodes().all(|n| is_none(graph.node(n).op)) {
         return;
     }

@@ -34,8 +34,13 @@ pub struct Entry {
 }
 
 /// The rules that take tensors out of sequences.
-pub fn sequences() -> [Rule; 3] {
-    [drop_sequence::rule(), turn_sequence_into_concat::rule(), turn_sequence_into_slice::rule()]
+pub fn sequences() -> [Rule; 4] {
+    [
+        merge_sequence_inserts::rule(),
+        drop_sequence::rule(),
+        turn_sequence_into_concat::rule(),
+        turn_sequence_into_slice::rule(),
+    ]
 }
 
 /// Every rule, in order.
@@ -88,6 +93,7 @@ rules! {
     shrink_uniform_constant,
     drop_expand_before_broadcast,
     "Sequences of tensors, which few runtimes have":
+    merge_sequence_inserts,
     drop_sequence,
     turn_sequence_into_concat,
     turn_sequence_into_slice,
