@@ -15,7 +15,7 @@ use crate::exec::{Cannot, Executor};
 use crate::ir::ValueId;
 use crate::model::Model;
 use crate::quality::{Bounds, Layer, OutOfBounds, Quality, compare_known, layers};
-use crate::quantize::correct::{Bench, seen, wanted};
+use crate::quantize::correct::{Bench, Limits, seen, wanted};
 use crate::quantize::{
     Coverage, Estimate, NoStatistics, Paying, Placement, Plan, Ranges, Step, coverage, emit, integer_nodes, place,
     scales, unfit,
@@ -112,8 +112,12 @@ pub(crate) const FEW: u64 = 8;
 /// least: the same samples are run with both, so few tell which it is.
 pub(crate) const JUDGED: (u64, u64) = (16_000_000_000, 4);
 
-/// The same for samples that layers are compared on.
-const LAYERED: (u64, u64) = (8_000_000_000, 2);
+/// The same for samples that ranges are chosen on, and how many these are at the most. Of a small model the few that are
+/// held out would let a single one decide.
+const RANGED: (u64, u64) = (4_000_000_000, 32);
+
+/// The same for samples that layers are compared on, and how many these are at the least.
+const LAYERED: (u64, u64) = (8_000_000_000, 1);
 
 /// The same for samples that go through the model layer by layer, with and without integers; fewer say little of means.
 const STEPPED: (u64, u64) = (12_000_000_000, 8);
@@ -217,7 +221,14 @@ impl Quantizer {
             true => None,
             false => {
                 let stepped = stepped(&float, &held[0], probe.tried.len());
-                let limits = [bounded(JUDGED), stepped];
+                let judged = bounded(JUDGED);
+                let (macs, most) = RANGED;
+                // Without a method that is given, and where there are others than those held out.
+                let further = match is_apart || self.method.is_some() {
+                    true => 0,
+                    false => affordable(&float, &held[0], macs, 1, most).saturating_sub(judged),
+                };
+                let limits = Limits { judged, further, stepped };
                 Some(Bench::new(&float, &*self.engine, &probe, &plan, &self.without, limits)?)
             }
         };
