@@ -132,8 +132,9 @@ impl<'a> Bench<'a> {
         let stepped = limits.stepped;
         let mut bench =
             Bench { engine, probe, plan, without, stepped, scores, reference, further, outputs: Vec::new() };
-        let scored =
-            |given: &[Tensor]| -> Vec<Tensor> { places.iter().filter_map(|&place| given.get(place).cloned()).collect() };
+        let scored = |given: &[Tensor]| -> Vec<Tensor> {
+            places.iter().filter_map(|&place| given.get(place).cloned()).collect()
+        };
         for feed in &probe.held_out {
             let mut given = session.run(feed)?;
             if bench.reference.len() < limits.judged.max(1) {
@@ -255,11 +256,19 @@ impl<'a> Bench<'a> {
         }
         let mut simulation = self.simulated(float, &first)?;
         let mut known = [[f64::NEG_INFINITY; 2]; LADDER.len()];
-        let rung = highest(LADDER.len(), |rung| {
+        let mut measured = |rung: usize| {
             let tried = of(LADDER[rung])?;
             known[rung] = self.judge_further(|feed| simulation.run(feed, &tried))?;
             Ok::<f64, QuantizeError>(known[rung][1])
-        })?;
+        };
+        let rung = match self.further.is_empty() {
+            true => highest(LADDER.len(), measured)?,
+            // Runs take little: what is chance is no slope.
+            false => {
+                let heights = (0..LADDER.len()).map(&mut measured).collect::<Result<Vec<f64>, QuantizeError>>()?;
+                (1..heights.len()).fold(0, |best, rung| if heights[rung] > heights[best] { rung } else { best })
+            }
+        };
         let ([_, before], [held_out, after]) = (known[0], known[rung]);
         steps.push(Step { name: NAME, before, after, kept: rung > 0, changes: self.plan.sites.len() });
         Ok((of(LADDER[rung])?, Some(held_out), LADDER[rung]))
