@@ -153,3 +153,20 @@ fn no_more_casts_than_a_cut_needs() {
     let casts = model.graph.nodes_of(ScopeId::MAIN).filter(|&n| model.graph.node(n).op == OpKind::Cast).count();
     assert_eq!((summary.casts, casts), (2, 2));
 }
+
+#[test]
+fn made_up_inputs_decide_nothing_where_sizes_follow_what_tensors_hold() {
+    // Halves cannot tell x + 4096 from x + 4097.
+    let model = |last: &str| {
+        parsed(&format!(
+            "g (float[2,4] x) => (float[2,4] y, int64[2,n] found) <float[4,4] w, float big = {{4096}}> {{
+                a = MatMul(x, w) b = Add(a, big) y = Sub(b, big) {last} }}"
+        ))
+    };
+    let run = |mut model: Model| halver("fp16").run(&mut model, &|_, _| {}).unwrap();
+    let follows = run(model("found = NonZero(y)"));
+    assert!(follows.notes.iter().any(|note| note.contains("sizes follow")), "{:?}", follows.notes);
+    assert_eq!(follows.floats, 0);
+    let fixed = run(model("found = Cast <to = 7> (y)"));
+    assert!(fixed.notes.is_empty() && fixed.floats > 0, "{:?} {}", fixed.notes, fixed.floats);
+}

@@ -17,6 +17,8 @@ pub(super) struct Allowed<'n> {
     pub contrib: &'static [&'static str],
     /// Products with an activation in one are taken apart.
     pub splits_products: bool,
+    /// What a stage left twice is merged before anything else, and saves nothing that may be spent.
+    pub tidies: bool,
 }
 
 /// Whether the call is a product with an activation in one, which a runtime makes of integers itself.
@@ -36,6 +38,7 @@ impl Optimizer {
             enabled,
             contrib: if self.only_onnx || needs.iter().any(|n| n.plain) { &[] } else { self.target.contrib },
             splits_products: needs.iter().any(|n| n.splits_products),
+            tidies: next > 0,
         }
     }
 

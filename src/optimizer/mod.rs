@@ -13,6 +13,7 @@
 
 mod allowed;
 mod blame;
+mod edit;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -23,26 +24,25 @@ use crate::calibrate::{Fingerprint, Pool};
 use crate::census;
 use crate::edit::Edits;
 use crate::error::Error;
-use crate::exec::{Executor, Plan};
 #[cfg(feature = "tract")]
-use crate::exec::{fold_with_engine, tract::Tract};
+use crate::exec::tract::Tract;
+use crate::exec::{Executor, Plan};
 use crate::interface::{Interface, Size};
 use crate::ir::Graph;
 use crate::lowbit::Packer;
 use crate::model::Model;
-use crate::ops::CallView;
-use crate::optimizer::allowed::{Allowed, is_fused_product};
+use crate::optimizer::allowed::Allowed;
 use crate::passes::pipeline::{self, Observer, Silent};
-use crate::passes::{Context, Engine, Fault, InferShapes, MergeDuplicates, Pass, Pipeline, RemoveDead, infer_declared};
+use crate::passes::{Context, Fault, InferShapes, Pass, Pipeline, infer_declared};
 use crate::precision::Halver;
 use crate::proof::{self, Proof, Reason};
 use crate::prune::Pruner;
 use crate::quantize::{Dynamic, Quantizer};
 use crate::report::{Report, Step};
-use crate::rewrite::{CONTRIB, Exactness, Fuel, Growth, Limits, Rule, apply};
+use crate::rewrite::{CONTRIB, Exactness, Fuel, Rule, apply};
 use crate::sparsify::Sparsifier;
 use crate::stages::{Around, Course, Stage};
-use crate::survey::{self, lacks_words, survey};
+use crate::survey::{self, survey};
 use crate::target::Profile;
 
 /// Says what is wanted of a model; [`Optimizer::run`] does it.
@@ -351,9 +351,6 @@ impl Optimizer {
         let left = self.check.as_ref().ok().map(|check| (check, model.clone()));
         let fuel = Fuel::unlimited();
         let opset = model.opset();
-        // Those first: what constants take twice that are equal saves nothing that may be spent on others.
-        let tidy = Pipeline::default().then(MergeDuplicates).then(RemoveDead);
-        self.edit_with(&tidy, model, opset, may, &Fuel::unlimited(), &mut Silent)?;
         let steps = self.edit(model, opset, may, &fuel, observer)?;
         infer_declared(&mut model.graph);
         if let Some((check, left)) = left.filter(|_| steps.iter().any(Step::changed)) {
@@ -396,50 +393,6 @@ impl Optimizer {
         let often = if times == 1 { "once".to_string() } else { format!("{times} times") };
         (times > 0).then(|| format!("opset {opset} would let more be fused, {often}: --opset {opset}"))
     }
-
-    /// Run the pipeline on a model that was read in opset `from`, as far as `fuel` lasts.
-    fn edit(
-        &self,
-        model: &mut Model,
-        from: i64,
-        may: &Allowed<'_>,
-        fuel: &Fuel,
-        observer: &mut dyn Observer,
-    ) -> Result<Vec<Step>, Error> {
-        self.edit_with(&self.pipeline, model, from, may, fuel, observer)
-    }
-
-    fn edit_with(
-        &self,
-        pipeline: &Pipeline,
-        model: &mut Model,
-        from: i64,
-        may: &Allowed<'_>,
-        fuel: &Fuel,
-        observer: &mut dyn Observer,
-    ) -> Result<Vec<Step>, Error> {
-        let growth = Growth::of(growth(model));
-        let opset = model.opset();
-        let lacks = |call: &CallView<'_>| {
-            self.target.lacks(call, opset)
-                || lacks_words(call, opset, from).is_some()
-                || may.splits_products && is_fused_product(call)
-        };
-        let cx = Context {
-            opset,
-            avoids: self.target.avoids,
-            limits: Limits::new(&lacks),
-            narrows: self.target.narrows,
-            contrib: may.contrib,
-            fuel,
-            enabled: &|name| may.enabled.contains(name),
-            growth: &growth,
-            engine: embedded(),
-        };
-        let steps = pipeline.run(&mut model.graph, &cx, observer)?;
-        model.import_domains();
-        Ok(steps)
-    }
 }
 
 /// Why what would have been said in other words for the target was not.
@@ -468,19 +421,6 @@ fn default_check() -> Result<Check, Reason> {
 /// The loosest exactness among what fired.
 fn exactness(steps: &[Step]) -> Exactness {
     steps.iter().map(|s| s.exactness).max().unwrap_or_default()
-}
-
-/// What computes calls that the exact kernels lack: the embedded engine, where one is built in.
-fn embedded() -> Option<&'static Engine> {
-    #[cfg(feature = "tract")]
-    return Some(&|call, operands, limit| fold_with_engine(&Tract, call, operands, limit).ok());
-    #[cfg(not(feature = "tract"))]
-    return None;
-}
-
-/// Bytes by which a file may grow: a small one a little, a large one not at all.
-fn growth(model: &Model) -> usize {
-    if model.file_bytes < 64 << 10 { 4 << 10 } else { 0 }
 }
 
 /// Rules that the caller brings.

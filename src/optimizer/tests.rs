@@ -1,10 +1,13 @@
 use std::time::Duration;
 
 use super::*;
+use crate::calibrate::Calibration;
 use crate::exec::{Cannot, Session, Verdict};
 use crate::ir::{DType, OpKind, ScopeId, Shape, Tensor, Type};
 use crate::model::OpsetImport;
+use crate::quality::Bounds;
 use crate::rewrite::var;
+use crate::stages::{Account, Basis, Done, Place};
 use crate::target;
 
 /// A chain of these operators.
@@ -76,6 +79,45 @@ fn a_result_that_is_right_is_proved() {
     assert_eq!(done.model.graph.node_count(), 1);
     let done = optimizer.run(chain(&[OpKind::Erf])).unwrap();
     assert!(matches!(done.report.proof, Proof::Without(Reason::Unchanged)));
+}
+
+/// A stage that leaves everything twice.
+struct Twice(Calibration);
+
+impl Stage for Twice {
+    fn place(&self) -> Place {
+        Place::Prune
+    }
+
+    fn leaves_work(&self) -> bool {
+        true
+    }
+
+    fn basis(&self) -> Basis<'_> {
+        Basis { calibration: &self.0, engine: &Counts(OpKind::Erf), bounds: Bounds::default() }
+    }
+
+    fn run(&self, model: &mut Model, _: &Around<'_>) -> Result<Done, Error> {
+        let g = &mut model.graph;
+        let output = g.scope(ScopeId::MAIN).outputs()[0].value();
+        let (erf, _) = g.producer(output).unwrap();
+        let (x, op) = (g.operand(erf, 0), g.node(erf).op);
+        let again = g.add_node(ScopeId::MAIN, op, &[x], 1, 100);
+        let other = g.result(again, 0);
+        let sum = g.add_node(ScopeId::MAIN, OpKind::Add, &[Some(output), other], 1, 101);
+        let sum = g.result(sum, 0).unwrap();
+        g.set_output(ScopeId::MAIN, 0, sum);
+        Ok(Account::Sparsity(crate::sparsify::Summary::default()).into())
+    }
+}
+
+#[test]
+fn what_is_merged_behind_a_stage_is_proved_too() {
+    // To who counts, of two one is less.
+    let stage = Twice(Calibration::default());
+    let result = counting(Vec::new(), Duration::from_secs(60)).staged(stage).run(chain(&[OpKind::Cosh, OpKind::Erf]));
+    let Err(Error::Different { guilty: Some(guilty), .. }) = result else { panic!("it is different") };
+    assert_eq!((&*guilty.rule, &*guilty.disable), ("merge-calls", "merge-duplicates"));
 }
 
 /// `x · tanh(softplus(x))`, which is `Mish` from opset 18 on.

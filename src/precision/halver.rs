@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::calibrate::{Calibration, CalibrationError, Sample, Source, Wanted};
 use crate::choice::{Choice, ChoiceError};
+use crate::exec::demand::{of_type, run_of};
 use crate::exec::{Cannot, Executor};
 use crate::ir::{DType, Graph, NodeId, OpKind, ScopeId};
 use crate::model::Model;
@@ -135,9 +135,6 @@ const FLOOR_MADE_UP: f64 = 45.0;
 
 /// How often nodes are looked for that keep outputs from being good.
 const REPAIRS: usize = 4;
-
-/// Nobody waits longer for runs that nobody asked for: inputs that are made up tell little.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Calls stay float32 for this gain in dB, where they do not make an output as good as it has to be.
 const HELPS: f64 = 6.0;
@@ -279,7 +276,7 @@ impl Halver {
         let mut bodies = true;
         let float = model.clone();
         let is_real = self.calibration.source.as_ref().is_some_and(Source::is_real);
-        let (made_up, began) = (self.calibration.source.is_none(), Instant::now());
+        let made_up = self.calibration.source.is_none();
         let floor = self.bounds.min_sqnr.unwrap_or(if is_real { FLOOR } else { FLOOR_MADE_UP });
         let mut attempt = self.attempt(&float, &fit, bodies, &mut excluded);
         let mut outputs = Vec::new();
@@ -302,9 +299,11 @@ impl Halver {
             if worst >= floor || outputs.is_empty() || half == DType::BF16 {
                 break;
             }
-            if made_up && began.elapsed() > PATIENCE {
+            // What is found or not of inputs that mean nothing says little of halves, and may take long.
+            if made_up && sizes_follow_numbers(&float, feeds) {
                 notes.push(format!(
-                    "{worst:.1} dB on made-up inputs; what brings the noise in was not looked for: a run takes long"
+                    "{worst:.1} dB on made-up inputs; what brings the noise in was not looked for: sizes follow what \
+                     tensors hold: --calib"
                 ));
                 break;
             }
@@ -419,6 +418,14 @@ impl Halver {
             Err(why) => Err(HalveError::NotCompared(why)),
         }
     }
+}
+
+/// Whether what tensors hold decides on their sizes, as boxes that are found do.
+fn sizes_follow_numbers(model: &Model, feeds: &[Sample]) -> bool {
+    let Some(feed) = feeds.first() else { return false };
+    let run = run_of(model, feed);
+    let mut results = run.schedule(ScopeId::MAIN).into_iter().flat_map(|node| run.results(node).iter().flatten());
+    results.any(|&value| run.value(value).ty.dtype().is_some() && of_type(&run.value(value).ty).is_none())
 }
 
 /// The least ratio of the float outputs, in dB.

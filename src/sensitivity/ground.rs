@@ -7,9 +7,10 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::calibrate::{Gathered, Probe, Source, Wanted};
 use crate::choice::Choice;
-use crate::ir::{DType, NodeId, OpKind, ValueId};
+use crate::ir::{DType, Graph, NodeId, ValueId};
 use crate::lowbit::{Integers, Method, Packer, Trial};
 use crate::model::Model;
+use crate::ops::{CallView, Quant, row_of};
 use crate::precision::{Fit, Half, Halver};
 use crate::quantize::correct::{Bench, Limits, Scales, seen, wanted};
 use crate::quantize::quantizer::{FEW, JUDGED, TRIED, TRIED_MACS, affordable, stepped};
@@ -54,23 +55,6 @@ pub(crate) struct Ground {
     by_use: FxHashMap<(NodeId, usize), (Grid, Scaling)>,
     by_value: FxHashMap<ValueId, (Grid, Scaling)>,
 }
-
-/// Operators behind which a tensor holds numbers of the tensor before, and no others.
-const MOVES: &[OpKind] = &[
-    OpKind::Reshape,
-    OpKind::Flatten,
-    OpKind::Squeeze,
-    OpKind::Unsqueeze,
-    OpKind::Transpose,
-    OpKind::Slice,
-    OpKind::Split,
-    OpKind::Gather,
-    OpKind::Expand,
-    OpKind::MaxPool,
-    OpKind::Identity,
-    OpKind::DepthToSpace,
-    OpKind::SpaceToDepth,
-];
 
 /// Moves that are looked past.
 const FAR: usize = 16;
@@ -207,10 +191,7 @@ impl Ground {
                 return Some(found);
             }
             let (maker, _) = self.model.graph.producer(value)?;
-            if !MOVES.contains(&self.model.graph.node(maker).op) {
-                return None;
-            }
-            (node, slot) = (maker, 0);
+            (node, slot) = (maker, shares_scale_of(&self.model.graph, maker)?);
         }
         None
     }
@@ -259,6 +240,19 @@ impl Ground {
             },
         }
     }
+}
+
+/// The operand whose numbers the results of `node` hold, and no others, where there is one: its integers are theirs.
+fn shares_scale_of(graph: &Graph, node: NodeId) -> Option<usize> {
+    let call = CallView::new(graph, node);
+    if (row_of(call.node()).quant)(&call) != Quant::SharesScale {
+        return None;
+    }
+    let is_computed = |&slot: &usize| {
+        call.operand(slot).is_some_and(|value| graph.constant(value).is_none()) && call.dtype(slot) == Some(DType::F32)
+    };
+    let mut computed = (0..graph.operands(node).len()).filter(is_computed);
+    computed.next().filter(|_| computed.next().is_none())
 }
 
 impl Sensitivity {

@@ -3,9 +3,9 @@
 use smallvec::SmallVec;
 
 use crate::exec::demand::run_of;
-use crate::ir::{DType, Graph, Key, NodeId, OpKind, ScopeId, Tensor};
+use crate::ir::{DType, Graph, NodeId, OpKind, ScopeId, Tensor};
 use crate::model::Model;
-use crate::ops::{CallView, row_of};
+use crate::ops::{CallView, Port, Quant, Tie, row_of};
 
 /// A layer.
 #[derive(Clone, Debug)]
@@ -44,14 +44,18 @@ impl Layer {
     }
 }
 
-const TRANS_B: Key<i64> = Key::new("transB", 0);
-const TRANS_A: Key<i64> = Key::new("transA", 0);
+/// The axis of a recurrent layer's weights that counts the rows of its gates.
+const GATES: usize = 1;
+
+fn is_recurrent(op: OpKind) -> bool {
+    matches!(op, OpKind::LSTM | OpKind::GRU | OpKind::RNN)
+}
 
 /// The operands that `op` multiplies.
 fn multiplied(op: OpKind) -> &'static [usize] {
     match op {
         OpKind::Conv | OpKind::ConvTranspose | OpKind::Gemm | OpKind::MatMul => &[0, 1],
-        OpKind::LSTM | OpKind::GRU | OpKind::RNN => &[0, 1, 2],
+        _ if is_recurrent(op) => &[0, 1, 2],
         _ => &[],
     }
 }
@@ -87,7 +91,7 @@ fn layer(graph: &Graph, sized: &Graph, node: NodeId) -> Option<Layer> {
         let value = call.operand(slot)?;
         match graph.constant(value) {
             Some(tensor) if tensor.dtype() == DType::F32 && tensor.rank() >= 2 => {
-                let axis = axis(&call, slot, tensor.rank());
+                let axis = axis(&call, slot);
                 let channels = tensor.dims()[axis] as u64;
                 found.weights.push(Weight { slot, axis, elements: tensor.len() as u64, channels });
             }
@@ -102,17 +106,22 @@ fn layer(graph: &Graph, sized: &Graph, node: NodeId) -> Option<Layer> {
 }
 
 /// The axis of a weight that counts output channels.
-fn axis(call: &CallView<'_>, slot: usize, rank: usize) -> usize {
-    let node = call.node();
-    match node.op {
-        OpKind::Conv => 0,
-        OpKind::Gemm if slot == 1 => usize::from(TRANS_B.of(node) == 0),
-        OpKind::Gemm => usize::from(TRANS_A.of(node) != 0),
-        OpKind::MatMul if slot == 0 => rank - 2,
-        OpKind::MatMul => rank - 1,
-        // Of weights of recurrent layers the gates' rows; of transposed convolutions the output channels of a group.
-        _ => 1,
+fn axis(call: &CallView<'_>, slot: usize) -> usize {
+    let row = row_of(call.node());
+    if let Quant::Kernel { weight, axis } = (row.quant)(call)
+        && weight == slot
+    {
+        return axis;
     }
+    if is_recurrent(call.node().op) {
+        return GATES;
+    }
+    // A weight for which there is no integer kernel, as that on the left of a Gemm: the axis that the result has, too.
+    let kept = (row.ties)(call).into_iter().find_map(|tie| match tie {
+        Tie::Same(of, result) if of.port == Port::Operand(slot) && result.port == Port::Result(0) => Some(of.axis),
+        _ => None,
+    });
+    kept.unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -124,14 +133,15 @@ mod tests {
     fn what_multiplies_is_a_layer() {
         let mut model = parse(
             r#"<ir_version: 8, opset_import: ["" : 17]>
-            g (float[1,2,4,4] x, float[2,3] a) => (float y, float z, float q)
-            <float[6,2,1,1] w, float[4,3] u, float[3,3] v>
+            g (float[1,2,4,4] x, float[2,3] a) => (float y, float z, float q, float r)
+            <float[6,2,1,1] w, float[4,3] u, float[3,3] v, float[5,2] s>
             { [conv] y = Conv(x, w)
               [gemm] z = Gemm <transB = 1> (a, u)
               t = Transpose(z)
               [pair] p = MatMul(z, t)
               [fixed] k = MatMul(v, v)
-              [left] q = MatMul(a, k) }"#,
+              [left] q = MatMul(a, k)
+              [first] r = Gemm(s, a) }"#,
         )
         .unwrap();
         crate::passes::infer_declared(&mut model.graph);
@@ -145,6 +155,7 @@ mod tests {
                 ("gemm", 24, weight(0, 12, 4), vec![0]),
                 ("pair", 16, vec![], vec![0, 1]),
                 ("left", 18, vec![], vec![0, 1]),
+                ("first", 30, vec![Weight { slot: 0, axis: 0, elements: 10, channels: 5 }], vec![1]),
             ]
         );
     }
