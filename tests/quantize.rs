@@ -214,6 +214,7 @@ fn ranges_are_chosen_as_is_asked() {
             calibration: calibration.clone(),
             method: Some(method),
             everywhere: true,
+            race: None,
             without: ["smooth-activations", "equalize-channels"].map(String::from).into(),
             engine: engine.clone(),
             bounds: Bounds::default(),

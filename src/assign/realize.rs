@@ -83,7 +83,7 @@ impl Assigner {
                 let probe = bench_probe(&ground.probe);
                 let (_, limits) = limits(&ground.float, &probe);
                 // As they were and corrected in two ways, with the float model, and through the model layer by layer.
-                runs = probe.held_out.len() + 3 * limits[0] + limits[1];
+                runs = probe.held_out.len() + 3 * limits.judged + limits.stepped;
                 let none = std::collections::BTreeSet::new();
                 let bench = Bench::new(&ground.float, &*self.sensitivity.engine, &probe, &plan, &none, limits)?;
                 bench.correct_biases(&mut model, &ground.gathered, &scales, None, &mut corrections)?;

@@ -207,6 +207,13 @@ pub(super) struct Quantizing {
     /// Quantize whatever the target can run in integers, even where its costs say that this takes longer
     #[arg(help_heading = QUANTIZING, long)]
     pub quantize_all: bool,
+    /// Measure where integers pay, and do not go by the target's costs: its runtime runs the model without, where costs
+    /// say that they pay, and with all of them, in a PYTHON that has onnxruntime or openvino
+    #[arg(
+        help_heading = QUANTIZING, long, value_name = "PYTHON", num_args = 0..=1, require_equals = true,
+        default_missing_value = "python3", conflicts_with = "quantize_all"
+    )]
+    pub measure: Option<PathBuf>,
     #[command(flatten)]
     pub assigning: Assigning,
     #[command(flatten)]

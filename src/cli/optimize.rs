@@ -18,6 +18,7 @@ use crate::cli::jobs::{self, Job};
 use crate::cli::progress::Progress;
 use crate::cli::{End, assigning, engine, guard, lowbit, usage};
 use crate::error::Error;
+use crate::exec::race::Race;
 use crate::ir::Graph;
 use crate::lowbit::{Integers, Packer};
 use crate::model::Model;
@@ -126,6 +127,12 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
         optimizer = optimizer.quantized(quantizer(args, target)?);
         takes_ranges = true;
     }
+    if !takes_ranges && args.quantizing.measure.is_some() {
+        return Err(usage(
+            args.verb(),
+            "--measure goes with --precision int8: nothing else is left out where it does not pay",
+        ));
+    }
     if !takes_ranges && args.quantizing.ranges.is_some() {
         return Err(usage(args.verb(), "--ranges goes with --precision int8: the others take no ranges from samples"));
     }
@@ -194,7 +201,17 @@ fn quantizer(args: &args::Optimize, target: Target) -> anyhow::Result<Quantizer>
     if !calibration.is_given() {
         return Err(usage(args.verb(), "samples are needed to see what tensors hold: --calib PLACE"));
     }
+    if args.quantizing.measure.is_some() {
+        if args.inputs.len() > 1 {
+            return Err(usage(args.verb(), "--measure takes one model at a time: others would disturb it"));
+        }
+        if calibration.calib.is_none() {
+            return Err(usage(args.verb(), "--measure runs a sample: --calib PLACE"));
+        }
+    }
+    let race = args.quantizing.measure.as_ref().map(|python| Race::new(&target.policy.name, python)).transpose();
     Ok(Quantizer {
+        race: race.map_err(|error| usage(args.verb(), error))?,
         policy: target.policy,
         choice: args.quantizing.choosing.choice(),
         calibration: calibration.calibration()?,

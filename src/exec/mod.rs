@@ -17,6 +17,7 @@ mod one_call;
 #[cfg(feature = "ort")]
 pub mod ort;
 mod proof;
+pub mod race;
 pub(crate) mod sample;
 pub mod stepper;
 #[cfg(feature = "tract")]

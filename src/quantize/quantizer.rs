@@ -10,15 +10,17 @@ use crate::calibrate::{Calibration, CalibrationError, Fingerprint, Gathered, Met
 use crate::census;
 use crate::choice::{Choice, ChoiceError};
 use crate::exec::demand::run_of;
+use crate::exec::race::{Race, RaceError};
 use crate::exec::stepper::held_bytes;
 use crate::exec::{Cannot, Executor};
 use crate::ir::ValueId;
 use crate::model::Model;
 use crate::quality::{Bounds, Layer, OutOfBounds, Quality, compare_known, layers};
-use crate::quantize::correct::{Bench, seen, wanted};
+use crate::quantize::correct::{Bench, Limits, seen, wanted};
+use crate::quantize::measured::measure;
 use crate::quantize::{
-    Coverage, Estimate, NoStatistics, Paying, Placement, Plan, Ranges, Step, coverage, emit, integer_nodes, place,
-    scales, unfit,
+    Coverage, Estimate, Extent, Measurement, NoStatistics, Paying, Placement, Plan, Ranges, Step, coverage, emit,
+    integer_nodes, place, scales, unfit,
 };
 use crate::target::Policy;
 
@@ -35,6 +37,8 @@ pub struct Quantizer {
     pub method: Option<Method>,
     /// Whether they are given where they do not pay, too.
     pub everywhere: bool,
+    /// Where it is measured how far they pay; then `everywhere` does not count.
+    pub race: Option<Race>,
     /// Corrections that are left out, by name.
     pub without: BTreeSet<String>,
     /// What runs the model.
@@ -58,6 +62,9 @@ pub enum QuantizeError {
     /// The result does not run.
     #[error("the model cannot be run on samples: {0}")]
     Run(#[from] Cannot),
+    /// It cannot be measured how long it takes.
+    #[error(transparent)]
+    Race(#[from] RaceError),
     /// The result is not as good as it has to be.
     #[error(transparent)]
     Bounds(#[from] OutOfBounds),
@@ -84,6 +91,9 @@ pub struct Summary {
     /// What a run takes, with the sizes of the first sample; `None` where nothing is known of the target's costs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,
+    /// How long the target's runtime takes, where that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measurement: Option<Measurement>,
     /// Samples that float model and result were both run on.
     pub held_out: usize,
     /// How much of the result is computed in integers, with the sizes of the first sample.
@@ -112,8 +122,12 @@ pub(crate) const FEW: u64 = 8;
 /// least: the same samples are run with both, so few tell which it is.
 pub(crate) const JUDGED: (u64, u64) = (16_000_000_000, 4);
 
-/// The same for samples that layers are compared on.
-const LAYERED: (u64, u64) = (8_000_000_000, 2);
+/// The same for samples that ranges are chosen on, and how many these are at the most. Of a small model the few that are
+/// held out would let a single one decide.
+const RANGED: (u64, u64) = (2_000_000_000, 64);
+
+/// The same for samples that layers are compared on, and how many these are at the least.
+const LAYERED: (u64, u64) = (8_000_000_000, 1);
 
 /// The same for samples that go through the model layer by layer, with and without integers; fewer say little of means.
 const STEPPED: (u64, u64) = (12_000_000_000, 8);
@@ -174,7 +188,7 @@ impl Quantizer {
         if is_apart {
             probe.tried.clone_from(&probe.held_out);
         }
-        let paying = |model: &Model, unfit: &FxHashSet<ValueId>| {
+        let paying = |model: &Model, unfit: &FxHashSet<ValueId>, everywhere: bool| {
             let run = probe.tried.first().map(|feed| run_of(model, feed));
             let paying = Paying {
                 graph: &model.graph,
@@ -182,11 +196,25 @@ impl Quantizer {
                 policy: &self.policy,
                 opset: model.opset(),
                 choice: &self.choice,
-                everywhere: self.everywhere,
+                everywhere,
             };
             paying.place(unfit)
         };
-        let (plan, mut estimate) = paying(model, &FxHashSet::default())?;
+        let measurement = match &self.race {
+            None => None,
+            Some(race) => {
+                let place = |unfit: &FxHashSet<ValueId>, everywhere| Ok(paying(model, unfit, everywhere)?);
+                Some(measure(race, model, &probe, &*self.engine, &place)?)
+            }
+        };
+        let extent = measurement.as_ref().map(|measurement| measurement.kept);
+        let everywhere = extent.map_or(self.everywhere, |extent| extent == Extent::Everywhere);
+        let (plan, mut estimate) = paying(model, &FxHashSet::default(), everywhere)?;
+        if let Some(measurement) = measurement.as_ref().filter(|m| m.kept == Extent::Nowhere) {
+            let mut summary = self.nothing(model, &Plan::default(), None);
+            summary.notes = vec![format!("INTEGERS DO NOT PAY HERE: {}", measurement.told())];
+            return Ok(Summary { estimate, measurement: Some(measurement.clone()), ..summary });
+        }
         if plan.is_empty() {
             return Ok(self.nothing(model, &plan, estimate));
         }
@@ -199,7 +227,7 @@ impl Quantizer {
         };
         let mut replaced = |model: &Model, plan: Plan, gathered: &Gathered| match unfit(&model.graph, gathered) {
             unfit if unfit.is_empty() => Ok(plan),
-            unfit => paying(model, &unfit).map(|(plan, new)| {
+            unfit => paying(model, &unfit, everywhere).map(|(plan, new)| {
                 estimate = new;
                 plan
             }),
@@ -217,7 +245,14 @@ impl Quantizer {
             true => None,
             false => {
                 let stepped = stepped(&float, &held[0], probe.tried.len());
-                let limits = [bounded(JUDGED), stepped];
+                let judged = bounded(JUDGED);
+                let (macs, most) = RANGED;
+                // Without a method that is given, and where there are others than those held out.
+                let further = match is_apart || self.method.is_some() {
+                    true => 0,
+                    false => affordable(&float, &held[0], macs, 1, most).saturating_sub(judged),
+                };
+                let limits = Limits { judged, further, stepped };
                 Some(Bench::new(&float, &*self.engine, &probe, &plan, &self.without, limits)?)
             }
         };
@@ -241,7 +276,10 @@ impl Quantizer {
             }
         };
         let plan = replaced(model, plan.clone(), &gathered)?;
-        notes.extend(estimate.as_ref().and_then(told));
+        notes.extend(match &measurement {
+            Some(measurement) => Some(measurement.told()),
+            None => estimate.as_ref().and_then(told),
+        });
         // Computes the same as the float model, and its tensors are those of the result.
         let equalized = model.clone();
         let bench = bench.as_ref().map(|bench| bench.planned(&plan));
@@ -272,6 +310,7 @@ impl Quantizer {
             corrections,
             placement,
             estimate,
+            measurement,
             held_out: held.len(),
             coverage: coverage(&held.first().map_or_else(|| model.graph.clone(), |feed| run_of(model, feed))),
             outputs,

@@ -13,7 +13,7 @@ use crate::lowbit::{Integers, Method, Packer, Trial};
 use crate::model::Model;
 use crate::ops::{CallView, Quant, row_of};
 use crate::precision::{Fit, Halver};
-use crate::quantize::correct::{Bench, Scales, seen, wanted};
+use crate::quantize::correct::{Bench, Limits, Scales, seen, wanted};
 use crate::quantize::quantizer::{FEW, JUDGED, TRIED, TRIED_MACS, affordable, stepped};
 use crate::quantize::{
     Grid, Plan, QuantizeError, Ranges, Readers, Scaling, Step, TakenOut, place_without, scales, unfit,
@@ -82,11 +82,11 @@ pub(crate) fn bench_probe(probe: &Probe) -> Probe {
 }
 
 /// How many of its samples decide, and that number with how many go through the model layer by layer.
-pub(crate) fn limits(float: &Model, probe: &Probe) -> (usize, [usize; 2]) {
-    let Some(first) = probe.held_out.first() else { return (0, [0; 2]) };
+pub(crate) fn limits(float: &Model, probe: &Probe) -> (usize, Limits) {
+    let Some(first) = probe.held_out.first() else { return (0, Limits::default()) };
     let (macs, least) = JUDGED;
     let judged = affordable(float, first, macs, least, u64::MAX).min(probe.held_out.len());
-    (judged, [judged, stepped(float, first, probe.tried.len())])
+    (judged, Limits { judged, further: 0, stepped: stepped(float, first, probe.tried.len()) })
 }
 
 impl Ground {
@@ -139,8 +139,8 @@ impl Ground {
         let last = if unfit.is_empty() { plan.clone() } else { place(&unfit)? };
         let bench = bench.planned(&last);
         let (found, _, ranges) = bench.choose_ranges(&model, &gathered, &mut corrections)?;
-        // A ladder of five, and no more.
-        runs += if last.sites.is_empty() { 0 } else { 5 * judged as u64 };
+        // Of a ladder of five, four rungs at the most.
+        runs += if last.sites.is_empty() { 0 } else { 4 * judged as u64 };
         let is_asked = |precision: &Precision| asked.candidates.contains(precision) || asked.candidates.is_empty();
         let mut halves = BTreeMap::new();
         for precision in Precision::ALL.into_iter().filter(is_asked) {

@@ -174,6 +174,48 @@ def refused(binary, folder):
             yield None
 
 
+def measured(binary, folder):
+    """What `--measure` has to find: that it asks the runtime itself, and keeps what its own figures say."""
+    data = ["--calib", folder / "transformer_calib.npz", "--no-check"]
+    for target in ("onnxruntime", "openvino"):
+        result = folder / f"measured.{target}.onnx"
+        flags = ["--target", target, f"--measure={sys.executable}", "--report", "json", *data]
+        ran = tool.run(binary, "quantize", folder / "transformer.onnx", "-o", result, *flags, timeout=600)
+        if ran.failure:
+            yield f"--measure, {target}: {': '.join(ran.failure)}"
+            continue
+        report = json.loads(ran.stdout)["quantization"]
+        found, types = report["measurement"], integers(onnx.load(result))[0]
+        turns = {t["integers"]: t for t in found["turns"]}
+        version = onnxruntime.__version__ if target == "onnxruntime" else __import__("openvino").__version__
+        kept = turns.get(found["kept"], {"share": [9] * 3})
+        wrong = {
+            "not this runtime": found["runtime"] != f"{target} {version}",
+            "no model in real numbers": "nowhere" not in turns or "everywhere" not in turns,
+            "too few rounds": found["rounds"] < 9,
+            "no times": any(t["median_us"] <= 0 for t in turns.values()),
+            "what is kept is not faster": found["kept"] != "nowhere" and kept["share"][1] > 0.98,
+            "another model was written": bool(types) != (found["kept"] != "nowhere"),
+            "the figures are not told": not any("measured in" in note for note in report["notes"]),
+        }
+        wrong = [why for why, is_so in wrong.items() if is_so]
+        yield f"--measure, {target}: {', '.join(wrong)}: {found}" if wrong else None
+    bare = folder / "bare"
+    bare.write_text("#!/bin/sh\nexec python3 -S \"$@\"\n")
+    bare.chmod(0o755)
+    cases = [
+        (["--target", "onnxruntime", f"--measure={bare}", *data], 1, "has no onnxruntime"),
+        (["--target", "onnxruntime", "--measure=/nowhere/python", *data], 1, "cannot be run"),
+        (["--target", "tensorrt", "--measure", *data], 2, "--measure is for onnxruntime and openvino"),
+        (["--target", "openvino", "--measure", "--quantize-all", *data], 2, "cannot be used with"),
+    ]
+    for flags, code, words in cases:
+        out = folder / "refused.onnx"
+        ran = tool.run(binary, "quantize", folder / "transformer.onnx", "-o", out, *flags, timeout=600)
+        is_refused = ran.code == code and words in ran.stderr and not out.exists()
+        yield None if is_refused else f"{words}: exit {ran.code}: {' '.join(ran.stderr.split())[:300]}"
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--bin", required=True, type=lambda p: pathlib.Path(p).resolve())
@@ -188,7 +230,8 @@ def main():
             found, said = result or ([f"died: {why}"], "")
             print(f"{'FAIL' if found else 'pass':8}{'/'.join(job[2:])}: {'; '.join(found) or said}", flush=True)
             passed, failed = passed + (not found), failed + bool(found)
-        for why in refused(args.bin, pathlib.Path(folder)) if not args.filter else []:
+        folder = pathlib.Path(folder)
+        for why in [*refused(args.bin, folder), *measured(args.bin, folder)] if not args.filter else []:
             if why:
                 print(f"FAIL    {why}")
             passed, failed = passed + (why is None), failed + (why is not None)

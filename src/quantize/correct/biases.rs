@@ -63,9 +63,13 @@ fn shift(graph: &Graph, site: &WeightSite, layer: &Layer, means: &[f64]) -> Opti
     let (axis, count) = layer.outputs;
     let inner = tensor.dims()[axis + 1..].iter().product::<usize>().max(1);
     let channel = channels(tensor.dims(), layer.place);
+    let (Place::Axis(read) | Place::Grouped { axis: read, .. }) = layer.place;
+    // Elements beside one another of one output and one channel.
+    let run = tensor.dims()[read + 1..].iter().product::<usize>().max(1).min(inner);
     let mut shift = vec![0f64; count];
-    for (i, (w, v)) in f32s(tensor)?.iter().zip(&back).enumerate() {
-        shift[i / inner % count] += f64::from(w - v) * means.get(channel(i))?;
+    for (i, (w, v)) in f32s(tensor)?.chunks(run).zip(back.chunks(run)).enumerate() {
+        let lost: f64 = w.iter().zip(v).map(|(w, v)| f64::from(w - v)).sum();
+        shift[i * run / inner % count] += lost * means.get(channel(i * run))?;
     }
     Some(shift)
 }

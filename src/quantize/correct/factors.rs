@@ -105,20 +105,25 @@ impl Reader {
         let inner = dims[outputs + 1..].iter().product::<usize>().max(1);
         let count = dims[outputs].min(MOST / size.max(1)).max(1);
         let channel = channels(dims, part.place);
-        let (mut signal, mut largest) = (vec![0f64; count], vec![0f32; count * size]);
-        for (i, &w) in elements.iter().enumerate() {
-            let (o, c) = (i / inner % dims[outputs], channel(i));
+        let (Place::Axis(axis) | Place::Grouped { axis, .. }) = part.place;
+        // Elements beside one another of one output and one channel: kernels have several.
+        let run = dims[axis + 1..].iter().product::<usize>().max(1).min(inner);
+        let (mut powers, mut largest) = (vec![0f32; count * size], vec![0f32; count * size]);
+        for (i, taps) in elements.chunks(run).enumerate() {
+            let (o, c) = (i * run / inner % dims[outputs], channel(i * run));
             if o < count {
-                signal[o] += f64::from(w * w) * seen[c].power;
-                largest[o * size + c] = largest[o * size + c].max(w.abs());
+                let (power, largest) = (&mut powers[o * size + c], &mut largest[o * size + c]);
+                *power += taps.iter().map(|w| w * w).sum::<f32>();
+                *largest = taps.iter().fold(*largest, |most, w| most.max(w.abs()));
             }
         }
-        let mut gain = vec![0f64; size];
-        for (i, &w) in elements.iter().enumerate() {
-            let (o, c) = (i / inner % dims[outputs], channel(i));
-            if o < count && signal[o] > 0.0 {
-                gain[c] += f64::from(w * w) / signal[o];
+        let (mut signal, mut gain) = (Vec::with_capacity(count), vec![0f64; size]);
+        for powers in powers.chunks(size) {
+            let all: f64 = powers.iter().zip(seen).map(|(power, seen)| f64::from(*power) * seen.power).sum();
+            if all > 0.0 {
+                gain.iter_mut().zip(powers).for_each(|(gain, power)| *gain += f64::from(*power) / all);
             }
+            signal.push(all);
         }
         let taps = match part.place {
             Place::Grouped { groups, .. } if groups > 1 => elements.len() * groups,

@@ -66,8 +66,10 @@ pub struct Bench<'a> {
     stepped: usize,
     /// What is compared.
     scores: Vec<ValueId>,
-    /// What that is in the model in real numbers.
+    /// What that is in the model in real numbers, of samples held out.
     reference: Vec<Vec<Tensor>>,
+    /// And of the first of those that corrections are tried on, as far as these help to choose ranges.
+    further: Vec<Vec<Tensor>>,
     /// The outputs of the model in real numbers, for every sample held out.
     outputs: Vec<Vec<Tensor>>,
 }
@@ -100,8 +102,7 @@ fn giving(model: &Model, values: &[ValueId]) -> Model {
 const BEST: f64 = 60.0;
 
 impl<'a> Bench<'a> {
-    /// A bench for `float`, which decides on no more than `judged` of the samples held out, and lets so many samples
-    /// go through it layer by layer.
+    /// A bench for `float` with these limits.
     ///
     /// # Errors
     /// When the engine cannot run it.
@@ -111,7 +112,7 @@ impl<'a> Bench<'a> {
         probe: &'a Probe,
         plan: &'a Plan,
         without: &'a BTreeSet<String>,
-        [judged, stepped]: [usize; 2],
+        limits: Limits,
     ) -> Result<Bench<'a>, Cannot> {
         let scores = scores(&float.graph);
         let mut shown = float.clone();
@@ -127,15 +128,23 @@ impl<'a> Bench<'a> {
             shown.graph.add_output(ScopeId::MAIN, &format!("\u{1}score {index}"), value, ty);
         }
         let mut session = engine.load(&shown)?;
+        let (reference, further) = (Vec::new(), Vec::new());
+        let stepped = limits.stepped;
         let mut bench =
-            Bench { engine, probe, plan, without, stepped, scores, reference: Vec::new(), outputs: Vec::new() };
+            Bench { engine, probe, plan, without, stepped, scores, reference, further, outputs: Vec::new() };
+        let scored = |given: &[Tensor]| -> Vec<Tensor> {
+            places.iter().filter_map(|&place| given.get(place).cloned()).collect()
+        };
         for feed in &probe.held_out {
             let mut given = session.run(feed)?;
-            if bench.reference.len() < judged.max(1) {
-                bench.reference.push(places.iter().filter_map(|&place| given.get(place).cloned()).collect());
+            if bench.reference.len() < limits.judged.max(1) {
+                bench.reference.push(scored(&given));
             }
             given.truncate(outputs);
             bench.outputs.push(given);
+        }
+        for feed in probe.tried.iter().take(limits.further) {
+            bench.further.push(scored(&session.run(feed)?));
         }
         Ok(bench)
     }
@@ -148,17 +157,19 @@ impl<'a> Bench<'a> {
     /// How close outputs are to those of the model in real numbers, in dB: the mean over samples and outputs of each
     /// one's signal over noise. So a sample at which the model is undecided, whose error is many times that of others,
     /// does not say alone which of two models is better.
-    fn judge(&self, mut run: impl FnMut(&Sample) -> Result<Vec<Tensor>, QuantizeError>) -> Result<f64, QuantizeError> {
-        let (mut sum, mut count) = (0.0, 0u32);
-        for (feed, reference) in self.probe.held_out.iter().zip(&self.reference) {
-            for (x, y) in reference.iter().zip(run(feed)?) {
-                if let Some(ratio) = decibels(x, &y) {
-                    sum += ratio;
-                    count += 1;
-                }
-            }
-        }
-        Ok(if count == 0 { BEST } else { sum / f64::from(count) })
+    fn judge(&self, run: impl FnMut(&Sample) -> Result<Vec<Tensor>, QuantizeError>) -> Result<f64, QuantizeError> {
+        Ok(judged(self.probe.held_out.iter().zip(&self.reference), run)?.mean())
+    }
+
+    /// As [`Bench::judge`] on the samples held out; and on these and others together.
+    fn judge_further(
+        &self,
+        mut run: impl FnMut(&Sample) -> Result<Vec<Tensor>, QuantizeError>,
+    ) -> Result<[f64; 2], QuantizeError> {
+        let held_out = judged(self.probe.held_out.iter().zip(&self.reference), &mut run)?;
+        let further = judged(self.probe.tried.iter().zip(&self.further), run)?;
+        let all = Judged { sum: held_out.sum + further.sum, count: held_out.count + further.count };
+        Ok([held_out.mean(), all.mean()])
     }
 
     /// `float` with the plan's integers, to be run with any scales of these groups.
@@ -175,8 +186,8 @@ impl<'a> Bench<'a> {
     /// The same bench for another plan.
     #[must_use]
     pub fn planned<'b>(&'b self, plan: &'b Plan) -> Bench<'b> {
-        let (reference, outputs) = (self.reference.clone(), self.outputs.clone());
-        Bench { plan, scores: self.scores.clone(), reference, outputs, ..*self }
+        let (reference, further, outputs) = (self.reference.clone(), self.further.clone(), self.outputs.clone());
+        Bench { plan, scores: self.scores.clone(), reference, further, outputs, ..*self }
     }
 
     /// Correct the weights of `float`, whose tensors hold what was `gathered`; the tensors of the corrected model are
@@ -223,8 +234,11 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// Scales for ranges that cut off as much as is good for the outputs; with how good they are, where that was
-    /// measured, and how the ranges were chosen.
+    /// Scales for ranges that cut off as much as is good for the outputs; with how good they are on samples held out,
+    /// where that was measured, and how the ranges were chosen.
+    ///
+    /// What is cut off differs from sample to sample, more than what other corrections bring, and a choice of few fits
+    /// no sample by chance: so those that statistics are of have a say as well.
     ///
     /// # Errors
     /// As [`Bench::equalize`].
@@ -241,20 +255,23 @@ impl<'a> Bench<'a> {
             return Ok((first, None, LADDER[0]));
         }
         let mut simulation = self.simulated(float, &first)?;
-        let before = self.judge(|feed| simulation.run(feed, &first))?;
-        let mut best = (before, first, false, LADDER[0]);
-        for &ranges in &LADDER[1..] {
-            let tried = of(ranges)?;
-            let found = self.judge(|feed| simulation.run(feed, &tried))?;
-            if found > best.0 {
-                best = (found, tried, true, ranges);
-            } else if found < best.0 - SLACK {
-                break;
+        let mut known = [[f64::NEG_INFINITY; 2]; LADDER.len()];
+        let mut measured = |rung: usize| {
+            let tried = of(LADDER[rung])?;
+            known[rung] = self.judge_further(|feed| simulation.run(feed, &tried))?;
+            Ok::<f64, QuantizeError>(known[rung][1])
+        };
+        let rung = match self.further.is_empty() {
+            true => highest(LADDER.len(), measured)?,
+            // Runs take little: what is chance is no slope.
+            false => {
+                let heights = (0..LADDER.len()).map(&mut measured).collect::<Result<Vec<f64>, QuantizeError>>()?;
+                (1..heights.len()).fold(0, |best, rung| if heights[rung] > heights[best] { rung } else { best })
             }
-        }
-        let (after, scales, kept, ranges) = best;
-        steps.push(Step { name: NAME, before, after, kept, changes: self.plan.sites.len() });
-        Ok((scales, Some(after), ranges))
+        };
+        let ([_, before], [held_out, after]) = (known[0], known[rung]);
+        steps.push(Step { name: NAME, before, after, kept: rung > 0, changes: self.plan.sites.len() });
+        Ok((of(LADDER[rung])?, Some(held_out), LADDER[rung]))
     }
 
     /// Correct the biases of `float`, whose outputs with these scales are as good as `before` says, where that is known.
@@ -299,6 +316,68 @@ impl<'a> Bench<'a> {
         steps.push(Step { name: NAME, before, after, kept, changes });
         Ok(())
     }
+}
+
+/// How many samples are run how.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// Samples held out that decide, at the most.
+    pub judged: usize,
+    /// How many others help to choose ranges.
+    pub further: usize,
+    /// How many go through the model layer by layer.
+    pub stepped: usize,
+}
+
+/// How close outputs are, added up.
+struct Judged {
+    sum: f64,
+    count: u32,
+}
+
+impl Judged {
+    fn mean(&self) -> f64 {
+        if self.count == 0 { BEST } else { self.sum / f64::from(self.count) }
+    }
+}
+
+/// Run samples and compare with what is known of them.
+fn judged<'s>(
+    samples: impl Iterator<Item = (&'s Sample, &'s Vec<Tensor>)>,
+    mut run: impl FnMut(&Sample) -> Result<Vec<Tensor>, QuantizeError>,
+) -> Result<Judged, QuantizeError> {
+    let mut judged = Judged { sum: 0.0, count: 0 };
+    for (feed, reference) in samples {
+        for (x, y) in reference.iter().zip(run(feed)?) {
+            if let Some(ratio) = decibels(x, &y) {
+                judged.sum += ratio;
+                judged.count += 1;
+            }
+        }
+    }
+    Ok(judged)
+}
+
+/// Where `height` is greatest among so many places, where it rises and then falls: up from the middle, and where that
+/// leads nowhere, down from it. Of five places three or four are looked at. The first is what others are compared with.
+fn highest<E>(places: usize, mut height: impl FnMut(usize) -> Result<f64, E>) -> Result<usize, E> {
+    let middle = places / 2;
+    let mut best = (height(0)?, 0);
+    let mut climb = |way: &mut dyn Iterator<Item = usize>, best: &mut (f64, usize)| {
+        for at in way {
+            let found = height(at)?;
+            if found <= best.0 {
+                break;
+            }
+            *best = (found, at);
+        }
+        Ok(())
+    };
+    climb(&mut (middle.max(1)..places), &mut best)?;
+    if best.1 <= middle {
+        climb(&mut (1..middle).rev(), &mut best)?;
+    }
+    Ok(best.1)
 }
 
 /// The signal of a float tensor over the noise in another, in dB, no more than [`BEST`] on either side. `None` of
@@ -356,9 +435,6 @@ fn channels_of_layers(graph: &Graph, plan: &Plan) -> Vec<(ValueId, usize)> {
     found
 }
 
-/// The ladder is left where outputs are this much worse than on a rung before, in dB.
-const SLACK: f64 = 0.5;
-
 #[cfg(all(test, feature = "tract"))]
 mod tests {
     use super::*;
@@ -368,6 +444,29 @@ mod tests {
     use crate::passes::infer_declared;
     use crate::quantize::{Grid, Readers, Site};
     use crate::text::parse;
+
+    #[test]
+    fn a_hill_is_climbed_from_its_middle() {
+        let of = |heights: &[f64]| {
+            let mut seen = 0;
+            let found = highest(heights.len(), |at| {
+                seen += 1;
+                Ok::<f64, ()>(heights[at])
+            });
+            (found.unwrap(), seen)
+        };
+        assert_eq!(of(&[5.0, 4.0, 3.0, 2.0, 1.0]), (0, 3));
+        assert_eq!(of(&[5.0, 6.0, 3.0, 2.0, 1.0]), (1, 3));
+        assert_eq!(of(&[2.0, 4.0, 3.0, 2.0, 1.0]), (1, 4));
+        assert_eq!(of(&[1.0, 2.0, 3.0, 2.0, 1.0]), (2, 4));
+        assert_eq!(of(&[1.0, 2.0, 3.0, 4.0, 5.0]), (4, 4));
+        assert_eq!(of(&[1.0, 1.0, 1.0, 1.0, 1.0]), (0, 3));
+        assert_eq!((of(&[1.0]), of(&[1.0, 2.0]), of(&[1.0, 2.0, 3.0])), ((0, 1), (1, 2), (2, 3)));
+    }
+
+    fn limits(stepped: usize) -> Limits {
+        Limits { judged: 8, further: 0, stepped }
+    }
 
     /// A model in text, and a plan that gives integers to every layer and to what it reads.
     fn planned(text: &str) -> (Model, Plan) {
@@ -412,7 +511,7 @@ mod tests {
         let (float, plan) = planned(UNEVEN);
         let probe = given(&float);
         let none = BTreeSet::new();
-        let bench = Bench::new(&float, &Tract, &probe, &plan, &none, [8, 0]).unwrap();
+        let bench = Bench::new(&float, &Tract, &probe, &plan, &none, limits(0)).unwrap();
         let (mut model, mut steps) = (float.clone(), Vec::new());
         let mut gathered = seen(&model, &plan, &probe, &Tract).unwrap();
         let ranges = Ranges::Method(Method::MinMax);
@@ -432,7 +531,7 @@ mod tests {
         let without = ["equalize-channels", "smooth-activations", "choose-ranges", "correct-biases"];
         let without: BTreeSet<String> = without.into_iter().map(str::to_string).collect();
         let model = float.clone();
-        let bench = Bench::new(&model, &Tract, &probe, &plan, &without, [8, 0]).unwrap();
+        let bench = Bench::new(&model, &Tract, &probe, &plan, &without, limits(0)).unwrap();
         let mut gathered = seen(&float, &plan, &probe, &Tract).unwrap();
         let mut steps = Vec::new();
         let first = Ranges::Method(Method::MinMax);
@@ -454,7 +553,7 @@ mod tests {
         );
         let probe = given(&float);
         let none = BTreeSet::new();
-        let bench = Bench::new(&float, &Tract, &probe, &plan, &none, [8, 0]).unwrap();
+        let bench = Bench::new(&float, &Tract, &probe, &plan, &none, limits(0)).unwrap();
         let (mut model, mut steps) = (float.clone(), Vec::new());
         let gathered = seen(&model, &plan, &probe, &Tract).unwrap();
         let scales = scales(&model.graph, &plan, &gathered, Method::MinMax).unwrap();
@@ -484,7 +583,7 @@ mod tests {
         let (corrected, changes) = correct_in_order(&float, &plan, &scales, &probe.tried, &Tract).unwrap();
         assert_eq!(changes, 2);
         let none = BTreeSet::new();
-        let bench = Bench::new(&float, &Tract, &probe, &plan, &none, [8, 8]).unwrap();
+        let bench = Bench::new(&float, &Tract, &probe, &plan, &none, limits(8)).unwrap();
         let (before, after) =
             (bench.quantized(&float, &scales).unwrap(), bench.quantized(&corrected, &scales).unwrap());
         assert!(after > before, "{before} {after}");
@@ -498,7 +597,7 @@ mod tests {
         let (float, plan) = planned(UNEVEN);
         let probe = given(&float);
         let none = BTreeSet::new();
-        let bench = Bench::new(&float, &Tract, &probe, &plan, &none, [8, 0]).unwrap();
+        let bench = Bench::new(&float, &Tract, &probe, &plan, &none, limits(0)).unwrap();
         let gathered = seen(&float, &plan, &probe, &Tract).unwrap();
         let mut steps = Vec::new();
         let (chosen, known, _) = bench.choose_ranges(&float, &gathered, &mut steps).unwrap();
@@ -515,7 +614,7 @@ mod tests {
             let (float, plan) = planned(&text);
             let probe = given(&float);
             let none = BTreeSet::new();
-            let bench = Bench::new(&float, &Tract, &probe, &plan, &none, [8, 0]).unwrap();
+            let bench = Bench::new(&float, &Tract, &probe, &plan, &none, limits(0)).unwrap();
             let (mut model, mut steps) = (float.clone(), Vec::new());
             let mut gathered = seen(&model, &plan, &probe, &Tract).unwrap();
             bench.equalize(&mut model, &mut gathered, LADDER[0], &mut steps).unwrap();
