@@ -17,8 +17,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::exec::demand::{of_type, run_of};
 use crate::exec::executor::{Cannot, Executor, Session};
-use crate::ir::{Graph, NodeId, Origin, ScopeId, Shape, Tensor, Type, User, ValueId};
+use crate::ir::{Graph, Int, NodeId, Origin, ScopeId, Shape, Tensor, Type, User, ValueId};
 use crate::model::Model;
+use crate::ops::infer_node;
 
 /// How far a model has run on some samples.
 #[derive(Clone)]
@@ -207,7 +208,8 @@ impl<'e> Stepper<'e> {
                 Some(tensor) => graph.add_constant(ScopeId::MAIN, "", tensor.clone()),
                 None => {
                     let name = format!("\u{1}in {index}");
-                    let new = graph.add_input(ScopeId::MAIN, &name, common_type(tensors));
+                    let ty = common_type(tensors, &graph.value(old).ty);
+                    let new = graph.add_input(ScopeId::MAIN, &name, ty);
                     named.push((old, name));
                     new
                 }
@@ -217,6 +219,10 @@ impl<'e> Stepper<'e> {
             }
         }
         graph.remove_dead();
+        // Sizes of inputs are numbers now, and names where they vary: so are those that follow from them.
+        for node in graph.schedule(ScopeId::MAIN) {
+            infer_node(graph, node);
+        }
         for index in (0..graph.scope(ScopeId::MAIN).inputs().len()).rev() {
             if graph.value(graph.scope(ScopeId::MAIN).inputs()[index]).users().is_empty() {
                 graph.remove_input(ScopeId::MAIN, index);
@@ -257,11 +263,19 @@ fn constant(tensors: &[Tensor]) -> Option<&Tensor> {
     (is_small && tensors.iter().all(|t| t == first)).then_some(first)
 }
 
-/// The type that all these tensors have.
-fn common_type(tensors: &[Tensor]) -> Type {
+/// The type of all `tensors` of a value of type `told`: sizes that vary have the names that they have there.
+fn common_type(tensors: &[Tensor], told: &Type) -> Type {
     let Some(first) = tensors.first() else { return Type::Unknown };
-    let is_common = tensors.iter().all(|t| t.dims() == first.dims());
-    Type::tensor(first.dtype(), if is_common { Shape::known(first.dims()) } else { Shape(None) })
+    if tensors.iter().any(|t| t.rank() != first.rank()) {
+        return Type::tensor(first.dtype(), Shape(None));
+    }
+    let told = told.shape().dims().filter(|dims| dims.len() == first.rank());
+    let size = |axis: usize| match tensors.iter().all(|t| t.dims()[axis] == first.dims()[axis]) {
+        true => Some(Int::from(first.dims()[axis])),
+        false => told.map(|dims| dims[axis].clone()).filter(|dim| dim.name().is_some()),
+    };
+    let dims: Option<Vec<Int>> = (0..first.rank()).map(size).collect();
+    Type::tensor(first.dtype(), dims.map_or(Shape(None), Shape::of))
 }
 
 /// The values that a node and its bodies read, constants aside.
@@ -399,6 +413,29 @@ mod tests {
         }
         stepper.reach(&model, &outputs(&model)).unwrap();
         same_ends(&stepper, &model, &samples);
+    }
+
+    #[test]
+    fn sizes_of_pieces_are_those_of_what_they_read() {
+        let mut model = parse(
+            r#"<ir_version: 11, opset_import: ["" : 24]>
+            g (float[N,2,S,4] x, float[N,1,1,S] bars) => (float[N,2,S,4] y)
+            { mask = Neg(bars)
+              q = Relu(x)
+              y = Attention(q, q, q, mask) }"#,
+        )
+        .unwrap();
+        crate::passes::infer_declared(&mut model.graph);
+        let tensor = |dims: &[usize]| Tensor::f32s(dims, &vec![0.5; dims.iter().product()]).unwrap();
+        let sample = |n: usize, s: usize| {
+            vec![("x".to_string(), tensor(&[n, 2, s, 4])), ("bars".to_string(), tensor(&[n, 1, 1, s]))]
+        };
+        for samples in [[sample(1, 3), sample(1, 3)], [sample(2, 3), sample(2, 5)]] {
+            let mut stepper = Stepper::new(&model, &samples, &Tract).unwrap();
+            stepper.reach(&model, &[value(&model, "mask")]).unwrap();
+            stepper.reach(&model, &outputs(&model)).unwrap();
+            same_ends(&stepper, &model, &samples);
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use ndarray::{Array2, ArrayView2};
 
 use crate::gram::places::{Places, Sliding};
-use crate::ir::{DType, Graph, Key, NodeId, OpKind, Tensor, User};
+use crate::ir::{DType, Graph, Key, NodeId, OpKind, Tensor, User, ValueId};
 use crate::ops::CallView;
 
 const GROUP: Key<i64> = Key::new("group", 1);
@@ -91,7 +91,7 @@ impl Layer {
             OpKind::Conv | OpKind::ConvTranspose => Layer::windows(&call, dims, weight.dtype())?,
             _ => Layer::product(&call, dims, weight.dtype())?,
         };
-        let adds_else = op != OpKind::MatMul && layer.beta() != 0.0 && call.has(2) && layer.bias.is_none();
+        let adds_else = matches!(op, OpKind::Conv | OpKind::ConvTranspose) && call.has(2) && layer.bias.is_none();
         if adds_else { Err("what it adds is not one constant number per output") } else { Ok(layer) }
     }
 
@@ -230,6 +230,14 @@ impl Layer {
     /// Whether the bias is added in the call itself.
     pub fn adds_bias(&self) -> bool {
         self.bias.is_some_and(|bias| bias.node == self.node)
+    }
+
+    /// What the call itself adds to the product that is no bias, as the sum behind a layer, and its factor.
+    pub fn added(&self, graph: &Graph) -> Option<(ValueId, f64)> {
+        if self.bias.is_some() || self.beta() == 0.0 || graph.node(self.node).op != OpKind::Gemm {
+            return None;
+        }
+        Some((graph.operand(self.node, 2)?, self.beta()))
     }
 
     fn beta(&self) -> f64 {

@@ -274,7 +274,7 @@ mod tests {
             ("MatMul(w, x)", "2,2", "2,1", "its weight is not constant"),
             ("MatMul(x, w)", "2,2,2", "1,2", "its weight is no matrix"),
             ("MatMul(x, w)", "2,2", "2", "what it reads is no matrix"),
-            ("Gemm(x, w, x)", "2,2", "2,2", "what it adds is not one constant number per output"),
+            ("Conv(x, w, x)", "2,2,2", "1,2,3", "what it adds is not one constant number per output"),
             ("Gemm <alpha = 0.0> (x, w)", "2,2", "2,2", "its factor is zero"),
             ("ConvTranspose <auto_pad = \"SAME_UPPER\"> (x, w)", "2,2,2", "1,2,3", "its padding follows from its size"),
             ("Conv <group = 0> (x, w)", "2,2,2", "1,2,3", "its group is malformed"),

@@ -524,11 +524,16 @@ impl Graph {
     }
 
     /// How messages call the value: the output it shows, else its own name; may be empty.
+    ///
+    /// Outputs that are added to look at a tensor begin with a control character; nobody knows them by that.
     pub fn value_label(&self, value: ValueId) -> String {
         let v = self.value(value);
         for user in &v.uses {
-            if let User::Output(scope, index) = *user {
-                return self.scope(scope).outputs[index].name.to_string();
+            if let User::Output(scope, index) = *user
+                && let name = &self.scope(scope).outputs[index].name
+                && !name.starts_with('\u{1}')
+            {
+                return name.to_string();
             }
         }
         v.name.to_string()

@@ -3,9 +3,11 @@
 use rustc_hash::FxHashSet;
 
 use crate::ir::OpKind::{self, *};
-use crate::ir::{Attr, DType, Graph, Node, NodeId, Tensor, ValueId};
+use crate::ir::{Attr, DType, Graph, Key, Node, NodeId, Tensor, ValueId};
 use crate::ops::CallView;
 use crate::precision::Fit;
+
+const REDUCTION: Key<&str> = Key::new("reduction", "none");
 
 /// A call, or some of its operands, that stays float32.
 pub struct Keep {
@@ -56,6 +58,11 @@ pub static KEEPS: &[Keep] = &[
         squares(fit, call.operand(0), count)
     }),
     keep(&[ReduceLogSumExp, ReduceLogSum, ReduceProd, Det], "what it computes on the way may be too large for a half"),
+    keep(
+        &[ScatterND, ScatterElements],
+        "it adds up one element after another, and onnxruntime does that in float32 alone",
+    )
+    .when(|call, _| REDUCTION.of(call.node()) != "none"),
     keep(&[Cast], "its integers are no halves").when(counts),
     keep(&[OptionalGetElement, Optional, OptionalHasElement], "it is of a value that may be absent"),
 ];

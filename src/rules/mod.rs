@@ -33,6 +33,16 @@ pub struct Entry {
     pub group: &'static str,
 }
 
+/// The rules that take tensors out of sequences.
+pub fn sequences() -> [Rule; 4] {
+    [
+        merge_sequence_inserts::rule(),
+        drop_sequence::rule(),
+        turn_sequence_into_concat::rule(),
+        turn_sequence_into_slice::rule(),
+    ]
+}
+
 /// Every rule, in order.
 pub fn all() -> Vec<Entry> {
     simplify().into_iter().chain(specialize()).collect()
@@ -82,6 +92,11 @@ rules! {
     turn_reduce_into_min,
     shrink_uniform_constant,
     drop_expand_before_broadcast,
+    "Sequences of tensors, which few runtimes have":
+    merge_sequence_inserts,
+    drop_sequence,
+    turn_sequence_into_concat,
+    turn_sequence_into_slice,
     "Two of a kind, or one that undoes the other":
     merge_casts,
     merge_expands,

@@ -1,11 +1,12 @@
 //! Calls that tract lacks or misreads, said in other words that mean the same.
 
 mod attention;
+mod gemm;
 mod parts;
 mod rotary;
 
 use crate::exec::expand::expand;
-use crate::ir::{Attr, Graph, Key, NodeId, OpKind, ScopeId, Tensor, User, ValueId};
+use crate::ir::{Attr, DType, Graph, Key, NodeId, OpKind, ScopeId, Tensor, User, ValueId};
 use crate::ops::CallView;
 use crate::ops::matmul::{Equation, Label};
 
@@ -16,7 +17,9 @@ pub(super) fn adapt(graph: &mut Graph) {
     for node in nodes {
         match graph.node(node).op {
             OpKind::Attention => attention::part(graph, node),
+            OpKind::Gemm => gemm::part(graph, node),
             OpKind::RotaryEmbedding => rotary::part(graph, node),
+            OpKind::Cast => drop_cast(graph, node),
             OpKind::ConstantOfShape => spell_default_value(graph, node),
             OpKind::Einsum => spell_ellipses(graph, node),
             OpKind::LSTM | OpKind::GRU | OpKind::RNN => run_forward(graph, node),
@@ -26,6 +29,18 @@ pub(super) fn adapt(graph: &mut Graph) {
             OpKind::Softmax | OpKind::LogSoftmax => stand_apart(graph, node),
             _ => {}
         }
+    }
+}
+
+/// Behind a `Cast` of int64 to int64 tract takes the largest number, as the end of a `Slice`, for another.
+fn drop_cast(graph: &mut Graph, node: NodeId) {
+    const TO: Key<i64> = Key::new("to", 0);
+    let (Some(x), Some(y)) = (graph.operand(node, 0), graph.result(node, 0)) else { return };
+    let to = i32::try_from(TO.of(graph.node(node))).ok().and_then(DType::from_code);
+    let inner = graph.value(y).users().iter().all(|user| matches!(user, User::Node(..)));
+    if to.is_some() && graph.value(x).ty.dtype() == to && inner {
+        graph.replace(y, x);
+        graph.remove_node(node);
     }
 }
 

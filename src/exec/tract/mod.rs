@@ -393,6 +393,50 @@ mod tests {
     }
 
     #[test]
+    fn causal_attention_of_any_length() {
+        let mut session = load(
+            r#"<ir_version: 11, opset_import: ["" : 24]>
+            g (float[1,1,L,1] q, float[1,1,L,1] v, float[1,1,P,1] kept) => (float[1,1,L,1] y, float[1,1,S,1] present)
+            { y, keys, present = Attention <is_causal = 1> (q, q, v, , kept, kept) }"#,
+        )
+        .unwrap();
+        let of = |name: &str, elements: &[f32]| (name.into(), f32s(&[1, 1, elements.len(), 1], elements));
+        let outputs = session.run(&[of("q", &[0.0; 2]), of("v", &[3.0, 8.0]), of("kept", &[1.0])]).unwrap();
+        // Scores are all the same: each is the mean of what it may see.
+        let means = outputs[0].reals().unwrap();
+        assert!((means[0] - 2.0).abs() < 1e-5 && (means[1] - 4.0).abs() < 1e-5, "{means:?}");
+        assert_eq!(outputs[1].reals(), Some(vec![1.0, 3.0, 8.0]));
+    }
+
+    #[test]
+    fn products_of_wide_floats() {
+        let mut session = load(
+            r#"<ir_version: 8, opset_import: ["" : 17]>
+            g (double[1,2] x) => (double[1,1] y, double[1,1] z) <double[1,2] w = {3, 4}, double[1] c = {10}>
+            { y = Gemm <transB = 1, alpha = 0.5, beta = 2.0> (x, w, c)
+              z = Gemm <transB = 1> (x, w, c) }"#,
+        )
+        .unwrap();
+        let outputs = session.run(&x(Tensor::rounded(DType::F64, &[1, 2], &[1.0, 2.0]).unwrap())).unwrap();
+        assert_eq!((outputs[0].reals(), outputs[1].reals()), (Some(vec![25.5]), Some(vec![21.0])));
+    }
+
+    #[test]
+    fn the_largest_number_ends_a_slice_however_it_is_spelled() {
+        let mut session = load(
+            r#"<ir_version: 8, opset_import: ["" : 17]>
+            g (float[n] x) => (float[n] y)
+            <int64 most = {9223372036854775807}, int64[1] all = {-1}, int64[1] zero = {0}>
+            { cast = Cast <to = 7> (most)
+              end = Reshape(cast, all)
+              y = Slice(x, zero, end, zero) }"#,
+        )
+        .unwrap();
+        let input = f32s(&[3], &[1.0, 2.0, 3.0]);
+        assert_eq!(session.run(&x(input.clone())).unwrap(), [input]);
+    }
+
+    #[test]
     fn what_tract_lacks_is_named() {
         let cannot = load(
             r#"<ir_version: 8, opset_import: ["" : 17, "my" : 1]>

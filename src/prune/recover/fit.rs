@@ -16,7 +16,7 @@ use crate::prune::recover::target::Target;
 pub(super) struct Task<'a> {
     patches: &'a Patches<'a>,
     result: Results<'a>,
-    beside: Option<(Results<'a>, Results<'a>)>,
+    beside: Option<(Option<Results<'a>>, Results<'a>)>,
     kept: &'a [usize],
     bounds: Option<(f32, f32)>,
 }
@@ -41,14 +41,26 @@ impl<'a> Task<'a> {
     ) -> Option<Task<'a>> {
         let made = &dense.of(target.result)?[samples.clone()];
         let result = patches.results(made, target.outputs)?;
-        let beside = target.beside.and_then(|(of_dense, of_pruned)| {
-            let (a, b) = (&dense.of(of_dense)?[samples.clone()], &pruned.of(of_pruned)?[samples]);
-            // What is not repeated along an axis is of the result's sizes.
-            let same = |a: &[Tensor]| a.iter().zip(made).all(|(a, b)| a.rank() == b.rank());
-            let whole = a.iter().zip(made).all(|(a, b)| a.dims() == b.dims());
-            let results = patches.results(a, target.outputs).zip(patches.results(b, layer.outputs));
-            results.filter(|_| whole && same(b))
-        });
+        let beside = match target.beside {
+            Some((Some(of_dense), of_pruned)) => {
+                dense.of(of_dense).zip(pruned.of(of_pruned)).and_then(|(of_dense, of_pruned)| {
+                    let (a, b) = (&of_dense[samples.clone()], &of_pruned[samples]);
+                    // What is not repeated along an axis is of the result's sizes.
+                    let same = |a: &[Tensor]| a.iter().zip(made).all(|(a, b)| a.rank() == b.rank());
+                    let whole = a.iter().zip(made).all(|(a, b)| a.dims() == b.dims());
+                    let results = patches.results(a, target.outputs).zip(patches.results(b, layer.outputs));
+                    results.filter(|_| whole && same(b)).map(|(a, b)| (Some(a), b))
+                })
+            }
+            // The result has it in it: without it there is nothing to compare with.
+            Some((None, of_pruned)) => {
+                let added = &pruned.of(of_pruned)?[samples];
+                let whole = added.iter().zip(made).all(|(a, b)| a.rank() == 2 && a.dims()[0] == b.dims()[0]);
+                let whole = whole && added.iter().all(|a| a.dims()[1] == layer.outputs);
+                Some((None, patches.results(added, layer.outputs).filter(|_| whole)?))
+            }
+            None => None,
+        };
         Some(Task { patches, result, beside, kept: &target.kept, bounds: target.bounds })
     }
 
@@ -58,7 +70,9 @@ impl<'a> Task<'a> {
         let mut beside = None;
         if let Some((dense, pruned)) = &self.beside {
             let other = pruned.block(rows.clone(), &outputs.collect::<Vec<_>>());
-            y += &dense.block(rows.clone(), kept);
+            if let Some(dense) = dense {
+                y += &dense.block(rows.clone(), kept);
+            }
             y -= &other;
             beside = Some(other);
         }

@@ -428,6 +428,31 @@ mod tests {
     }
 
     #[test]
+    fn a_sum_in_the_product_itself_is_as_one_behind_it() {
+        let (before, after, recovered, ..) = repaired(
+            "g (float[6,8] x) => (float[6,8] y)
+            <float[8,20] w, float[20] b, float[20,8] v, float[8,20] t, float[20,8] u>
+            { a = Gemm(x, w, b)
+              r = Relu(a)
+              p = Gemm(r, v, x)
+              q = Gemm(p, t)
+              s = Relu(q)
+              y = Gemm(s, u, p) }",
+            &[6, 8],
+        );
+        assert!(after < before / 2.0, "{before} {after} {recovered:?}");
+        assert!(recovered.skipped.is_empty() && recovered.layers.len() == 4, "{recovered:?}");
+        let (.., twice, _, _) = repaired(
+            "g (float[6,8] x) => (float[6,8] y) <float[8,20] w, float[20] b, float[20,8] v>
+            { a = Gemm(x, w, b)
+              r = Relu(a)
+              y = Gemm <beta = 2.0> (r, v, x) }",
+            &[6, 8],
+        );
+        assert_eq!(twice.skipped[0].why, "what it adds is no bias and cannot be told apart");
+    }
+
+    #[test]
     fn depthwise_layers_are_fitted_channel_by_channel() {
         let (before, after, recovered, ..) = repaired(
             "g (float[1,3,10,10] x) => (float[1,4,10,10] y)

@@ -17,8 +17,9 @@ pub(super) struct Target {
     pub outputs: usize,
     /// Which of them remain.
     pub kept: Vec<usize>,
-    /// What its result is added to, in the dense and in the pruned model.
-    pub beside: Option<(ValueId, ValueId)>,
+    /// What its result is added to, in the dense and in the pruned model. What the layer itself adds is in the dense
+    /// result already.
+    pub beside: Option<(Option<ValueId>, ValueId)>,
     /// Where that, or the sum, is cut off by an activation that alone reads it: what is beyond makes no difference.
     pub bounds: Option<(f32, f32)>,
     /// Tensors that are needed.
@@ -48,16 +49,25 @@ impl Target {
         if kept.len() != of_pruned.outputs || kept.iter().any(|&o| o >= of_dense.outputs) {
             return Err("the cut does not say which of its outputs remain");
         }
-        let beside = beside(dense, pruned, of_pruned).filter(|&(of_dense_value, of_pruned_value)| {
-            let same_rank = dense.value(of_dense_value).ty.shape().rank() == dense.value(result).ty.shape().rank();
-            let same = self::kept(cut, of_dense_value, of_dense.output_axis, of_dense.outputs) == kept;
-            same_rank && same && !waits(of_pruned_value)
-        });
-        let bounds = bounds(dense, pruned, of_pruned, beside.is_some());
+        let behind = || {
+            beside(dense, pruned, of_pruned).filter(|&(of_dense_value, of_pruned_value)| {
+                let same_rank = dense.value(of_dense_value).ty.shape().rank() == dense.value(result).ty.shape().rank();
+                let same = self::kept(cut, of_dense_value, of_dense.output_axis, of_dense.outputs) == kept;
+                same_rank && same && !waits(of_pruned_value)
+            })
+        };
+        let beside = match of_pruned.added(pruned) {
+            Some((value, factor)) if factor == 1.0 && pruned.constant(value).is_none() && !waits(value) => {
+                Some((None, value))
+            }
+            Some(_) => return Err("what it adds is no bias and cannot be told apart"),
+            None => behind().map(|(of_dense, of_pruned)| (Some(of_dense), of_pruned)),
+        };
+        let bounds = bounds(dense, pruned, of_pruned, beside.is_some_and(|(of_dense, _)| of_dense.is_some()));
         let mut dense_values = vec![result, dense_input];
         let mut pruned_values = vec![input];
         if let Some((of_dense, of_pruned)) = beside {
-            dense_values.push(of_dense);
+            dense_values.extend(of_dense);
             pruned_values.push(of_pruned);
         }
         let outputs = of_dense.outputs;

@@ -122,8 +122,13 @@ fn fit<'p>(call: &CallView<'_>, row: &'p Row, opset: i64, quantized: &Quantized)
             let tensor = call.constant(weight).ok_or("its weight has integers already")?;
             suits(tensor)?;
             found.weight = Some((weight, axis));
-            // Of both factors, the one that is no weight.
-            found.slots.push(1 - weight.min(1));
+            // Of both factors, the one that is no weight. Nothing is gathered of a constant that was not folded: the
+            // product is larger than its factors.
+            let other = 1 - weight.min(1);
+            if call.constant(other).is_some() {
+                return Err("both of its factors are constant".into());
+            }
+            found.slots.push(other);
         }
         _ if is_weighted(call.node().op) && row.operands == Operands::Slots(vec![0]) => {
             return Err("its weight is computed".into());

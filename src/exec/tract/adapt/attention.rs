@@ -1,7 +1,10 @@
 //! `Attention` as the products, the sum and the softmax that it is, which tract knows.
 
 use super::parts::Parts;
-use crate::ir::OpKind::{Add, Concat, Expand, Gather, IsNaN, MatMul, Mul, Reshape, Softmax, Tanh, Transpose, Where};
+use crate::ir::OpKind::{
+    Add, And, Cast, Concat, Expand, Gather, Greater, IsNaN, MatMul, Mul, Not, Range, Reshape, Shape,
+};
+use crate::ir::OpKind::{Softmax, Tanh, Transpose, Unsqueeze, Where};
 use crate::ir::{Atom, Attr, DType, Graph, Int, Key, NodeId, Tensor, ValueId};
 use crate::ops::call::content;
 
@@ -9,9 +12,12 @@ const Q_HEADS: Key<i64> = Key::new("q_num_heads", 0);
 const KV_HEADS: Key<i64> = Key::new("kv_num_heads", 0);
 const SCALE: Key<f32> = Key::new("scale", 0.0);
 const SOFTCAP: Key<f32> = Key::new("softcap", 0.0);
+const CAUSAL: Key<bool> = Key::new("is_causal", false);
+const PRECISION: Key<i64> = Key::new("softmax_precision", 0);
 
-/// What else an `Attention` may do is left alone.
-const PLAIN: &[&str] = &["q_num_heads", "kv_num_heads", "scale", "softcap"];
+/// What else an `Attention` may do is left alone. The mode is of scores, which nobody reads here.
+const PLAIN: &[&str] =
+    &["q_num_heads", "kv_num_heads", "scale", "softcap", "is_causal", "softmax_precision", "qk_matmul_output_mode"];
 
 /// Heads of queries and of keys, the scale and the cap.
 struct Plan {
@@ -20,9 +26,12 @@ struct Plan {
     dtype: DType,
     scale: Tensor,
     cap: Option<f64>,
+    causal: bool,
+    /// The type of the softmax, where it is another.
+    precise: Option<DType>,
 }
 
-/// Part a call that has no mask of its own, where its types are known well enough.
+/// Part a call where its types are known well enough.
 pub(super) fn part(graph: &mut Graph, node: NodeId) {
     let Some(plan) = plan(graph, node) else { return };
     let results: Vec<Option<ValueId>> = graph.results(node).to_vec();
@@ -81,7 +90,9 @@ fn plan(graph: &Graph, node: NodeId) -> Option<Plan> {
     };
     let dtype: DType = ty(0)?.dtype()?;
     let cap = Some(f64::from(SOFTCAP.of(call))).filter(|&cap| cap != 0.0);
-    Some(Plan { heads, packed, dtype, scale: Tensor::rounded(dtype, &[], &[scale]).ok()?, cap })
+    let precise = i32::try_from(PRECISION.of(call)).ok().and_then(DType::from_code).filter(|&d| d != dtype);
+    let scale = Tensor::rounded(dtype, &[], &[scale]).ok()?;
+    Some(Plan { heads, packed, dtype, scale, cap, causal: CAUSAL.of(call), precise })
 }
 
 /// Whether `size` is the smaller of `whole` and a number: the mask is cut to the keys there are.
@@ -129,20 +140,33 @@ fn spelled(parts: &mut Parts<'_>, node: NodeId, plan: &Plan) -> Option<Vec<Value
         scores = parts.call(Tanh, &[scores], &[])?;
         scores = parts.call(Mul, &[scores, cap], &[])?;
     }
-    let mut masked = None;
+    let mut allowed = None;
     if let Some(mask) = mask {
-        let boolean = parts.graph.value(mask).ty.dtype() == Some(DType::Bool);
-        masked = boolean.then_some(mask);
-        scores = match boolean {
-            true => {
-                let gone = parts.constant(Tensor::rounded(plan.dtype, &[], &[f64::NEG_INFINITY]).ok()?);
-                parts.call(Where, &[mask, scores, gone], &[])?
-            }
-            false => parts.call(Add, &[scores, mask], &[])?,
-        };
+        if parts.graph.value(mask).ty.dtype() == Some(DType::Bool) {
+            allowed = Some(mask);
+        } else {
+            scores = parts.call(Add, &[scores, mask], &[])?;
+        }
+    }
+    if plan.causal {
+        let below = below(parts, q, present_keys, past_keys)?;
+        allowed = Some(match allowed {
+            Some(mask) => parts.call(And, &[mask, below], &[])?,
+            None => below,
+        });
+    }
+    if let Some(allowed) = allowed {
+        let gone = parts.constant(Tensor::rounded(plan.dtype, &[], &[f64::NEG_INFINITY]).ok()?);
+        scores = parts.call(Where, &[allowed, scores, gone], &[])?;
+    }
+    if let Some(dtype) = plan.precise {
+        scores = cast(parts, scores, dtype)?;
     }
     let mut shares = parts.call(Softmax, &[scores], &[("axis", Attr::Int(-1))])?;
-    if masked.is_some() {
+    if plan.precise.is_some() {
+        shares = cast(parts, shares, plan.dtype)?;
+    }
+    if allowed.is_some() {
         // A query that is left no key gets nothing.
         let none = parts.call(IsNaN, &[shares], &[])?;
         let zero = parts.constant(Tensor::rounded(plan.dtype, &[], &[0.0]).ok()?);
@@ -155,6 +179,32 @@ fn spelled(parts: &mut Parts<'_>, node: NodeId, plan: &Plan) -> Option<Vec<Value
         y = parts.call(Reshape, &[y, joined], &[])?;
     }
     Some(vec![y, present_keys, present_values])
+}
+
+fn cast(parts: &mut Parts<'_>, x: ValueId, dtype: DType) -> Option<ValueId> {
+    parts.call(Cast, &[x], &[("to", Attr::Int(dtype.code().into()))])
+}
+
+/// Which keys a causal query may see: none behind its own place, which comes after all that were kept.
+fn below(parts: &mut Parts<'_>, q: ValueId, keys: ValueId, kept: Option<ValueId>) -> Option<ValueId> {
+    let [zero, one] = [0i64, 1].map(|n| parts.constant(Tensor::scalar(n)));
+    let (length, total) = (length(parts, q)?, self::length(parts, keys)?);
+    let mut places = parts.call(Range, &[zero, length, one], &[])?;
+    if let Some(kept) = kept {
+        let before = self::length(parts, kept)?;
+        places = parts.call(Add, &[places, before], &[])?;
+    }
+    let axis = parts.constant(Tensor::vector(&[1]));
+    let places = parts.call(Unsqueeze, &[places, axis], &[])?;
+    let keys = parts.call(Range, &[zero, total, one], &[])?;
+    let behind = parts.call(Greater, &[keys, places], &[])?;
+    parts.call(Not, &[behind], &[])
+}
+
+/// The size of the third axis, as a scalar.
+fn length(parts: &mut Parts<'_>, x: ValueId) -> Option<ValueId> {
+    let (shape, axis) = (parts.call(Shape, &[x], &[])?, parts.constant(Tensor::scalar(2)));
+    parts.call(Gather, &[shape, axis], &[])
 }
 
 /// The heads of `x`, before its length.
