@@ -2,13 +2,15 @@
 """Gives layers of trained models a precision each, and asks on samples that nobody saw whether bounds are kept.
 
     assign.py --bin PATH [--models REGEX] [--drops 0.5,1,3] [--sqnrs 20,30,40] [--minimize bytes] [--target onnx]
-              [--flags FLAGS] [--peer] [--work DIR] [--json FILE] FOLDER
+              [--split all|even|odd] [--flags FLAGS] [--peer] [--work DIR] [--json FILE] FOLDER
 
 FOLDER has a MANIFEST.json as benches/quantize.py wants it. Of each model and bound: whether the bound is kept on the
-evaluation set (in onnxruntime), what the assignment costs beside float32, and what the best single precision costs that
-keeps the bound there; then, at the same number of bytes, what an assignment loses that ranks layers by the error of their
-weights. Models whose first output has two axes are bound by --max-drop, others by --min-sqnr. With --peer,
-onnxconverter-common's auto_mixed_precision does its search on the same float model beside it.
+evaluation set (in onnxruntime), what the assignment costs beside float32, what the cheapest single precision costs that
+keeps the bound there, which nobody knows beforehand, and the cheapest that the tool itself believes in; then, at the same
+number of bytes, what an assignment loses that ranks layers by the error of their weights. Models whose first output has
+two axes are bound by --max-drop, others by --min-sqnr; of those with labels for each row the perplexity is told. With
+--split only every other sample of the evaluation set counts: what is tried out is tried on one half and told of the
+other. With --peer, onnxconverter-common's auto_mixed_precision does its search on the same float model beside it.
 """
 
 import argparse
@@ -67,6 +69,8 @@ def judged(want, got, data):
     found["kl"] = float((np.exp(p) * (p - q)).sum(-1).mean())
     if "labels" in data and first.ndim == 2:
         found["top1"] = 100 * float((other.argmax(-1) == data["labels"]).mean())
+    elif "labels" in data and data["labels"].shape == first.shape[:-1]:
+        found["ppl"] = float(np.exp(-np.take_along_axis(q, data["labels"][..., None].astype(np.int64), -1).mean()))
     return found
 
 
@@ -131,7 +135,16 @@ def constants(path):
 
 def keeps(found, bound):
     kind, limit = bound
-    return found[kind] <= limit if kind == "drop" else found[kind] >= limit
+    # What numpy compares is no bool that JSON knows.
+    return bool(found[kind] <= limit if kind == "drop" else found[kind] >= limit)
+
+
+def counted(costs, float_costs, minimize):
+    """What an assignment costs as a share of float32."""
+    share = lambda what: costs[what] / float_costs[what]
+    if minimize == "balance":
+        return (share("bytes") + share("nanoseconds" if "nanoseconds" in costs else "bitops")) / 2
+    return share({"latency": "nanoseconds"}.get(minimize, minimize))
 
 
 def examine(args, row, rows):
@@ -139,7 +152,9 @@ def examine(args, row, rows):
     work = pathlib.Path(args.work) / name
     work.mkdir(parents=True, exist_ok=True)
     folder = pathlib.Path(args.folder)
-    data = np.load(folder / row["eval"])
+    data = dict(np.load(folder / row["eval"]))
+    if args.split != "all":
+        data = {k: v[args.split == "odd" :: 2] for k, v in data.items()}
     tool = Tool(args, row, work)
     want = outputs(folder / row["file"], data)
     float_found = judged(want, want, data)
@@ -168,9 +183,11 @@ def examine(args, row, rows):
             rows.append({"model": name, "bound": f"{kind} {limit:g}", "error": why})
             continue
         found = judged(want, outputs(done["path"], data), data)
-        cost = lambda costs: costs[args.minimize] / done["float"][args.minimize]
+        cost = lambda costs: counted(costs, done["float"], args.minimize)
         kept = {p: u for p, u in uniform.items() if keeps(u[1], bound)}
         best = min(kept, key=lambda p: cost(kept[p][0]), default=None)
+        trusted = {u["precision"]: cost(u["costs"]) for u in done["uniform"] if u["meets"]}
+        safe = min(trusted, key=trusted.get, default=None)
         line = {
             "model": name,
             "bound": f"{kind} {limit:g}",
@@ -181,6 +198,11 @@ def examine(args, row, rows):
             "cost": cost(done["costs"]),
             "uniform": best,
             "uniform cost": cost(kept[best][0]) if best else 1.0,
+            "trusted": safe,
+            "trusted cost": trusted[safe] if safe else 1.0,
+            "likely": done.get("drop") if kind == "drop" else done.get("sqnr"),
+            "ppl": found.get("ppl"),
+            "ppl float": float_found.get("ppl"),
             "layers": " ".join(
                 f"{sum(layer['precision'] == p for layer in done['layers'])} {p}"
                 for p in dict.fromkeys(layer["precision"] for layer in done["layers"])
@@ -192,6 +214,8 @@ def examine(args, row, rows):
             "seconds": done["seconds"],
             "pass": done["pass_seconds"],
             "verdicts": done["verdicts"],
+            "efforts": done.get("efforts"),
+            "samples": len(np.load(folder / row["calib"])[list(data)[0]]),
         }
         # At this number of bytes, by what outputs lose and by how far weights are from what they were.
         budget = ["--budget", f"bytes={done['costs']['bytes']}"]
@@ -208,27 +232,45 @@ def examine(args, row, rows):
         print(json.dumps(line), flush=True)
 
 
+def worse(r):
+    a, b = r["kl by auto"], r["kl by weights"]
+    return not isinstance(a, str) and not isinstance(b, str) and a > 1.01 * b
+
+
 def table(rows, minimize):
     def number(x, digits=2):
         return "-" if x is None or isinstance(x, str) else f"{x:.{digits}e}" if 0 < abs(x) < 0.01 else f"{x:.{digits}f}"
 
-    print(f"\n| model | bound | on the evaluation set | {minimize} | best single | its {minimize} | layers | KL, same bytes: "
-          "by outputs | by weights | forwards | s | s of one pass |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    print(f"\n| model | bound | likely | on the evaluation set | {minimize} | cheapest single that keeps it | its {minimize} "
+          f"| cheapest believed in | its {minimize} | layers | KL, same bytes: by outputs | by weights "
+          "| forwards | passes over all samples | s |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
     for r in rows:
         if "error" in r:
             print(f"| {r['model']} | {r['bound']} | {r['error']} |")
             continue
         kind = "drop" if "drop" in r else "sqnr"
+        ppl = f" (perplexity {r['ppl']:.3f}, float {r['ppl float']:.3f})" if r.get("ppl") else ""
         print(
-            f"| {r['model']} | {r['bound']} | {r[kind]:.2f}{'' if r['kept'] else ' NOT KEPT'} | {100 * r['cost']:.1f} % | "
-            f"{r['uniform'] or 'float32'} | {100 * r['uniform cost']:.1f} % | {r['layers']} | {number(r['kl by auto'])} | "
-            f"{number(r['kl by weights'])} | {r['forwards']:.0f} | {r['seconds']:.1f} | {r['pass']:.1f} |"
+            f"| {r['model']} | {r['bound']} | {number(r['likely'])} | {r[kind]:.2f}{'' if r['kept'] else ' NOT KEPT'}{ppl} "
+            f"| {100 * r['cost']:.1f} % | {r['uniform'] or 'float32'} | {100 * r['uniform cost']:.1f} % "
+            f"| {r['trusted'] or 'float32'} | {100 * r['trusted cost']:.1f} % | {r['layers']} | {number(r['kl by auto'])} | "
+            f"{number(r['kl by weights'])} | {r['forwards']:.0f} | {r['forwards'] / r['samples']:.1f} | {r['seconds']:.1f} |"
         )
+    for r in rows:
+        if "peer" in r:
+            told = r["peer"]
+            print(f"peer, {r['model']} {r['bound']}: " + (told.get("error") or ", ".join(
+                f"{k} {told[k]:.3g}" for k in ("bytes", "drop", "sqnr", "kl", "seconds", "forwards") if k in told)))
     done = [r for r in rows if "error" not in r]
-    cheaper = sum(r["cost"] < r["uniform cost"] - 1e-9 for r in done)
-    print(f"\n{len(done)} of {len(rows)}: {sum(r['kept'] for r in done)} keep the bound, {cheaper} cost less than the best "
-          "single precision that does")
+    count = lambda test: sum(bool(test(r)) for r in done)
+    # A name or a scale more is no difference.
+    than = lambda other: lambda r: r["cost"] > 1.005 * r[other]
+    print(f"\n{len(done)} of {len(rows)}: {count(lambda r: r['kept'])} keep the bound; "
+          f"{count(lambda r: r['cost'] < r['uniform cost'] - 1e-9)} cost less than the cheapest single precision that does, "
+          f"{count(than('uniform cost'))} more; "
+          f"{count(than('trusted cost'))} cost more than one that is believed in; "
+          f"KL is larger than by errors of weights in {count(lambda r: worse(r))}")
 
 
 def main():
@@ -238,8 +280,9 @@ def main():
     p.add_argument("--models", default=".")
     p.add_argument("--drops", default="0.5,1,3")
     p.add_argument("--sqnrs", default="20,30,40")
-    p.add_argument("--minimize", default="bytes", choices=["bytes", "bitops"])
+    p.add_argument("--minimize", default="bytes", choices=["balance", "bytes", "bitops", "latency"])
     p.add_argument("--target", default="onnx")
+    p.add_argument("--split", default="all", choices=["all", "even", "odd"])
     p.add_argument("--flags", default="", help="more options of the tool")
     p.add_argument("--peer", action="store_true")
     p.add_argument("--work", default="/tmp/assign-bench")

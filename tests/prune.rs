@@ -11,7 +11,7 @@ mod support;
 
 use std::cell::Cell;
 
-use onnx_slim::ir::{Graph, ValueId};
+use onnx_slim::ir::{Graph, OpKind, ValueId};
 use onnx_slim::passes::infer_shapes;
 use onnx_slim::prune::{Choices, Colouring, Cut, Factor, Grouped, Groups, apply, masked, untie};
 use onnx_slim::rewrite::Exactness;
@@ -20,6 +20,9 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use support::{Case, assert_sound, each, proof};
+
+/// Operators that no engine here runs: tests/conformance/prune.py compares models of them in onnxruntime.
+const RUNS_ELSEWHERE: [OpKind; 3] = [OpKind::Custom, OpKind::RoiAlign, OpKind::GridSample];
 
 #[test]
 fn fixtures() {
@@ -38,8 +41,11 @@ fn fixtures() {
         zeroed.graph = masked(&case.model.graph, &cut).expect("what is summed over can be masked");
         assert_sound(&zeroed);
         case.snapshot("prune", &format!("{}---\n{}", text::print(&case.model), text::print(&pruned)));
-        proof::compare(&zeroed, &pruned, Exactness::Rounding);
-        assert!(proof::differ(&case.model, &pruned), "what goes makes no difference");
+        let ops = || case.model.graph.nodes().map(|node| case.model.graph.node(node).op);
+        if !ops().any(|op| RUNS_ELSEWHERE.contains(&op)) {
+            proof::compare(&zeroed, &pruned, Exactness::Rounding);
+            assert!(proof::differ(&case.model, &pruned), "what goes makes no difference");
+        }
     });
 }
 

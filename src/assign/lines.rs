@@ -1,6 +1,6 @@
 //! What became of a model, for people.
 
-use crate::assign::{Costed, Summary, Uniform};
+use crate::assign::{Costed, Effort, Summary, Uniform};
 use crate::sensitivity::Precision;
 
 /// A share of what float32 costs.
@@ -41,16 +41,19 @@ impl Summary {
             lines.push(self.uniform_line(uniform));
         }
         if !self.uniform.is_empty() {
+            let part = |effort: &Effort| format!("{} {:.0} in {:.1} s", effort.part, effort.forwards, effort.seconds);
             lines.push(format!(
                 "found in {:.1} s and {:.0} forwards of one sample ({} models verified); one pass over the samples takes {:.1} s",
                 self.seconds, self.forwards, self.verdicts, self.pass_seconds
             ));
+            lines.push(format!("of these: {}", self.efforts.iter().map(part).collect::<Vec<_>>().join(", ")));
         }
         lines
     }
 
     fn uniform_line(&self, uniform: &Uniform) -> String {
-        let drop = uniform.drop.map_or_else(String::new, |drop| format!(", another class in {drop:.2} %"));
+        let drop =
+            uniform.drop.map_or_else(String::new, |drop| format!(", another class likely in at most {drop:.2} %"));
         format!(
             "beside it, {} in {} layers: {}, loss {}{drop}{}",
             uniform.precision,

@@ -8,10 +8,10 @@ use rustc_hash::FxHashMap;
 use crate::assign::{AssignError, Assigner};
 use crate::choice::Choice;
 use crate::exec::demand::run_of;
-use crate::ir::{NodeId, OpKind};
+use crate::ir::{Graph, NodeId, OpKind};
 use crate::lowbit::Packer;
 use crate::model::Model;
-use crate::precision::{Half, Halver};
+use crate::precision::Halver;
 use crate::quantize::correct::Bench;
 use crate::quantize::{Plan, QuantizeError, Step, TakenOut, emit, place_without};
 use crate::selecting::exactly;
@@ -29,14 +29,26 @@ pub(super) struct Realized {
     pub precisions: Vec<Precision>,
     /// What corrections brought.
     pub corrections: Vec<Step>,
+    /// Runs on one sample that they took.
+    pub runs: usize,
+}
+
+/// How far an assignment is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Depth {
+    /// It is only to be tried: the rehearsal alone is worth anything.
+    Tried,
+    /// The model is written.
+    Written,
+    /// Before that, biases take back what integers take away.
+    Corrected,
 }
 
 /// Why a node that is to have no halves stays.
 const OTHER: &str = "it computes in another precision";
 
 impl Assigner {
-    /// The model with these precisions. Where it is only to be tried, `corrects` is false: biases do not take back what
-    /// integers take away, and the rehearsal alone is worth anything.
+    /// The model with these precisions.
     ///
     /// # Errors
     /// For a tensor of which nothing is known, and when the engine cannot run a model.
@@ -44,7 +56,7 @@ impl Assigner {
         &self,
         measured: &Measured,
         precisions: &[Precision],
-        corrects: bool,
+        depth: Depth,
     ) -> Result<Realized, AssignError> {
         let ground = &measured.ground;
         let has = |precision: Precision| precisions.contains(&precision);
@@ -54,8 +66,11 @@ impl Assigner {
             false => ground.float.clone(),
         };
         let mut done = precisions.to_vec();
-        let mut corrections = Vec::new();
-        let mut taken: FxHashMap<NodeId, String> = ground.no_halves.clone();
+        let (mut corrections, mut runs) = (Vec::new(), 0);
+        let other = |nodes: &mut dyn Iterator<Item = NodeId>| -> Vec<(NodeId, String)> {
+            nodes.map(|node| (node, OTHER.to_string())).collect()
+        };
+        let mut taken: FxHashMap<NodeId, String> = FxHashMap::default();
         if has(Precision::Int8) {
             let plan = self.plan(measured, precisions)?;
             let scales = ground.scales_of(&plan)?;
@@ -64,14 +79,16 @@ impl Assigner {
                     *done = Precision::Fp32;
                 }
             }
-            if corrects && !plan.is_empty() {
+            if depth == Depth::Corrected && !plan.is_empty() {
                 let probe = bench_probe(&ground.probe);
                 let (_, limits) = limits(&ground.float, &probe);
+                // As they were and corrected in two ways, with the float model, and through the model layer by layer.
+                runs = probe.held_out.len() + 3 * limits[0] + limits[1];
                 let none = std::collections::BTreeSet::new();
                 let bench = Bench::new(&ground.float, &*self.sensitivity.engine, &probe, &plan, &none, limits)?;
                 bench.correct_biases(&mut model, &ground.gathered, &scales, None, &mut corrections)?;
             }
-            taken.extend(plan.integer.iter().map(|&node| (node, OTHER.to_string())));
+            taken.extend(other(&mut plan.integer.iter().copied()));
             emit(&mut model.graph, &plan, &scales).map_err(QuantizeError::from)?;
         }
         let mut rehearsal = model.clone();
@@ -83,41 +100,46 @@ impl Assigner {
                     rehearsal.graph.set_constant(weight, tensor);
                 }
             }
-            if corrects {
+            if depth >= Depth::Written {
                 let only = chosen().map(|layer| exactly(&model.graph, layer.node)).collect();
                 let choice = Choice { only, ..Choice::default() };
                 let packer = Packer { choice, ..self.sensitivity.packer(integers) };
                 packer.run(&mut model, &|_, _| {}).map_err(AssignError::from)?;
             }
         }
-        if has(Precision::Fp16) {
-            for (layer, precision) in measured.layers.iter().zip(&done) {
-                if *precision != Precision::Fp16 {
-                    taken.insert(layer.node, OTHER.into());
-                }
+        let plain = rehearsal.graph.clone();
+        let mut has_half: Vec<NodeId> = Vec::new();
+        for precision in Precision::ALL {
+            let (Some(half), true) = (precision.half(), has(precision)) else { continue };
+            let Some(halves) = ground.halves.get(&precision) else { continue };
+            let others = measured.layers.iter().zip(&done).filter(|(_, p)| **p != precision);
+            let others = other(&mut others.map(|(layer, _)| layer.node).chain(has_half.iter().copied()));
+            // What came in with weights of few bits is float32, too, and so are the borders of halves of another type.
+            let is_new = |graph: &Graph, node: NodeId| {
+                let op = graph.node(node).op;
+                let is_border = matches!(op, OpKind::QuantizeLinear | OpKind::DequantizeLinear);
+                is_border || !plain.has_node(node) || op != plain.node(node).op
+            };
+            let staying = |graph: &Graph| -> FxHashMap<NodeId, String> {
+                let new = other(&mut graph.nodes().filter(|&node| is_new(graph, node)));
+                let known = taken.iter().chain(&halves.stays).map(|(node, why)| (*node, why.clone()));
+                known.chain(others.clone()).chain(new).collect()
+            };
+            let target = self.sensitivity.target;
+            let halver = Halver { target, ..Halver::new(half, self.sensitivity.engine.clone()) };
+            let [narrow, next] = halver.halved(&rehearsal, &halves.fit, staying(&rehearsal.graph));
+            rehearsal = next;
+            if depth >= Depth::Written {
+                [model, _] = halver.halved(&model, &halves.fit, staying(&model.graph));
             }
-            let rehearsed = rehearsal.graph.clone();
-            let graph = &model.graph;
-            let is_border =
-                |&node: &NodeId| matches!(graph.node(node).op, OpKind::QuantizeLinear | OpKind::DequantizeLinear);
-            let borders: Vec<NodeId> = graph.nodes().filter(is_border).collect();
-            taken.extend(borders.into_iter().map(|node| (node, OTHER.to_string())));
-            let halver = Halver { target: self.sensitivity.target, ..self.halver() };
-            [_, rehearsal] = halver.halved(&rehearsal, &ground.fit, taken.clone());
-            if corrects {
-                // What came in with weights of few bits is float32, too.
-                let graph = &model.graph;
-                let is_new =
-                    |&node: &NodeId| !rehearsed.has_node(node) || graph.node(node).op != rehearsed.node(node).op;
-                taken.extend(graph.nodes().filter(is_new).map(|node| (node, OTHER.to_string())));
-                [model, _] = halver.halved(&model, &ground.fit, taken);
-            }
+            // What has one half does not have another.
+            let graph = &narrow.graph;
+            has_half.extend(graph.nodes().filter(|&node| {
+                let mut results = graph.results(node).iter().flatten();
+                results.any(|&value| graph.value(value).ty.dtype() == Some(halves.fit.half))
+            }));
         }
-        Ok(Realized { model, rehearsal, precisions: done, corrections })
-    }
-
-    fn halver(&self) -> Halver {
-        Halver::new(Half::F16, self.sensitivity.engine.clone())
+        Ok(Realized { model, rehearsal, precisions: done, corrections, runs })
     }
 
     /// Integers for the layers that are to have them, and for what follows these.

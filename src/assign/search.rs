@@ -1,13 +1,14 @@
 //! Finds the assignment: the front of what losses and costs of layers sum up to, and the point on it that keeps the
 //! bound when the whole model runs.
 //!
-//! Sums of losses order assignments well and say little of how much is lost exactly, so where a bound is to be kept the
-//! front is halved again and again with the whole model run at each point. What is found is then mended: layers go back
-//! to more bits, the ones that lose the most for their cost first, until the bound is kept; and where there is room, to
-//! fewer.
+//! Sums of losses order assignments well, and how much is lost exactly is nearly proportional to them, so each whole
+//! model that is run says where on the front the bound is: the next one is run there, and few are enough. Where there is
+//! room, layers then get fewer bits one by one, as far as the same proportion promises anything. What is found is run on
+//! all samples as it is written; where it does not keep the bound, the proportion says how far to go back.
 
 use std::collections::BTreeMap;
 
+use crate::assign::realize::{Depth, Realized};
 use crate::assign::units::{Choice, Costs, Unit};
 use crate::assign::verdict::{Verdict, Verifier};
 use crate::assign::{AssignError, Assigner, Cost};
@@ -15,11 +16,20 @@ use crate::knapsack::{self, Front};
 use crate::quality::Bounds;
 use crate::sensitivity::{Measured, Precision};
 
-/// Whole models that are tried for better ones after the front was searched.
-const PROBES: usize = 12;
+/// Whole models that are tried on the front before it is only halved.
+const GUESSES: usize = 6;
 
-/// Layers that go back to more bits before everything does.
-const PROMOTIONS: usize = 24;
+/// What uses so much of what may be lost is near enough to it.
+const ENOUGH: f64 = 0.85;
+
+/// Whole models that are tried for better ones after the front was searched.
+const PROBES: usize = 4;
+
+/// What is predicted to lose so many times what it may is not tried.
+const PROMISING: f64 = 1.1;
+
+/// The part of what may be lost that is aimed at, where what was found did not keep the bound.
+const AIM: f64 = 0.9;
 
 /// What a search works on.
 pub(super) struct Search<'a> {
@@ -79,58 +89,127 @@ impl Search<'_> {
         self.costs.all(&precisions, self.cost).saturating_add(self.costs.between(&precisions, self.cost))
     }
 
-    /// How good the model is with these.
+    /// The runs since this was asked for last.
+    pub(super) fn take_runs(&mut self) -> f64 {
+        std::mem::take(&mut self.judged_runs) as f64
+    }
+
+    /// How good the model is with these, on few samples.
     ///
     /// # Errors
     /// When it cannot be made or run.
     pub(super) fn judge(&mut self, picks: &[usize]) -> Result<Verdict, AssignError> {
-        if let Some(verdict) = self.judged.get(picks) {
-            return Ok(verdict.clone());
+        match self.judged.get(picks) {
+            Some(verdict) => Ok(verdict.clone()),
+            None => Ok(self.tried(picks, Depth::Tried)?.1),
         }
-        let realized = self.assigner.realize(self.measured, &self.precisions(picks), false)?;
+    }
+
+    /// The same, with the model.
+    ///
+    /// # Errors
+    /// When it cannot be made or run.
+    pub(super) fn tried(&mut self, picks: &[usize], depth: Depth) -> Result<(Realized, Verdict), AssignError> {
+        let realized = self.assigner.realize(self.measured, &self.precisions(picks), depth)?;
         let verdict = self.few.judge(&realized.rehearsal)?;
         self.verdicts += 1;
         self.judged_runs += self.few.samples();
         self.judged.insert(picks.to_vec(), verdict.clone());
-        Ok(verdict)
+        Ok((realized, verdict))
     }
 
-    /// The cheapest on the front that keeps `bounds`, made cheaper where there is room.
+    /// The model as it is written, and how good it is on all samples. Corrections make noise less, and not always what
+    /// a bound is about: where it is not kept with them, the better of both ways.
+    ///
+    /// # Errors
+    /// When it cannot be made or run.
+    pub(super) fn verified(&mut self, picks: &[usize]) -> Result<(Realized, Verdict), AssignError> {
+        let precisions = self.precisions(picks);
+        let mut best: Option<(f64, Realized, Verdict)> = None;
+        for depth in [Depth::Corrected, Depth::Written] {
+            let realized = self.assigner.realize(self.measured, &precisions, depth)?;
+            let verdict = self.full_verdict(&realized)?;
+            let excess = verdict.excess(&self.assigner.bounds);
+            let is_last = excess <= 1.0 || realized.corrections.iter().all(|step| !step.kept);
+            if best.as_ref().is_none_or(|(least, ..)| excess < *least) {
+                best = Some((excess, realized, verdict));
+            }
+            if is_last {
+                break;
+            }
+        }
+        let (_, realized, verdict) = best.expect("one way is tried at the least");
+        Ok((realized, verdict))
+    }
+
+    /// How good a model is on all samples.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub(super) fn full_verdict(&mut self, realized: &Realized) -> Result<Verdict, AssignError> {
+        self.verdicts += 1;
+        self.judged_runs += self.verifier.samples() + realized.runs;
+        Ok(self.verifier.judge(&realized.rehearsal)?)
+    }
+
+    /// The cheapest on the front that keeps the bounds, made cheaper where there is room. What some assignments were
+    /// predicted to lose, and have lost beside what they may, is `known`.
     ///
     /// # Errors
     /// When a model cannot be run.
-    pub(super) fn within_bounds(&mut self, front: &Front, bounds: &Bounds) -> Result<Picks, AssignError> {
-        let points = front.points().len();
+    pub(super) fn within_bounds(&mut self, front: &Front, known: &[[f64; 2]]) -> Result<Picks, AssignError> {
+        let bounds = self.assigner.bounds;
+        let points = front.points();
+        // What sums of losses may be: as one says that loses about what it may.
+        let allowed = |&[predicted, excess]: &[f64; 2]| Some(predicted / excess).filter(|a| a.is_normal());
+        let distance = |&&[_, excess]: &&[f64; 2]| excess.ln().abs();
+        let known = known.iter().filter(|known| allowed(known).is_some());
+        let mut allowed_sum = known.min_by(|a, b| distance(a).total_cmp(&distance(b))).and_then(allowed);
         // The last loses nothing but where nothing is to be had without.
-        let (mut low, mut high) = (0, points.saturating_sub(1));
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.judge(&front.picks(middle))?.meets(bounds) {
-                true => high = middle,
-                false => low = middle + 1,
+        let (mut low, mut high) = (0, points.len().saturating_sub(1));
+        let (mut turns, mut is_kept) = (0, false);
+        while low < high && !(is_kept && turns >= GUESSES) {
+            let at = match allowed_sum.filter(|_| turns < GUESSES) {
+                Some(sum) => front.losing(sum).unwrap_or(high).clamp(low, high - 1),
+                None => low + (high - low) / 2,
+            };
+            turns += 1;
+            let excess = self.judge(&front.picks(at))?.excess(&bounds);
+            allowed_sum = allowed(&[points[at].loss, excess]).or(allowed_sum);
+            if excess <= 1.0 {
+                (high, is_kept) = (at, true);
+                if excess >= ENOUGH {
+                    break;
+                }
+            } else {
+                low = at + 1;
             }
         }
         let mut picks = self.merged(front.picks(high), |_| true);
-        if !self.judge(&picks)?.meets(bounds) {
+        if self.price(&picks) < self.price(&front.picks(high)) && !self.judge(&picks)?.meets(&bounds) {
             picks = front.picks(high);
         }
-        self.demoted(picks, bounds)
+        self.demoted(picks, &bounds)
     }
 
     /// Make units cheaper one by one, as long as the bound is kept: those first that save the most for what they lose.
     fn demoted(&mut self, mut picks: Picks, bounds: &Bounds) -> Result<Picks, AssignError> {
         let mut tried = 0;
+        let mut excess = self.judge(&picks)?.excess(bounds);
         let mut moves = self.moves(&picks);
-        while tried < PROBES {
+        while tried < PROBES && excess <= 1.0 {
             let Some((unit, pick)) = moves.pop() else { break };
             let mut next = picks.clone();
             next[unit] = pick;
-            if self.price(&next) >= self.price(&picks) {
+            let (now, then) = (self.predicted(&picks), self.predicted(&next));
+            let promised = if now > 0.0 { excess * then / now } else { 0.0 };
+            if promised > PROMISING || self.price(&next) >= self.price(&picks) {
                 continue;
             }
             tried += 1;
-            if self.judge(&next)?.meets(bounds) {
-                picks = next;
+            let found = self.judge(&next)?.excess(bounds);
+            if found <= 1.0 {
+                (picks, excess) = (next, found);
                 moves = self.moves(&picks);
             }
         }
@@ -190,67 +269,42 @@ impl Search<'_> {
         picks
     }
 
-    /// One unit less that loses much for what it saves: the next of more bits. `None` where all have all bits.
-    pub(super) fn promoted(&self, picks: &[usize]) -> Option<Picks> {
-        let mut best: Option<(f64, usize, usize)> = None;
-        for (index, unit) in self.units.iter().enumerate() {
-            let now = unit.choices[picks[index]];
-            let price = |precision: Precision| -> u64 {
-                unit.layers.iter().map(|&l| self.costs.layer(l, precision, self.cost)).fold(0, u64::saturating_add)
-            };
-            for (pick, choice) in unit.choices.iter().enumerate() {
-                let gained = now.loss - choice.loss;
-                if gained <= 0.0 {
-                    continue;
-                }
-                let paid = price(choice.precision).saturating_sub(price(now.precision)).max(1);
-                let worth = gained / paid as f64;
-                if best.is_none_or(|(most, ..)| worth > most) {
-                    best = Some((worth, index, pick));
-                }
-            }
-        }
-        let (_, unit, pick) = best?;
-        let mut next = picks.to_vec();
-        next[unit] = pick;
-        Some(next)
-    }
-
-    /// The first of these and of what they become with more bits, unit by unit, that keeps `bounds` as it is written:
-    /// corrected, and with integers where the target takes them.
+    /// These, or the first of the front that loses less and keeps the bounds as it is written: corrected, and with
+    /// integers where the target takes them.
     ///
     /// # Errors
-    /// When a model cannot be run.
-    pub(super) fn kept(
-        &mut self,
-        mut picks: Picks,
-        bounds: &Bounds,
-    ) -> Result<(super::realize::Realized, Verdict, Picks), AssignError> {
-        let mut promotions = 0;
+    /// When a model cannot be run, and when nothing keeps them.
+    pub(super) fn kept(&mut self, front: &Front, mut picks: Picks) -> Result<(Realized, Verdict, Picks), AssignError> {
+        let bounds = self.assigner.bounds;
+        let points = front.points();
+        let mut from = 0;
         loop {
-            let realized = self.assigner.realize(self.measured, &self.precisions(&picks), true)?;
-            let verdict = self.verifier.judge(&realized.rehearsal)?;
-            self.verdicts += 1;
-            self.judged_runs += self.verifier.samples();
-            let next = self.promoted(&picks);
-            match next {
-                _ if verdict.meets(bounds) => return Ok((realized, verdict, picks)),
-                None => {
+            let (realized, verdict) = self.verified(&picks)?;
+            let excess = verdict.excess(&bounds);
+            if excess <= 1.0 {
+                return Ok((realized, verdict, picks));
+            }
+            let now = self.predicted(&picks);
+            let mut aim = if excess.is_finite() { AIM * now / excess } else { 0.0 };
+            // Few samples say first whether it is worth running all.
+            let next = loop {
+                let next = front.losing(aim).unwrap_or(points.len()).max(from);
+                from = next + 1;
+                if next >= points.len() || self.judge(&front.picks(next))?.meets(&bounds) {
+                    break next;
+                }
+                aim = AIM * points[next].loss;
+            };
+            let float = vec![0; self.units.len()];
+            picks = match next < points.len() && points[next].loss < now {
+                true => self.merged(front.picks(next), |_| true),
+                // Nothing on the front loses less than what was tried: all stays as it was.
+                false if picks != float => float,
+                false => {
                     bounds.check(&verdict.outputs).map_err(AssignError::Bounds)?;
                     return Ok((realized, verdict, picks));
                 }
-                // More at a time, the longer it takes.
-                Some(next) => {
-                    picks = next;
-                    promotions += 1;
-                    for _ in 0..promotions.min(PROMOTIONS) / 4 {
-                        match self.promoted(&picks) {
-                            Some(next) => picks = next,
-                            None => break,
-                        }
-                    }
-                }
-            }
+            };
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::exec::Executor;
 use crate::exec::tract::Tract;
+use crate::ir::DType;
 use crate::quality::compare;
 use crate::quantize::coverage;
 use crate::sensitivity::tests::{NET, net, sensitivity};
@@ -101,6 +102,67 @@ fn what_is_given_is_what_becomes() {
     let text = NET.replace("s = Add(l, k)", "[pair] q = MatMul(l, k) s = Add(q, k)");
     let refused = given(&[("pair", Precision::Int4)]).run(&mut net(&text), &|_, _| {}).unwrap_err();
     assert_eq!(refused.to_string(), "\"pair\" cannot be int4: it has no weights");
+}
+
+#[test]
+fn two_kinds_of_halves_meet() {
+    let text = NET.replace(": 21]", ": 22]");
+    let candidates = vec![Precision::Fp16, Precision::Bf16];
+    let sensitivity = Sensitivity { candidates, ..sensitivity(16) };
+    let given = [("*", Precision::Fp16), ("left", Precision::Bf16)]
+        .map(|(pattern, precision)| (pattern.to_string(), precision));
+    let asked = Assigner { sensitivity: sensitivity.clone(), given: given.to_vec(), ..assigner() };
+    let mut model = net(&text);
+    let (summary, rehearsal) = asked.rehearsed(&mut model, &|_, _| {}).unwrap();
+    assert_eq!(precisions(&summary), [Precision::Fp16, Precision::Bf16, Precision::Fp16, Precision::Fp16]);
+    let graph = &model.graph;
+    let read = |name: &str| -> Vec<DType> {
+        let node = graph.nodes().find(|&node| graph.label(node) == name).unwrap();
+        graph.operands(node).flatten().filter_map(|value| graph.value(value).ty.dtype()).collect()
+    };
+    assert_eq!(read("left"), [DType::BF16, DType::BF16]);
+    assert_eq!(read("right"), [DType::F16, DType::F16]);
+    assert!(Tract.load(&rehearsal).is_ok());
+    // What bfloat16 rounds off is some 18 dB more than float16 does.
+    assert!((30.0..60.0).contains(&summary.outputs[0].sqnr), "{:?}", summary.outputs);
+    // Where float16 fits, bfloat16 costs the same and loses more.
+    let bounds = Bounds { min_sqnr: Some(20.0), max_drop: None };
+    let found = Assigner { sensitivity, bounds, ..assigner() }.run(&mut net(&text), &|_, _| {}).unwrap();
+    assert!(found.layers.iter().all(|l| l.precision == Precision::Fp16 && !l.effects.contains_key(&Precision::Bf16)));
+}
+
+#[test]
+fn what_a_search_takes_is_told() {
+    let bounds = Bounds { max_drop: Some(5.0), ..Bounds::default() };
+    let summary = Assigner { bounds, ..assigner() }.run(&mut net(NET), &|_, _| {}).unwrap();
+    let parts: Vec<&str> = summary.efforts.iter().map(|effort| effort.part).collect();
+    let expected = ["statistics and ranges", "the float model", "measuring layers", "one precision for all"];
+    assert_eq!(parts[..4], expected);
+    assert_eq!(parts[4..], ["the search", "verification"]);
+    let sum: f64 = summary.efforts.iter().map(|effort| effort.forwards).sum();
+    assert!((sum - summary.forwards).abs() < 1e-9 && summary.efforts.iter().all(|effort| effort.forwards > 0.0));
+    assert!(summary.drop.unwrap() <= 5.0, "{summary:?}");
+    let numbers = NET.replace("[head] y = MatMul(f, head)", "z = Unsqueeze(f, one) y = Identity(z)");
+    let numbers = numbers.replace("float[n,4] y", "float[n,1,32] y").replace("float[32,4] head, ", "");
+    let numbers = numbers.replace("int64[2] shape", "int64[1] one = {1}, int64[2] shape");
+    let error = Assigner { bounds, ..assigner() }.run(&mut net(&numbers), &|_, _| {}).unwrap_err();
+    assert!(matches!(error, AssignError::Bounds(crate::quality::OutOfBounds::NoScores)), "{error}");
+}
+
+#[test]
+fn tables_are_layers() {
+    let text = r#"<ir_version: 8, opset_import: ["" : 21]> g (int64[n,6] x) => (float[n,6,32] y)
+        <float[64,32] table, float[32,32] head>
+        { [look_up] e = Gather(table, x)
+          [head] y = MatMul(e, head) }"#;
+    let given = vec![("*".to_string(), Precision::Int8Weights)];
+    let mut model = net(text);
+    let summary = Assigner { given, ..assigner() }.run(&mut model, &|_, _| {}).unwrap();
+    assert_eq!(precisions(&summary), [Precision::Int8Weights; 2]);
+    assert!(summary.costs.bytes * 3 < summary.float.bytes, "{:?}", summary.costs);
+    let bounds = Bounds { min_sqnr: Some(20.0), max_drop: None };
+    let found = Assigner { bounds, ..assigner() }.run(&mut net(text), &|_, _| {}).unwrap();
+    assert!(found.layers[0].precision > Precision::Bf16, "{:?}", found.layers);
 }
 
 #[test]

@@ -264,8 +264,8 @@ impl<'a> Costs<'a> {
 }
 
 /// The type of what a layer reads and makes.
-fn kind(precision: Precision) -> u64 {
-    precision.operand_bits()
+fn kind(precision: Precision) -> (u64, bool) {
+    (precision.operand_bits(), precision == Precision::Bf16)
 }
 
 /// Which layers read what others make, with nothing but other operators between.

@@ -1,18 +1,14 @@
 //! How good a model is beside the one that it was made of, and how sure of it so many samples make.
 //!
-//! Bounds are kept on samples that nobody has seen, so what is measured on a few hundred is given room: the mean noise is
-//! taken at the upper end of its confidence interval, and so is the share of samples whose class changes. That share is a
-//! few samples out of a few hundred and says little by counting; it is told by how near each sample is to another class,
-//! beside the noise of scores: were that noise normal, a sample whose best class is `g` above the next changes with
-//! probability Φ(−g/σ). What was counted has to keep the bound, too. And it counts twice: samples to calibrate on are
-//! often some that a network was trained on, of which it is surer than of others. Measured on a small network: the
-//! divergence on unseen samples is 1.8 times that on those held out.
+//! Bounds are kept on samples that nobody has seen, so what is measured on a few hundred is given room: see the module
+//! `likely`. What was counted has to keep the bound, too.
 
+use crate::assign::likely::{Gaps, distances, likely_sqnr};
 use crate::calibrate::Sample;
 use crate::exec::{Cannot, Executor, Stepper};
 use crate::ir::{ScopeId, Tensor, ValueId};
 use crate::model::Model;
-use crate::quality::{Bounds, Quality, compare_outputs};
+use crate::quality::{Bounds, OutOfBounds, Quality, compare_outputs};
 use crate::sensitivity::loss::{Heads, mean};
 
 /// How good a model is.
@@ -20,59 +16,107 @@ use crate::sensitivity::loss::{Heads, mean};
 pub(super) struct Verdict {
     /// What outputs lose, as sensitivities count it.
     pub loss: f64,
-    /// Each output.
+    /// Each output, on the samples that it was run on.
     pub outputs: Vec<Quality>,
     /// The least signal over noise of an output that is likely, in dB.
     pub sqnr: f64,
     /// The largest share of samples with another class that is likely, in percent. `None` where no output has classes.
     pub drop: Option<f64>,
+    /// The share of samples held out that have another class, as counted, in percent.
+    pub counted: Option<f64>,
 }
 
 impl Verdict {
+    /// How much is lost beside what bounds allow, in what losses add up in: up to one they are likely to be kept.
+    pub(super) fn excess(&self, bounds: &Bounds) -> f64 {
+        // Noise grows as losses do, and shares of samples as its root.
+        let noise = bounds.min_sqnr.map(|least| {
+            let counted = self.outputs.iter().filter(|q| q.cosine.is_some()).map(|q| q.sqnr);
+            10f64.powf((least - counted.fold(self.sqnr, f64::min)) / 10.0)
+        });
+        let share = bounds.max_drop.and_then(|most| {
+            let share = self.drop?.max(self.counted.unwrap_or(0.0));
+            Some(if share <= 0.0 { 0.0 } else { (share / most).powi(2) })
+        });
+        let excess = [noise, share].into_iter().flatten().fold(0.0, f64::max);
+        if excess.is_nan() { f64::INFINITY } else { excess }
+    }
+
     /// Whether it is likely that bounds are kept.
     pub(super) fn meets(&self, bounds: &Bounds) -> bool {
-        bounds.check(&self.outputs).is_ok()
-            && bounds.min_sqnr.is_none_or(|least| self.sqnr >= least)
-            && bounds.max_drop.is_none_or(|most| self.drop.is_none_or(|drop| drop <= most))
-    }
-
-    /// The share of samples that have another class, in percent, as counted.
-    pub(super) fn counted(&self) -> Option<f64> {
-        self.outputs.iter().filter_map(|q| Some(100.0 * (1.0 - q.agreement?))).reduce(f64::max)
+        self.excess(bounds) <= 1.0
     }
 }
 
-/// Nineteen of twenty means of so many samples are below the mean by no more than so many of their deviations.
-const CONFIDENCE: f64 = 1.645;
-
-/// Compares models with one.
-pub(super) struct Verifier<'a> {
-    float: &'a Model,
-    samples: &'a [Sample],
-    engine: &'a dyn Executor,
-    heads: &'a Heads,
-    outputs: Vec<ValueId>,
+/// Compares models with one, on all samples held out or on some of these.
+pub(super) struct Verifier<'e> {
+    float: Model,
+    samples: Vec<Sample>,
+    engine: &'e dyn Executor,
+    heads: Heads,
     /// Of the float model: each output's tensors, and each head's.
     reference: [Vec<Vec<Tensor>>; 2],
+    /// How far samples are from another class, by each output and by each head.
+    gaps: [Vec<Option<Gaps>>; 2],
+    /// How far each sample is, by all of them.
+    distances: Option<Vec<f64>>,
 }
 
-impl<'a> Verifier<'a> {
-    /// Of models that `float` was made into, on `samples`.
+impl<'e> Verifier<'e> {
+    /// Of models that `float` was made into, on `held_out`; what it says of `others` tells how near samples are to
+    /// another class. Also gives the places of these, the nearest first, where there are classes.
     ///
     /// # Errors
     /// When the engine cannot run it.
     pub(super) fn new(
-        float: &'a Model,
-        samples: &'a [Sample],
-        engine: &'a dyn Executor,
-        heads: &'a Heads,
-    ) -> Result<Verifier<'a>, Cannot> {
-        let outputs = outputs(float);
-        let none = [Vec::new(), Vec::new()];
-        let mut verifier = Verifier { float, samples, engine, heads, outputs, reference: none };
-        let (shown, _) = verifier.run(float, &verifier.outputs)?;
-        verifier.reference = shown;
-        Ok(verifier)
+        float: &Model,
+        held_out: &[Sample],
+        others: &[Sample],
+        engine: &'e dyn Executor,
+        heads: &Heads,
+    ) -> Result<(Verifier<'e>, Option<Vec<usize>>), Cannot> {
+        let own = run(float, heads, held_out, engine)?.0;
+        let more = match others.is_empty() {
+            true => own.clone().map(|columns| columns.iter().map(|_| Vec::new()).collect()),
+            false => run(float, heads, others, engine)?.0,
+        };
+        let gaps = [0, 1].map(|of| own[of].iter().zip(&more[of]).map(|(own, more)| Gaps::of(own, more)).collect());
+        let far = distance(&own[1], held_out.len());
+        let order = distance(&more[1], others.len()).map(|far| nearest(&far));
+        let (float, heads, samples) = (float.clone(), heads.clone(), held_out.to_vec());
+        Ok((Verifier { float, samples, engine, heads, reference: own, gaps, distances: far }, order))
+    }
+
+    /// The same on `count` of the samples: on those nearest to another class where it is about classes, else evenly.
+    pub(super) fn of_few(&self, count: usize, by_class: bool) -> Verifier<'e> {
+        let all = self.samples.len();
+        let count = count.min(all);
+        let mut places: Vec<usize> = match &self.distances {
+            Some(distances) if by_class => nearest(distances).into_iter().take(count).collect(),
+            _ => (0..count).map(|place| place * all / count).collect(),
+        };
+        places.sort_unstable();
+        let of = |tensors: &Vec<Tensor>| places.iter().map(|&place| tensors[place].clone()).collect();
+        Verifier {
+            float: self.float.clone(),
+            samples: places.iter().map(|&place| self.samples[place].clone()).collect(),
+            engine: self.engine,
+            heads: self.heads.clone(),
+            reference: self.reference.each_ref().map(|columns| columns.iter().map(of).collect()),
+            gaps: self.gaps.clone(),
+            distances: self.distances.as_ref().map(|far| places.iter().map(|&place| far[place]).collect()),
+        }
+    }
+
+    /// Why `bounds` cannot be kept whatever is done.
+    ///
+    /// # Errors
+    /// For a bound on classes where there are none.
+    pub(super) fn can_tell(&self, bounds: &Bounds) -> Result<(), OutOfBounds> {
+        match bounds.max_drop.is_some() && self.gaps[0].iter().all(Option::is_none) {
+            true => Err(OutOfBounds::NoScores),
+            false => Ok(()),
+        }
     }
 
     /// How many runs a verdict takes.
@@ -85,11 +129,11 @@ impl<'a> Verifier<'a> {
     /// # Errors
     /// When the engine cannot run it.
     pub(super) fn judge(&self, model: &Model) -> Result<Verdict, Cannot> {
-        let ([outputs, heads], has_heads) = self.run(model, &outputs(model))?;
+        let ([outputs, heads], has_heads) = run(model, &self.heads, &self.samples, self.engine)?;
         let by_sample = |columns: &[Vec<Tensor>]| -> Vec<Vec<Tensor>> {
             (0..self.samples.len()).map(|i| columns.iter().map(|c| c[i].clone()).collect()).collect()
         };
-        let qualities = compare_outputs(self.float, &by_sample(&self.reference[0]), &by_sample(&outputs));
+        let qualities = compare_outputs(&self.float, &by_sample(&self.reference[0]), &by_sample(&outputs));
         let loss = match has_heads {
             true => {
                 let want: Vec<&[Tensor]> = self.reference[1].iter().map(Vec::as_slice).collect();
@@ -98,146 +142,53 @@ impl<'a> Verifier<'a> {
             }
             false => f64::INFINITY,
         };
-        let pairs = || self.reference[0].iter().zip(&outputs);
-        let sqnr = pairs().filter_map(|(want, got)| likely_sqnr(want, got)).fold(f64::INFINITY, f64::min);
+        let pairs = self.reference[0].iter().zip(&outputs);
+        let sqnr = pairs.filter_map(|(want, got)| likely_sqnr(want, got)).fold(f64::INFINITY, f64::min);
         // Before a softmax noise is alike for samples that are certain and those that are not.
-        let shown = || match has_heads {
-            true => self.reference[1].iter().zip(&heads),
-            false => self.reference[0].iter().zip(&outputs),
-        };
-        let drop = shown().filter_map(|(want, got)| likely_drop(want, got)).reduce(f64::max);
-        Ok(Verdict { loss, outputs: qualities, sqnr, drop })
-    }
-
-    /// The tensors of outputs and of heads; whether there are heads at all.
-    fn run(&self, model: &Model, outputs: &[ValueId]) -> Result<([Vec<Vec<Tensor>>; 2], bool), Cannot> {
-        let heads = self.heads.values();
-        let has_heads = heads.iter().all(|&v| model.graph.has_value(v));
-        let mut asked = outputs.to_vec();
-        if has_heads {
-            asked.extend(&heads);
-        }
-        let mut stepper = Stepper::new(model, self.samples, self.engine)?;
-        stepper.reach(model, &asked)?;
-        let column = |&value: &ValueId| match (stepper.of(value), model.graph.constant(value)) {
-            (Some(tensors), _) => tensors.to_vec(),
-            (None, Some(constant)) => vec![constant.clone(); self.samples.len()],
-            // Of what is gone nothing is as it was.
-            (None, None) => vec![Tensor::vector(&[]); self.samples.len()],
-        };
-        let shown = [outputs.iter().map(column).collect(), heads.iter().map(column).collect()];
-        Ok((shown, has_heads))
+        let (of, shown) = if has_heads { (1, &heads) } else { (0, &outputs) };
+        let columns = self.gaps[of].iter().zip(&self.reference[of]).zip(shown);
+        let drops = columns.filter_map(|((gaps, want), got)| gaps.as_ref()?.drop(want, got));
+        let worst = drops.reduce(|[a, b], [c, d]| [a.max(c), b.max(d)]);
+        Ok(Verdict { loss, outputs: qualities, sqnr, drop: worst.map(|w| w[0]), counted: worst.map(|w| w[1]) })
     }
 }
 
-fn outputs(model: &Model) -> Vec<ValueId> {
-    model.graph.scope(ScopeId::MAIN).outputs().iter().map(crate::ir::Output::value).collect()
+/// Places of the numbers, the smallest first.
+fn nearest(distances: &[f64]) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..distances.len()).collect();
+    places.sort_by(|&a, &b| distances[a].total_cmp(&distances[b]).then(a.cmp(&b)));
+    places
 }
 
-/// The least signal over noise that is likely, in dB; `None` of what is no float.
-fn likely_sqnr(want: &[Tensor], got: &[Tensor]) -> Option<f64> {
-    let noises = crate::sensitivity::loss::noises_of(want, got)?;
-    Some(-10.0 * upper(&noises).log10())
+/// How far each sample is from another class, by the nearest of these columns that have classes.
+fn distance(columns: &[Vec<Tensor>], samples: usize) -> Option<Vec<f64>> {
+    let each: Vec<Vec<f64>> = columns.iter().filter_map(|column| distances(column)).collect();
+    let least = |sample: usize| each.iter().map(|far| far[sample]).fold(f64::INFINITY, f64::min);
+    (!each.is_empty()).then(|| (0..samples).map(least).collect())
 }
 
-/// The upper end of the mean's confidence interval.
-fn upper(numbers: &[f64]) -> f64 {
-    let n = numbers.len() as f64;
-    let mean = mean(numbers);
-    if numbers.len() < 2 || !mean.is_finite() {
-        return mean;
+/// The tensors of outputs and of heads; whether there are heads at all.
+fn run(
+    model: &Model,
+    heads: &Heads,
+    samples: &[Sample],
+    engine: &dyn Executor,
+) -> Result<([Vec<Vec<Tensor>>; 2], bool), Cannot> {
+    let outputs: Vec<ValueId> =
+        model.graph.scope(ScopeId::MAIN).outputs().iter().map(crate::ir::Output::value).collect();
+    let heads = heads.values();
+    let has_heads = heads.iter().all(|&v| model.graph.has_value(v));
+    let mut asked = outputs.clone();
+    if has_heads {
+        asked.extend(&heads);
     }
-    let variance = numbers.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / (n - 1.0);
-    mean + CONFIDENCE * (variance / n).sqrt()
-}
-
-/// So many times as many samples that nobody trained on change their class.
-const UNSEEN: f64 = 2.0;
-
-/// Classes beside the best whose scores are looked at.
-const NEXT: usize = 4;
-
-/// The largest share of rows with another largest element that is likely, in percent; `None` of what has no classes.
-fn likely_drop(want: &[Tensor], got: &[Tensor]) -> Option<f64> {
-    let mut gaps = Vec::new();
-    let (mut squares, mut count) = (0.0, 0usize);
-    for (x, y) in want.iter().zip(got) {
-        let row = x.dims().last().copied().filter(|&row| x.rank() == 2 && row > 1 && x.dtype().is_float())?;
-        if x.dims() != y.dims() {
-            return Some(100.0);
-        }
-        let (x, y) = (x.reals()?, y.reals()?);
-        for (x, y) in x.chunks(row).zip(y.chunks(row)) {
-            let mut order: Vec<usize> = (0..row).collect();
-            order.sort_by(|&a, &b| x[b].total_cmp(&x[a]));
-            let best = order[0];
-            gaps.push(x[best] - x[order[1]]);
-            for &next in order[1..].iter().take(NEXT) {
-                let noise = (y[best] - x[best]) - (y[next] - x[next]);
-                squares += noise * noise;
-                count += 1;
-            }
-        }
-    }
-    if count == 0 {
-        return None;
-    }
-    let sigma = (squares / count as f64).sqrt();
-    if sigma == 0.0 {
-        return Some(0.0);
-    }
-    let chances: Vec<f64> = gaps.iter().map(|gap| below(-gap / sigma)).collect();
-    Some(100.0 * (UNSEEN * upper(&chances)).min(1.0))
-}
-
-/// Φ: the share of a normal distribution below `x`, to 1e-7. Source: Abramowitz and Stegun, 7.1.26.
-fn below(x: f64) -> f64 {
-    if x.is_nan() {
-        return 1.0;
-    }
-    let z = x.abs() / std::f64::consts::SQRT_2;
-    let t = 1.0 / (1.0 + 0.327_591_1 * z);
-    let series =
-        t * (0.254_829_592 + t * (-0.284_496_736 + t * (1.421_413_741 + t * (-1.453_152_027 + t * 1.061_405_429))));
-    let tail = 0.5 * series * (-z * z).exp();
-    if x < 0.0 { tail } else { 1.0 - tail }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_normal_distribution_is_told() {
-        for (x, share) in [(0.0, 0.5), (-1.0, 0.158_655_3), (1.644_853_6, 0.95), (-8.0, 0.0)] {
-            assert!((below(x) - share).abs() < 1e-6, "{x}");
-        }
-        assert_eq!(below(f64::NAN), 1.0);
-    }
-
-    fn rows(rows: &[[f32; 2]]) -> Vec<Tensor> {
-        rows.iter().map(|row| Tensor::f32s(&[1, 2], row).unwrap()).collect()
-    }
-
-    #[test]
-    fn a_share_is_likely_by_how_near_classes_are() {
-        let far = rows(&[[9.0, 0.0]; 50]);
-        let noisy = rows(&[[9.1, 0.0]; 50]);
-        assert!(likely_drop(&far, &noisy).unwrap() < 1e-6);
-        assert_eq!(likely_drop(&far, &far), Some(0.0));
-        let near = rows(&[[0.1, 0.0]; 50]);
-        let moved = rows(&[[0.2, 0.0]; 50]);
-        let chance = likely_drop(&near, &moved).unwrap();
-        assert!((chance - UNSEEN * 100.0 * below(-1.0)).abs() < 1e-3, "{chance}");
-        let one = [Tensor::f32s(&[2], &[1.0, 2.0]).unwrap()];
-        assert_eq!(likely_drop(&one, &one), None);
-    }
-
-    #[test]
-    fn the_upper_end_is_above_the_mean_as_far_as_numbers_vary() {
-        assert_eq!(upper(&[2.0, 2.0, 2.0]), 2.0);
-        assert!((upper(&[1.0, 3.0]) - (2.0 + CONFIDENCE)).abs() < 1e-12);
-        assert_eq!(upper(&[1.0, f64::INFINITY]), f64::INFINITY);
-        assert_eq!(upper(&[3.0]), 3.0);
-    }
+    let mut stepper = Stepper::new(model, samples, engine)?;
+    stepper.reach(model, &asked)?;
+    let column = |&value: &ValueId| match (stepper.of(value), model.graph.constant(value)) {
+        (Some(tensors), _) => tensors.to_vec(),
+        (None, Some(constant)) => vec![constant.clone(); samples.len()],
+        // Of what is gone nothing is as it was.
+        (None, None) => vec![Tensor::vector(&[]); samples.len()],
+    };
+    Ok(([outputs.iter().map(column).collect(), heads.iter().map(column).collect()], has_heads))
 }

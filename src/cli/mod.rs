@@ -8,6 +8,7 @@ mod calibration;
 mod check;
 mod choosing;
 mod dump;
+mod editing;
 mod engine;
 mod explain;
 mod guard;

@@ -17,7 +17,6 @@ use crate::cli::dump::{self, Dumper};
 use crate::cli::jobs::{self, Job};
 use crate::cli::progress::Progress;
 use crate::cli::{End, assigning, engine, guard, lowbit, usage};
-use crate::edit::{Batch, Edits, Strip};
 use crate::error::Error;
 use crate::ir::Graph;
 use crate::lowbit::{Integers, Packer};
@@ -85,7 +84,7 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     let target = Target::open(&args.target).map_err(|error| usage(args.verb(), error))?;
     let target_profile = target.profile;
     let mut optimizer = Optimizer::for_target(target.profile);
-    let edits = edits(&args.edits);
+    let edits = args.edits.asked();
     if edits.batch.is_none() && !args.edits.batch_inputs.is_empty() {
         return Err(usage(args.verb(), "--batch-inputs goes with --batch or --dynamic-batch"));
     }
@@ -328,24 +327,6 @@ pub(super) fn reading(files: &args::Files) -> ReadOptions {
             (false, false) => Defaults::Meant,
         },
         functions: if files.keep_functions { Functions::Kept } else { Functions::Inlined },
-    }
-}
-
-fn edits(args: &args::Edits) -> Edits {
-    let size = args.batch.as_ref().or(args.dynamic_batch.as_ref());
-    Edits {
-        batch: size.map(|size| Batch { size: size.clone(), inputs: args.batch_inputs.clone() }),
-        inputs: args.inputs.clone(),
-        outputs: args.outputs.clone(),
-        shapes: args.input_shape.clone(),
-        preprocess: args.preprocess.clone(),
-        postprocess: args.postprocess.clone(),
-        rename: args.rename.clone(),
-        rename_nodes: args.rename_node.clone(),
-        strip: args.strip.map(|what| match what {
-            args::Stripped::Remarks => Strip::Remarks,
-            args::Stripped::All => Strip::All,
-        }),
     }
 }
 

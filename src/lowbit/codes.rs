@@ -6,7 +6,8 @@ use bytes::Bytes;
 use half::{bf16, f16};
 use ndarray::Array2;
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
-use rayon::slice::ParallelSliceMut;
+use rayon::slice::{ParallelSlice, ParallelSliceMut};
+use smallvec::SmallVec;
 
 use crate::ir::{DType, Tensor};
 use crate::lowbit::grid::{Grid, Steps};
@@ -27,7 +28,7 @@ pub struct Matrix {
 /// Rows that one task handles.
 const ROWS: usize = 64;
 
-/// Columns that are read together where they do not lie together.
+/// Rows or columns that are read together where they do not lie together.
 const TILE: usize = 8;
 
 impl Matrix {
@@ -60,30 +61,38 @@ impl Matrix {
         Array2::from_shape_vec((self.outputs, self.columns), rows).ok()
     }
 
-    fn at(&self, index: usize) -> f32 {
+    /// Copy these rows to `rows`, one after another.
+    pub fn read(&self, outputs: Range<usize>, rows: &mut [f32]) {
         match self.dtype {
-            DType::F32 => f32::from_le_bytes(self.bytes.as_chunks::<4>().0[index]),
-            DType::F16 => f16::from_le_bytes(self.bytes.as_chunks::<2>().0[index]).to_f32(),
-            _ => bf16::from_le_bytes(self.bytes.as_chunks::<2>().0[index]).to_f32(),
+            DType::F32 => self.read_as(self.bytes.as_chunks::<4>().0, f32::from_le_bytes, outputs, rows),
+            DType::F16 => {
+                self.read_as(self.bytes.as_chunks::<2>().0, |x| f16::from_le_bytes(x).to_f32(), outputs, rows);
+            }
+            _ => self.read_as(self.bytes.as_chunks::<2>().0, |x| bf16::from_le_bytes(x).to_f32(), outputs, rows),
         }
     }
 
-    /// Copy these rows to `rows`, one after another.
-    pub fn read(&self, outputs: Range<usize>, rows: &mut [f32]) {
+    fn read_as<E: Copy>(&self, elements: &[E], real: impl Fn(E) -> f32, outputs: Range<usize>, rows: &mut [f32]) {
         let columns = self.columns;
         if self.is_by_output {
-            for (i, element) in rows.iter_mut().enumerate() {
-                *element = self.at(outputs.start * columns + i);
-            }
+            let elements = &elements[outputs.start * columns..outputs.end * columns];
+            rows.iter_mut().zip(elements).for_each(|(to, &from)| *to = real(from));
             return;
         }
         // Some columns at a time: what is written lies together then, and what is read nearly so.
         for first in (0..columns).step_by(TILE) {
-            for (output, row) in rows.chunks_mut(columns).enumerate() {
-                let row = &mut row[first..columns.min(first + TILE)];
-                for (column, element) in row.iter_mut().enumerate() {
-                    *element = self.at((first + column) * self.outputs + outputs.start + output);
-                }
+            let read: SmallVec<[&[E]; TILE]> = (first..columns.min(first + TILE))
+                .map(|column| &elements[column * self.outputs..][outputs.clone()])
+                .collect();
+            let rows = rows.chunks_mut(columns).map(|row| &mut row[first..]);
+            match <[&[E]; TILE]>::try_from(&*read) {
+                // Known to be as many, so that none is looked for.
+                Ok(read) => rows.enumerate().for_each(|(output, row)| {
+                    row.iter_mut().zip(read).for_each(|(to, from)| *to = real(from[output]));
+                }),
+                Err(_) => rows.enumerate().for_each(|(output, row)| {
+                    row.iter_mut().zip(&read).for_each(|(to, from)| *to = real(from[output]));
+                }),
             }
         }
     }
@@ -214,26 +223,49 @@ impl Codes {
         let mut packed = vec![0u8; self.outputs * each];
         packed.par_chunks_mut(each).enumerate().for_each(|(output, packed)| {
             let row = &self.integers[output * self.columns..(output + 1) * self.columns];
-            let zero = self.steps[(output + 1) * self.groups() - 1].zero;
-            pack(self.bits, columns, |i| row.get(i).copied().unwrap_or(zero), packed);
+            if columns == self.columns {
+                return pack(self.bits, row, packed);
+            }
+            let mut whole = row.to_vec();
+            whole.resize(columns, self.steps[(output + 1) * self.groups() - 1].zero);
+            pack(self.bits, &whole, packed);
         });
         packed
     }
 
     /// The integers packed one after another, row by row or column by column.
     pub fn packed(&self, is_by_output: bool, is_signed: bool) -> Vec<u8> {
-        let (per, flip, count) = (8 / self.bits, self.flip(is_signed), self.integers.len());
-        let mut packed = vec![0u8; count.div_ceil(per)];
-        packed.par_chunks_mut(PART).enumerate().for_each(|(part, packed)| {
-            let first = part * PART * per;
-            let integer = |i: usize| {
-                let at = first + i;
-                let at = if is_by_output { at } else { at % self.outputs * self.columns + at / self.outputs };
-                self.integers[at] ^ flip
-            };
-            pack(self.bits, (count - first).min(packed.len() * per), integer, packed);
+        let (per, flip) = (8 / self.bits, self.flip(is_signed));
+        let turned;
+        let integers = match is_by_output {
+            true => &self.integers,
+            false => {
+                turned = self.turned();
+                &turned
+            }
+        };
+        let mut packed = vec![0u8; integers.len().div_ceil(per)];
+        let parts = packed.par_chunks_mut(PART).zip(integers.par_chunks(PART * per));
+        parts.for_each(|(packed, integers)| match flip {
+            0 => pack(self.bits, integers, packed),
+            _ => pack(self.bits, &integers.iter().map(|integer| integer ^ flip).collect::<Vec<u8>>(), packed),
         });
         packed
+    }
+
+    /// The integers column by column.
+    fn turned(&self) -> Vec<u8> {
+        let mut turned = vec![0u8; self.integers.len()];
+        turned.par_chunks_mut(ROWS * self.outputs).enumerate().for_each(|(part, turned)| {
+            // Some rows at a time: their next columns are still at hand then.
+            for first in (0..self.outputs).step_by(TILE) {
+                for (column, turned) in turned.chunks_mut(self.outputs).enumerate() {
+                    let from = self.integers[part * ROWS + column..].iter().step_by(self.columns).skip(first);
+                    turned[first..].iter_mut().take(TILE).zip(from).for_each(|(to, &from)| *to = from);
+                }
+            }
+        });
+        turned
     }
 
     /// The zero points of the rows packed, each row's to whole bytes.
@@ -242,7 +274,7 @@ impl Codes {
         let each = (groups * self.bits).div_ceil(8);
         let mut packed = vec![0u8; self.outputs * each];
         for (steps, packed) in self.steps.chunks(groups).zip(packed.chunks_mut(each)) {
-            pack(self.bits, groups, |i| steps[i].zero, packed);
+            pack(self.bits, &steps.iter().map(|steps| steps.zero).collect::<Vec<u8>>(), packed);
         }
         packed
     }
@@ -251,7 +283,8 @@ impl Codes {
     pub fn packed_zeros(&self, is_by_output: bool, is_signed: bool) -> Vec<u8> {
         let (flip, count) = (self.flip(is_signed), self.steps.len());
         let mut packed = vec![0u8; (count * self.bits).div_ceil(8)];
-        pack(self.bits, count, |i| self.steps[self.place(i, is_by_output)].zero ^ flip, &mut packed);
+        let zeros: Vec<u8> = (0..count).map(|i| self.steps[self.place(i, is_by_output)].zero ^ flip).collect();
+        pack(self.bits, &zeros, &mut packed);
         packed
     }
 
@@ -274,11 +307,23 @@ impl Codes {
 /// Bytes that one task packs.
 const PART: usize = 1 << 14;
 
-fn pack(bits: usize, count: usize, integer: impl Fn(usize) -> u8, packed: &mut [u8]) {
-    let per = 8 / bits;
-    for (at, byte) in packed.iter_mut().enumerate() {
-        let here = (at * per..count.min((at + 1) * per)).enumerate();
-        *byte = here.fold(0, |byte, (place, i)| byte | integer(i) << (place * bits));
+/// As many of `integers` in a byte as have room there, the first in its lowest bits.
+fn pack(bits: usize, integers: &[u8], packed: &mut [u8]) {
+    match bits {
+        8 => packed.copy_from_slice(integers),
+        4 => pack_by(integers, packed, |[a, b]| a | b << 4),
+        2 => pack_by(integers, packed, |[a, b, c, d]| a | b << 2 | c << 4 | d << 6),
+        bits => unreachable!("there are no integers of {bits} bits"),
+    }
+}
+
+fn pack_by<const N: usize>(integers: &[u8], packed: &mut [u8], byte: impl Fn([u8; N]) -> u8) {
+    let (whole, rest) = integers.as_chunks::<N>();
+    packed.iter_mut().zip(whole).for_each(|(packed, &integers)| *packed = byte(integers));
+    if !rest.is_empty() {
+        let mut last = [0u8; N];
+        last[..rest.len()].copy_from_slice(rest);
+        packed[whole.len()] = byte(last);
     }
 }
 

@@ -35,9 +35,14 @@ pub struct Steps {
 impl Steps {
     /// The integer nearest to a weight, up to `most`.
     pub fn integer(self, weight: f32, most: u8) -> u8 {
-        let steps = whole((weight / self.scale).clamp(-1e6, 1e6)) + f32::from(self.zero);
-        // Clamped before, so neither cut off nor negative.
-        steps.clamp(0.0, f32::from(most)) as u8
+        let (steps, largest) = (weight / self.scale, f32::from(most));
+        // In comparisons and additions alone, so that weights are handled side by side.
+        let steps = if steps < -FAR { -FAR } else { steps };
+        let integer = whole(if steps > FAR { FAR } else { steps }) + f32::from(self.zero);
+        let integer = if integer < 0.0 { 0.0 } else { integer };
+        let integer = if integer > largest { largest } else { integer };
+        // The last bits of such a sum are the integer. What is no number has any: it is no larger than allowed either.
+        ((integer + ROUND).to_bits() as u8).min(most)
     }
 
     /// What an integer is worth.
@@ -55,9 +60,14 @@ const SHARES: [f32; 4] = [0.92, 0.84, 0.76, 0.66];
 /// Rounds from the best of them.
 const ROUNDS: usize = 2;
 
+/// More steps than there are integers, and few enough for [`whole`].
+const FAR: f32 = 1e6;
+
+/// 1.5 · 2²³: next to it float32 holds integers and no fractions.
+const ROUND: f32 = 12_582_912.0;
+
 /// To the nearest integer, ties to even, for numbers far from 2²²: additions round so.
 fn whole(x: f32) -> f32 {
-    const ROUND: f32 = 12_582_912.0;
     (x + ROUND) - ROUND
 }
 
@@ -161,26 +171,53 @@ impl Grid {
 /// Sums that are kept side by side: additions of one do not wait for each other.
 const LANES: usize = 8;
 
+/// Some elements by [`LANES`], and the last ones, if they are fewer, with zeros behind them.
+struct Lanes<'a> {
+    parts: &'a [[f32; LANES]],
+    rest: &'a [f32],
+    last: [[f32; LANES]; 1],
+}
+
+impl Lanes<'_> {
+    fn of(elements: &[f32]) -> Lanes<'_> {
+        let (parts, rest) = elements.as_chunks::<LANES>();
+        let mut last = [[0f32; LANES]];
+        last[0][..rest.len()].copy_from_slice(rest);
+        Lanes { parts, rest, last }
+    }
+
+    /// In two runs, each a plain loop to who goes through it.
+    fn runs(&self) -> [&[[f32; LANES]]; 2] {
+        [self.parts, if self.rest.is_empty() { &[] } else { &self.last }]
+    }
+}
+
 /// The least and the largest of the weights and zero. `None` where one is not finite.
 fn ends(weights: &[f32]) -> Option<(f32, f32)> {
     let (mut low, mut high, mut sum) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
-    let (parts, rest) = weights.as_chunks::<LANES>();
-    let mut take = |lane: usize, weight: f32| {
-        low[lane] = if weight < low[lane] { weight } else { low[lane] };
-        high[lane] = if weight > high[lane] { weight } else { high[lane] };
-        // Becomes NaN by anything that is not finite.
-        sum[lane] += weight * 0.0;
-    };
-    for part in parts {
-        for (lane, &weight) in part.iter().enumerate() {
-            take(lane, weight);
+    for run in Lanes::of(weights).runs() {
+        for part in run {
+            // One thing after another for all lanes, here and below: so one instruction does it.
+            for lane in 0..LANES {
+                low[lane] = if part[lane] < low[lane] { part[lane] } else { low[lane] };
+            }
+            for lane in 0..LANES {
+                high[lane] = if part[lane] > high[lane] { part[lane] } else { high[lane] };
+            }
+            for lane in 0..LANES {
+                // Becomes NaN by anything that is not finite.
+                sum[lane] += part[lane] * 0.0;
+            }
         }
     }
-    for (lane, &weight) in rest.iter().enumerate() {
-        take(lane, weight);
-    }
     let (low, high) = (low.iter().copied().fold(0.0, f32::min), high.iter().copied().fold(0.0, f32::max));
-    (sum.iter().sum::<f32>() == 0.0).then_some((low, high))
+    (total(sum) == 0.0).then_some((low, high))
+}
+
+/// The sum of all lanes, in halves: each addition waits for two others at the most.
+fn total(lanes: [f32; LANES]) -> f32 {
+    let [a, b, c, d, e, f, g, h] = lanes;
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
 
 /// How the integers of some steps go with the weights: sums of products, weights taken in parts of the largest.
@@ -190,43 +227,49 @@ struct Fit {
 }
 
 impl Fit {
+    // By itself: mixed with what is around it, it takes twice as long.
+    #[inline(never)]
     fn of(grid: &Grid, weights: &[f32], importance: Option<&[f32]>, largest: f32, steps: Steps) -> Fit {
         let (by, unit) = (1.0 / steps.scale, 1.0 / largest);
         let (least, most) = (-f32::from(steps.zero), f32::from(grid.most) - f32::from(steps.zero));
-        let add = |crossed: &mut f32, squared: &mut f32, weight: f32, times: f32| {
-            // Of finite numbers: what looks for others takes longer.
-            let steps = weight * by;
-            let steps = if steps < least { least } else { steps };
-            let integer = whole(if steps > most { most } else { steps });
-            *crossed += times * (weight * unit) * integer;
-            *squared += times * integer * integer;
-        };
         let (mut crossed, mut squared) = ([0f32; LANES], [0f32; LANES]);
-        let (parts, rest) = weights.as_chunks::<LANES>();
+        let integers = |part: &[f32; LANES]| {
+            part.map(|weight| {
+                // Of finite numbers: what looks for others takes longer.
+                let steps = weight * by;
+                let steps = if steps < least { least } else { steps };
+                whole(if steps > most { most } else { steps })
+            })
+        };
         match importance {
             None => {
-                for part in parts {
-                    for lane in 0..LANES {
-                        add(&mut crossed[lane], &mut squared[lane], part[lane], 1.0);
+                for run in Lanes::of(weights).runs() {
+                    for part in run {
+                        let integers = integers(part);
+                        for lane in 0..LANES {
+                            crossed[lane] += part[lane] * unit * integers[lane];
+                        }
+                        for lane in 0..LANES {
+                            squared[lane] += integers[lane] * integers[lane];
+                        }
                     }
-                }
-                for (lane, &weight) in rest.iter().enumerate() {
-                    add(&mut crossed[lane], &mut squared[lane], weight, 1.0);
                 }
             }
             Some(importance) => {
-                let (times, others) = importance.as_chunks::<LANES>();
-                for (part, times) in parts.iter().zip(times) {
-                    for lane in 0..LANES {
-                        add(&mut crossed[lane], &mut squared[lane], part[lane], times[lane]);
+                for (run, times) in Lanes::of(weights).runs().into_iter().zip(Lanes::of(importance).runs()) {
+                    for (part, times) in run.iter().zip(times) {
+                        let integers = integers(part);
+                        for lane in 0..LANES {
+                            crossed[lane] += times[lane] * (part[lane] * unit) * integers[lane];
+                        }
+                        for lane in 0..LANES {
+                            squared[lane] += times[lane] * integers[lane] * integers[lane];
+                        }
                     }
-                }
-                for (lane, (&weight, &times)) in rest.iter().zip(others).enumerate() {
-                    add(&mut crossed[lane], &mut squared[lane], weight, times);
                 }
             }
         }
-        Fit { crossed: crossed.iter().sum(), squared: squared.iter().sum() }
+        Fit { crossed: total(crossed), squared: total(squared) }
     }
 
     /// The best scale for these integers.

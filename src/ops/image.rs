@@ -64,6 +64,7 @@ pub static MAX_ROI_POOL: OpDef = OpDef {
         let size = c.per_axis("pooled_shape", 2, 0)?;
         regions(c, [Int::from(size[0]), Int::from(size[1])])
     }),
+    ties: ROI_ALIGN.ties,
     ..OpDef::PURE
 };
 

@@ -68,8 +68,25 @@ pub static DET: OpDef = OpDef {
 
 /// Result 0 is the matrix product, of `dtype`, of operands `a` and `b`.
 pub(super) fn multiply(call: &mut Infer<'_>, a: usize, b: usize, dtype: Option<DType>) -> Outcome {
+    multiply_turned(call, (a, false), (b, false), dtype)
+}
+
+/// As [`multiply`], of operands each with whether its last two axes are turned around first; a vector is not.
+pub(super) fn multiply_turned(
+    call: &mut Infer<'_>,
+    (a, turns_a): (usize, bool),
+    (b, turns_b): (usize, bool),
+    dtype: Option<DType>,
+) -> Outcome {
     call.set_dtype(0, dtype);
-    let dims = product_dims(call.dims(a)?, call.dims(b)?, |axis| call.fresh(0, axis))?;
+    let turned = |slot: usize, turns: bool| {
+        let mut dims = call.dims(slot)?.to_vec();
+        if let (true, [.., rows, columns]) = (turns, &mut dims[..]) {
+            std::mem::swap(rows, columns);
+        }
+        Some(dims)
+    };
+    let dims = product_dims(&turned(a, turns_a)?, &turned(b, turns_b)?, |axis| call.fresh(0, axis))?;
     call.set_type(0, Type::Tensor { dtype, shape: Shape::of(dims) });
     Some(())
 }
@@ -123,7 +140,11 @@ fn matmul_channels(call: &CallView<'_>) -> Channels {
 }
 
 fn gemm(call: &mut Infer<'_>) -> Outcome {
-    let dtype = call.dtype(0).or(call.dtype(1));
+    matrices(call, 0, 1, call.dtype(0).or(call.dtype(1)))
+}
+
+/// Result 0 is the product, of `dtype`, of the matrices `a` and `b` as attributes turn them around.
+pub(super) fn matrices(call: &mut Infer<'_>, a: usize, b: usize, dtype: Option<DType>) -> Outcome {
     call.set_dtype(0, dtype);
     let axis = |slot: usize, axis: usize, result: usize| match call.dims(slot) {
         None => Some(call.fresh(0, result)),
@@ -135,8 +156,8 @@ fn gemm(call: &mut Infer<'_>) -> Outcome {
             }
         }
     };
-    let rows = axis(0, usize::from(TRANS_A.of(call.node())), 0)?;
-    let columns = axis(1, usize::from(!TRANS_B.of(call.node())), 1)?;
+    let rows = axis(a, usize::from(TRANS_A.of(call.node())), 0)?;
+    let columns = axis(b, usize::from(!TRANS_B.of(call.node())), 1)?;
     call.set_type(0, Type::Tensor { dtype, shape: Shape::of([rows, columns]) });
     Some(())
 }
@@ -158,16 +179,23 @@ fn gemm_channels(call: &CallView<'_>) -> Channels {
 }
 
 fn gemm_ties(call: &CallView<'_>) -> Ties {
-    let a = usize::from(TRANS_A.of(call.node()));
-    let b = usize::from(TRANS_B.of(call.node()));
+    matrix_ties(call, (0, 1, 2), &[])
+}
+
+/// A product of the matrices `a` and `b`, with `c` added to it where that is given, and `vectors` of an element for each
+/// column.
+pub(super) fn matrix_ties(call: &CallView<'_>, (a, b, c): (usize, usize, usize), vectors: &[usize]) -> Ties {
+    let turns_a = usize::from(TRANS_A.of(call.node()));
+    let turns_b = usize::from(TRANS_B.of(call.node()));
     let mut found = vec![
-        Tie::Contracted(End::operand(0, 1 - a), End::operand(1, b)),
-        Tie::Same(End::operand(0, a), End::result(0, 0)),
-        Tie::Same(End::operand(1, 1 - b), End::result(0, 1)),
+        Tie::Contracted(End::operand(a, 1 - turns_a), End::operand(b, turns_b)),
+        Tie::Same(End::operand(a, turns_a), End::result(0, 0)),
+        Tie::Same(End::operand(b, 1 - turns_b), End::result(0, 1)),
     ];
-    if call.has(2) {
-        found.extend(ties::broadcast(call, [2], 0));
+    if call.has(c) {
+        found.extend(ties::broadcast(call, [c], 0));
     }
+    found.extend(vectors.iter().map(|&slot| Tie::Same(End::operand(slot, 0), End::result(0, 1))));
     found
 }
 

@@ -7,6 +7,7 @@
 pub mod arith;
 pub mod attention;
 pub mod call;
+pub mod contrib;
 pub mod control;
 pub mod conv;
 pub mod cumulative;

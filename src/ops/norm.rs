@@ -30,7 +30,18 @@ pub static LOG_SOFTMAX: OpDef = ALONG_AXIS;
 pub static HARDMAX: OpDef = ALONG_AXIS;
 
 /// Division by the p-norm along an axis.
-pub static LP_NORMALIZATION: OpDef = ALONG_AXIS;
+pub static LP_NORMALIZATION: OpDef = OpDef {
+    // The norm is of a sum, to which zeros add nothing.
+    ties: |c| match axis(c) {
+        Some(axis) => {
+            let mut ties = same_axes(c, |_| true);
+            ties.push(Tie::Summed(End::operand(0, axis)));
+            ties
+        }
+        None => Ties::new(),
+    },
+    ..ALONG_AXIS
+};
 
 /// Mean and variance per channel, stored, or those of the batch in training mode: results 1 and 2 carry them on.
 pub static BATCH_NORMALIZATION: OpDef = OpDef {

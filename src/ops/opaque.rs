@@ -1,12 +1,15 @@
 //! Operators of other domains of which some facts are known though nothing here computes or rewrites them.
 //!
-//! All are carried through untouched. That they are deterministic lets equal calls be merged; a type of the result
-//! lets inference go on behind them.
+//! All are carried through untouched, but for what a pruner takes of their heads and channels. That they are
+//! deterministic lets equal calls be merged; a type of the result lets inference go on behind them.
 
 use crate::ir::{DType, Int, Key, Shape, Type};
 use crate::ops::elementwise::broadcast;
-use crate::ops::matmul::multiply;
-use crate::ops::{Channels, Infer, OpDef, Outcome, conv, matmul, quant, rnn, shape, slice};
+use crate::ops::matmul::{multiply, multiply_turned};
+use crate::ops::{
+    CallView, Channels, End, Infer, OpDef, Outcome, Tie, Ties, contrib, conv, image, matmul, pool, quant, rnn, shape,
+    slice, ties,
+};
 
 /// Deterministic, and nothing else is known. What it costs is not.
 static PURE: OpDef = OpDef { deterministic: |_| true, ..OpDef::UNKNOWN };
@@ -15,22 +18,56 @@ static LIKE_FIRST: OpDef = OpDef { infer: Some(|c| like(c, 0, 0)), macs: |_| Som
 /// Result 0 has operand 0's type, element by element.
 static ACTIVATION: OpDef = OpDef { channels: |_| Channels::Tied, ..LIKE_FIRST };
 /// An activation behind the addition of a bias along the last axis, which never widens operand 0.
-static BIASED: OpDef = LIKE_FIRST;
+static BIASED: OpDef = OpDef { ties: contrib::all_operands, ..LIKE_FIRST };
+/// Integers, element by element, each of one scale.
+static QUANTIZED_UNARY: OpDef = OpDef { ties: contrib::elements, ..LIKE_FIRST };
 static SKIP_NORM: OpDef = OpDef { infer: Some(skip_norm), ..LIKE_FIRST };
+static SKIP_RMS_NORM: OpDef = OpDef { ties: |c| root_mean_square(c, &[0, 1, 3], 2), ..SKIP_NORM };
+static RMS_NORM: OpDef = OpDef { ties: |c| root_mean_square(c, &[0], 1), ..LIKE_FIRST };
 static BATCH_NORM: OpDef = OpDef { infer: Some(batch_norm), ..LIKE_FIRST };
 static EMBED_NORM: OpDef = OpDef { infer: Some(embed_norm), ..PURE };
-static FUSED_CONV: OpDef = OpDef { infer: conv::CONV.infer, macs: conv::CONV.macs, ..PURE };
-static FUSED_GEMM: OpDef = OpDef { infer: matmul::GEMM.infer, macs: matmul::GEMM.macs, ..PURE };
-static FUSED_MATMUL: OpDef = OpDef { infer: Some(fused_matmul), ..PURE };
+static FUSED_CONV: OpDef =
+    OpDef { infer: conv::CONV.infer, ties: contrib::fused_conv_ties, macs: conv::CONV.macs, ..PURE };
+static FUSED_GEMM: OpDef =
+    OpDef { infer: matmul::GEMM.infer, ties: matmul::GEMM.ties, macs: matmul::GEMM.macs, ..PURE };
+static FUSED_MATMUL: OpDef = OpDef { infer: Some(fused_matmul), ties: contrib::fused_product_ties, ..PURE };
 static MATMUL_NBITS: OpDef = OpDef { infer: Some(matmul_nbits), macs: matmul_nbits_macs, ..PURE };
 static DYNAMIC_MATMUL: OpDef =
     OpDef { infer: Some(|c| multiply(c, 0, 1, c.dtype(0))), macs: matmul::MATMUL.macs, ..PURE };
 static INTEGER_MATMUL: OpDef = OpDef { infer: Some(|c| multiply(c, 0, 1, c.dtype(2))), ..DYNAMIC_MATMUL };
-static QLINEAR_BINARY: OpDef = OpDef { infer: Some(qlinear_binary), macs: |_| Some(Int::from(0)), ..PURE };
-static ATTENTION: OpDef = OpDef { infer: Some(attention), ..PURE };
-static MULTI_HEAD_ATTENTION: OpDef = OpDef { infer: Some(multi_head_attention), ..PURE };
-static QUANTIZE: OpDef = OpDef { infer: quant::QUANTIZE_LINEAR.infer, macs: |_| Some(Int::from(0)), ..PURE };
-static DEQUANTIZE: OpDef = OpDef { infer: quant::DEQUANTIZE_LINEAR.infer, macs: |_| Some(Int::from(0)), ..PURE };
+static QLINEAR_BINARY: OpDef =
+    OpDef { infer: Some(qlinear_binary), ties: contrib::quantized_binary_ties, macs: |_| Some(Int::from(0)), ..PURE };
+static QLINEAR_GLOBAL_POOL: OpDef =
+    OpDef { infer: Some(contrib::global_pool), ties: contrib::pooled, macs: |_| Some(Int::from(0)), ..PURE };
+static QLINEAR_POOL: OpDef = OpDef {
+    infer: Some(|c| if contrib::is_channels_last(c) { None } else { pool::AVERAGE_POOL.infer?(c) }),
+    ties: contrib::pooled,
+    macs: |_| Some(Int::from(0)),
+    ..PURE
+};
+static GRID_SAMPLE: OpDef = OpDef { infer: image::GRID_SAMPLE.infer, ties: contrib::pooled, ..PURE };
+static QLINEAR_CONCAT: OpDef =
+    OpDef { infer: Some(contrib::concat), ties: contrib::concat_ties, macs: |_| Some(Int::from(0)), ..PURE };
+static QGEMM: OpDef = OpDef { infer: Some(contrib::gemm), ties: contrib::gemm_ties, macs: matmul::GEMM.macs, ..PURE };
+static ATTENTION: OpDef = OpDef { infer: Some(contrib::attention), ties: contrib::attention_ties, ..PURE };
+static QUANTIZED_ATTENTION: OpDef =
+    OpDef { infer: Some(contrib::attention), ties: contrib::quantized_attention_ties, ..PURE };
+static MULTI_HEAD_ATTENTION: OpDef = OpDef { infer: Some(contrib::multi_head), ties: contrib::multi_head_ties, ..PURE };
+static GROUP_QUERY_ATTENTION: OpDef =
+    OpDef { infer: Some(contrib::group_query), ties: contrib::group_query_ties, ..PURE };
+static DECODER_ATTENTION: OpDef = OpDef { infer: Some(attention), ..PURE };
+static QUANTIZE: OpDef = OpDef {
+    infer: quant::QUANTIZE_LINEAR.infer,
+    ties: quant::QUANTIZE_LINEAR.ties,
+    macs: |_| Some(Int::from(0)),
+    ..PURE
+};
+static DEQUANTIZE: OpDef = OpDef {
+    infer: quant::DEQUANTIZE_LINEAR.infer,
+    ties: quant::DEQUANTIZE_LINEAR.ties,
+    macs: |_| Some(Int::from(0)),
+    ..PURE
+};
 static TO_FLOAT: OpDef = OpDef { infer: Some(|c| retyped(c, Some(DType::F32))), ..LIKE_FIRST };
 static CATEGORIES: OpDef = OpDef { infer: Some(categories), ..LIKE_FIRST };
 
@@ -47,7 +84,8 @@ pub fn row(domain: &str, name: &str) -> &'static OpDef {
 /// Operators of the default domain whose older meaning has no newer spelling, and one that onnxruntime put there.
 fn older(name: &str) -> &'static OpDef {
     match name {
-        "Softmax" | "LogSoftmax" | "Hardmax" | "SimplifiedLayerNormalization" => &LIKE_FIRST,
+        "Softmax" | "LogSoftmax" | "Hardmax" => &LIKE_FIRST,
+        "SimplifiedLayerNormalization" => &RMS_NORM,
         "BatchNormalization" => &BATCH_NORM,
         _ => &OpDef::UNKNOWN,
     }
@@ -56,9 +94,12 @@ fn older(name: &str) -> &'static OpDef {
 fn microsoft(name: &str) -> &'static OpDef {
     match name {
         "Gelu" | "QuickGelu" | "ScaledSiLU" => &ACTIVATION,
-        "BiasGelu" | "FastGelu" | "BiasAdd" | "BiasSoftmax" | "RotaryEmbedding" | "Inverse" => &BIASED,
-        "QLinearLeakyRelu" | "QLinearSigmoid" | "QLinearSoftmax" | "Trilu" | "GroupNorm" => &LIKE_FIRST,
-        "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization" => &SKIP_NORM,
+        "BiasGelu" | "FastGelu" | "BiasAdd" => &BIASED,
+        "BiasSoftmax" | "RotaryEmbedding" | "Inverse" => &LIKE_FIRST,
+        "QLinearLeakyRelu" | "QLinearSigmoid" => &QUANTIZED_UNARY,
+        "QLinearSoftmax" | "Trilu" | "GroupNorm" => &LIKE_FIRST,
+        "SkipLayerNormalization" => &SKIP_NORM,
+        "SkipSimplifiedLayerNormalization" => &SKIP_RMS_NORM,
         "EmbedLayerNormalization" => &EMBED_NORM,
         "FusedConv" => &FUSED_CONV,
         "FusedGemm" => &FUSED_GEMM,
@@ -69,7 +110,15 @@ fn microsoft(name: &str) -> &'static OpDef {
         "MatMulIntegerToFloat" => &INTEGER_MATMUL,
         "QLinearAdd" | "QLinearMul" => &QLINEAR_BINARY,
         "MultiHeadAttention" => &MULTI_HEAD_ATTENTION,
-        "GroupQueryAttention" | "Attention" | "DecoderMaskedMultiHeadAttention" => &ATTENTION,
+        "Attention" => &ATTENTION,
+        "QAttention" => &QUANTIZED_ATTENTION,
+        "GroupQueryAttention" => &GROUP_QUERY_ATTENTION,
+        "DecoderMaskedMultiHeadAttention" => &DECODER_ATTENTION,
+        "QLinearGlobalAveragePool" => &QLINEAR_GLOBAL_POOL,
+        "QLinearAveragePool" => &QLINEAR_POOL,
+        "GridSample" => &GRID_SAMPLE,
+        "QLinearConcat" => &QLINEAR_CONCAT,
+        "QGemm" => &QGEMM,
         "QuantizeLinear" => &QUANTIZE,
         "DequantizeLinear" => &DEQUANTIZE,
         "Pad" => &slice::PAD,
@@ -88,7 +137,6 @@ fn microsoft(name: &str) -> &'static OpDef {
         | "GemmFastGelu"
         | "GemmFloat8"
         | "GemmaRotaryEmbedding"
-        | "GridSample"
         | "Irfft"
         | "IsAllFinite"
         | "LongformerAttention"
@@ -104,13 +152,8 @@ fn microsoft(name: &str) -> &'static OpDef {
         | "NhwcMaxPool"
         | "PackedAttention"
         | "PackedMultiHeadAttention"
-        | "QAttention"
         | "QEmbedLayerNormalization"
-        | "QGemm"
-        | "QLinearAveragePool"
-        | "QLinearConcat"
         | "QLinearConv"
-        | "QLinearGlobalAveragePool"
         | "QLinearReduceMean"
         | "QLinearWhere"
         | "QMoE"
@@ -212,8 +255,10 @@ fn fused_matmul(call: &mut Infer<'_>) -> Outcome {
     let dtype = call.dtype(0);
     call.set_dtype(0, dtype);
     let set = |name: &'static str| Key::new(name, false).of(call.node());
-    let plain = !["transA", "transB", "transBatchA", "transBatchB"].into_iter().any(set);
-    if plain { multiply(call, 0, 1, dtype) } else { None }
+    if set("transBatchA") || set("transBatchB") {
+        return None;
+    }
+    multiply_turned(call, (0, set("transA")), (1, set("transB")), dtype)
 }
 
 const N: Key<i64> = Key::new("N", 0);
@@ -254,13 +299,15 @@ fn attention(call: &mut Infer<'_>) -> Outcome {
     Some(())
 }
 
-/// Queries and values of batch, length and all heads: the result is as long as the one and as wide as the other.
-fn multi_head_attention(call: &mut Infer<'_>) -> Outcome {
-    let dtype = call.dtype(0);
-    let ([batch, length, _], Some([_, _, width])) = (call.dims(0)?, call.dims(2)) else { return attention(call) };
-    let dims = [batch.clone(), length.clone(), width.clone()];
-    call.set(0, dtype, dims);
-    Some(())
+/// A normalization by the mean of squares along the last axis of the sum of `summands`.
+fn root_mean_square(call: &CallView<'_>, summands: &[usize], scale: usize) -> Ties {
+    let Some(last) = call.rank(0).and_then(|rank| rank.checked_sub(1)) else { return Ties::new() };
+    let mut ties = ties::same_axes(call, |_| true);
+    ties.extend((0..=last).map(|axis| Tie::Same(End::result(0, axis), End::result(3, axis))));
+    ties.extend(ties::broadcast(call, summands.iter().copied().chain([scale]), 0));
+    let own = |slot: usize| call.rank(slot).and_then(|rank| Some(End::operand(slot, rank.checked_sub(1)?)));
+    ties.extend(summands.iter().filter_map(|&slot| own(slot)).map(Tie::Summed));
+    ties
 }
 
 #[cfg(test)]

@@ -2,23 +2,29 @@
 //!
 //! What these compute is quantized already, so a quantizer leaves all of them alone.
 
+use smallvec::SmallVec;
+
 use crate::ir::{DType, Int, Key, Shape, Type};
 use crate::ops::conv::{convolve, mixed, per_result};
 use crate::ops::dims::product;
 use crate::ops::matmul::multiply;
 use crate::ops::shape::dtype_of;
-use crate::ops::ties::product as product_ties;
-use crate::ops::{CallView, Channels, Infer, OpDef, Outcome, Ties, normalize_axis};
+use crate::ops::ties::{convolution_with, product as product_ties};
+use crate::ops::{CallView, Channels, End, Infer, OpDef, Outcome, Tie, Ties, normalize_axis, ties};
 
 /// `QuantizeLinear`, `DequantizeLinear`: the axis of a scale with one element per slice.
 pub const AXIS: Key<i64> = Key::new("axis", 1);
 /// `QuantizeLinear`, `DequantizeLinear`: the result's element type by ONNX's number; 0 leaves it to the operands.
 pub const OUTPUT_DTYPE: Key<i64> = Key::new("output_dtype", 0);
 
+/// `QuantizeLinear`, `DequantizeLinear`: how many elements along the axis share a scale; 0 where that is not said.
+const BLOCK_SIZE: Key<i64> = Key::new("block_size", 0);
+
 /// `QuantizeLinear`: `[x, scale, zero point]`.
-pub static QUANTIZE_LINEAR: OpDef = OpDef { infer: Some(quantize), channels: scaled, ..OpDef::PURE };
+pub static QUANTIZE_LINEAR: OpDef = OpDef { infer: Some(quantize), channels: scaled, ties: of_scales, ..OpDef::PURE };
 /// `DequantizeLinear`: `[x, scale, zero point]`.
-pub static DEQUANTIZE_LINEAR: OpDef = OpDef { infer: Some(dequantize), channels: scaled, ..OpDef::PURE };
+pub static DEQUANTIZE_LINEAR: OpDef =
+    OpDef { infer: Some(dequantize), channels: scaled, ties: of_scales, ..OpDef::PURE };
 /// `DynamicQuantizeLinear`: one operand; results, scale and zero point.
 pub static DYNAMIC_QUANTIZE_LINEAR: OpDef = OpDef { infer: Some(dynamic), ..OpDef::PURE };
 /// `QLinearConv`: `[x, its scale and zero point, w, …, the result's scale and zero point, bias]`.
@@ -26,6 +32,7 @@ pub static QLINEAR_CONV: OpDef = OpDef {
     infer: Some(|c| convolve(c, 0, 3, c.dtype(7))),
     // The slices of a weight with scales of their own are not those of one operand.
     channels: |c| if is_single(c, 4) && is_single(c, 5) { mixed(c, 0, 3, 8) } else { Channels::Barrier },
+    ties: |c| convolution_with(c, 0, 3, &with_vectors(c, &[8], &[4, 5])),
     macs: |c| per_result(c, 3),
     ..OpDef::PURE
 };
@@ -33,20 +40,49 @@ pub static QLINEAR_CONV: OpDef = OpDef {
 pub static CONV_INTEGER: OpDef = OpDef {
     infer: Some(|c| convolve(c, 0, 1, Some(DType::I32))),
     channels: |c| if !c.has(3) || is_single(c, 3) { mixed(c, 0, 1, usize::MAX) } else { Channels::Barrier },
+    ties: |c| convolution_with(c, 0, 1, &with_vectors(c, &[], &[3])),
     macs: |c| per_result(c, 1),
     ..OpDef::PURE
 };
 /// `QLinearMatMul`: `[a, its scale and zero point, b, …, the result's scale and zero point]`.
 pub static QLINEAR_MATMUL: OpDef = OpDef {
     infer: Some(|c| multiply(c, 0, 3, c.dtype(7))),
-    // Rows or columns with scales of their own are not those of one operand.
-    ties: |c| if [1, 4, 6].iter().all(|&slot| is_single(c, slot)) { product_ties(c, 0, 3) } else { Ties::new() },
+    ties: |c| of_product(c, 3, &[1, 2, 6, 7], &[4, 5]),
     macs: product_macs,
     ..OpDef::PURE
 };
 /// `MatMulInteger`: `[a, b, zero point of a, zero point of b]`.
-pub static MATMUL_INTEGER: OpDef =
-    OpDef { infer: Some(|c| multiply(c, 0, 1, Some(DType::I32))), macs: product_macs, ..OpDef::PURE };
+pub static MATMUL_INTEGER: OpDef = OpDef {
+    infer: Some(|c| multiply(c, 0, 1, Some(DType::I32))),
+    ties: |c| of_product(c, 1, &[2], &[3]),
+    macs: product_macs,
+    ..OpDef::PURE
+};
+
+/// `slots`, and those of `scales` that have more than one element.
+pub(super) fn with_vectors(call: &CallView<'_>, slots: &[usize], scales: &[usize]) -> SmallVec<[usize; 4]> {
+    let vectors = scales.iter().filter(|&&slot| call.has(slot) && !is_single(call, slot));
+    slots.iter().chain(vectors).copied().collect()
+}
+
+/// A product of operand 0 with operand `b`, whose columns may have `scales` of their own; rows with scales of their own
+/// are not followed.
+fn of_product(call: &CallView<'_>, b: usize, singles: &[usize], scales: &[usize]) -> Ties {
+    if singles.iter().any(|&slot| call.has(slot) && !is_single(call, slot)) {
+        return Ties::new();
+    }
+    let mut ties = product_ties(call, 0, b);
+    for slot in with_vectors(call, &[], scales) {
+        let (Some([ones @ .., _]), Some(rank)) = (call.dims(slot), call.result_dims(0).map(<[Int]>::len)) else {
+            return Ties::new();
+        };
+        if rank == 0 || call.rank(b) == Some(1) || ones.iter().any(|one| one.known() != Some(1)) {
+            return Ties::new();
+        }
+        ties.push(Tie::Same(End::operand(slot, ones.len()), End::result(0, rank - 1)));
+    }
+    ties
+}
 
 fn product_macs(call: &CallView<'_>) -> Option<Int> {
     product(call.result_dims(0)?)?.checked_mul(call.dims(0)?.last()?)
@@ -91,6 +127,27 @@ fn scaled(call: &CallView<'_>) -> Channels {
     let axis = if rank == 1 { Some(0) } else { normalize_axis(AXIS.of(call.node()), rank) };
     let parameters = [1, 2].into_iter().filter(|&slot| call.has(slot)).collect();
     axis.map_or(Channels::Barrier, |axis| Channels::PerChannel { axis, parameters })
+}
+
+/// As [`scaled`] says; of an axis in blocks, whole blocks go, with their scales.
+fn of_scales(call: &CallView<'_>) -> Ties {
+    let (Some(x), Some(scale)) = (call.dims(0), call.dims(1)) else { return Ties::new() };
+    let block = usize::try_from(BLOCK_SIZE.of(call.node())).unwrap_or(0);
+    let axis = normalize_axis(AXIS.of(call.node()), x.len());
+    let (1.., Some(axis), true) = (block, axis, x.len() == scale.len()) else { return ties::of_channels(call) };
+    let mut ties = ties::broadcast(call, [0], 0);
+    let blocks = ties::size(call, End::operand(1, axis));
+    let whole = blocks.and_then(|n| n.checked_mul(block)) == ties::size(call, End::operand(0, axis));
+    let (Some(count), true) = (blocks, whole) else { return Ties::new() };
+    let slots = [1, 2].into_iter().filter(|&slot| call.has(slot));
+    for slot in slots.clone() {
+        let others = (0..x.len()).filter(|&other| other != axis);
+        ties.extend(others.map(|other| Tie::Same(End::operand(slot, other), End::result(0, other))));
+    }
+    let mut ends: SmallVec<[End; 4]> = SmallVec::from_slice(&[End::operand(0, axis), End::result(0, axis)]);
+    ends.extend(slots.map(|slot| End::operand(slot, axis)));
+    ties.push(Tie::Runs { ends, count });
+    ties
 }
 
 fn dynamic(call: &mut Infer<'_>) -> Outcome {

@@ -2,9 +2,9 @@
 
 use smallvec::SmallVec;
 
-use crate::ir::{DType, Int, Key, Shape, Type};
+use crate::ir::{DType, Int, Key, OpKind, Shape, Type, User};
 use crate::ops::arith::{self, Binary};
-use crate::ops::{CallView, Channels, End, Infer, OpDef, Outcome, Quant, Tie, normalize_axis, ties};
+use crate::ops::{CallView, Channels, End, Infer, OpDef, Outcome, Quant, Tie, Ties, normalize_axis, ties};
 
 const KEEPDIMS: Key<bool> = Key::new("keepdims", true);
 const NOOP_WITH_EMPTY_AXES: Key<bool> = Key::new("noop_with_empty_axes", false);
@@ -13,21 +13,22 @@ const AXIS: Key<i64> = Key::new("axis", 0);
 /// Any reduction: only its shape is known.
 pub static REDUCE: OpDef = OpDef { infer: Some(|c| reduce(c, None)), channels, ..OpDef::PURE };
 
-/// The mean.
-pub static MEAN: OpDef = OpDef { quant: |_| Quant::Activation, ..REDUCE };
-
-/// The sum.
-pub static SUM: OpDef = OpDef {
-    infer: Some(|c| reduce(c, Some((0, arith::add)))),
-    ties: |c| {
-        let mut ties = ties::of_channels(c);
-        if let Some((axes, rank)) = c.rank(0).and_then(|rank| Some((axes(c, rank)?, rank))) {
-            ties.extend((0..rank).filter(|&a| axes.reduces(a)).map(|a| Tie::Summed(End::operand(0, a))));
-        }
-        ties
+/// The mean: a sum, divided by how many there were, and a pruner sees to that number. Where it is taken away from what
+/// it is the mean of, what is left is a deviation that changes with every index, as in `LayerNormalization`.
+pub static MEAN: OpDef = OpDef {
+    ties: |c| match c.dtype(0) {
+        Some(dtype) if dtype.is_float() && !centres(c) => summed(c),
+        _ => ties::of_channels(c),
     },
+    quant: |_| Quant::Activation,
     ..REDUCE
 };
+
+/// A sum of what is zero where its element is: of magnitudes, of squares; its root, its logarithm.
+pub static NORM: OpDef = OpDef { ties: summed, ..REDUCE };
+
+/// The sum.
+pub static SUM: OpDef = OpDef { infer: Some(|c| reduce(c, Some((0, arith::add)))), ties: summed, ..REDUCE };
 
 /// The product.
 pub static PROD: OpDef = OpDef { infer: Some(|c| reduce(c, Some((1, arith::mul)))), ..REDUCE };
@@ -47,6 +48,31 @@ pub static ARG: OpDef = OpDef {
     },
     ..OpDef::PURE
 };
+
+/// An index of a reduced axis may be left out where it is zero.
+fn summed(call: &CallView<'_>) -> Ties {
+    let mut ties = ties::of_channels(call);
+    ties.extend(reduced(call).into_iter().map(|axis| Tie::Summed(End::operand(0, axis))));
+    ties
+}
+
+/// The axes that a call is known to reduce.
+pub fn reduced(call: &CallView<'_>) -> SmallVec<[usize; 4]> {
+    match call.rank(0).and_then(|rank| Some((axes(call, rank)?, rank))) {
+        Some((axes, rank)) => (0..rank).filter(|&axis| axes.reduces(axis)).collect(),
+        None => SmallVec::new(),
+    }
+}
+
+/// Whether the result is taken away from the operand.
+fn centres(call: &CallView<'_>) -> bool {
+    let (graph, x) = (call.graph(), call.operand(0));
+    let users = graph.result(call.id(), 0).map_or(&[][..], |mean| graph.value(mean).users());
+    users.iter().any(|user| match *user {
+        User::Node(node, slot) => graph.node(node).op == OpKind::Sub && graph.operand(node, 1 - slot.min(1)) == x,
+        User::Output(..) => false,
+    })
+}
 
 /// Which axes a call reduces.
 enum Axes {

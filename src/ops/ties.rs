@@ -171,18 +171,25 @@ pub fn broadcast(call: &CallView<'_>, operands: impl IntoIterator<Item = usize>,
 
 /// A convolution of operand `x` with weight `w` `[M, C/group, …]` and bias `b`, where that is given.
 pub fn convolution(call: &CallView<'_>, x: usize, w: usize, b: usize) -> Ties {
-    convolved(call, x, b, End::operand(w, 0), End::operand(w, 1), false)
+    convolution_with(call, x, w, &[b])
+}
+
+/// A convolution of operand `x` with weight `w` and further operands, where they are given, that are vectors of an
+/// element per output channel.
+pub fn convolution_with(call: &CallView<'_>, x: usize, w: usize, vectors: &[usize]) -> Ties {
+    convolved(call, x, vectors, End::operand(w, 0), End::operand(w, 1), false)
 }
 
 /// A transposed convolution of operand `x` with weight `w` `[C, M/group, …]` and bias `b`, where that is given.
 pub fn transposed_convolution(call: &CallView<'_>, x: usize, w: usize, b: usize) -> Ties {
-    convolved(call, x, b, End::operand(w, 0), End::operand(w, 1), true)
+    convolved(call, x, &[b], End::operand(w, 0), End::operand(w, 1), true)
 }
 
-fn convolved(call: &CallView<'_>, x: usize, b: usize, full: End, part: End, is_transposed: bool) -> Ties {
+fn convolved(call: &CallView<'_>, x: usize, vectors: &[usize], full: End, part: End, is_transposed: bool) -> Ties {
     let (input, output) = (End::operand(x, 1), End::result(0, 1));
     let mut ties = vec![Tie::Same(End::operand(x, 0), End::result(0, 0))];
-    let bias = (b < call.operand_count() && call.has(b)).then(|| End::operand(b, 0));
+    let given = vectors.iter().filter(|&&slot| slot < call.operand_count() && call.has(slot));
+    let vectors: SmallVec<[End; 4]> = given.map(|&slot| End::operand(slot, 0)).collect();
     let groups = super::conv::groups(call);
     match groups {
         None => {}
@@ -190,17 +197,15 @@ fn convolved(call: &CallView<'_>, x: usize, b: usize, full: End, part: End, is_t
             let (of_input, of_output) = if is_transposed { (full, part) } else { (part, full) };
             ties.push(Tie::Contracted(input, of_input));
             ties.push(Tie::Same(of_output, output));
-            ties.extend(bias.map(|bias| Tie::Same(bias, output)));
+            ties.extend(vectors.iter().map(|&vector| Tie::Same(vector, output)));
         }
         Some(groups) => {
             let (mine, other) = if is_transposed { (input, output) } else { (output, input) };
             let mut wide: SmallVec<[End; 4]> = SmallVec::from_slice(&[full, mine]);
-            if let Some(bias) = bias {
-                if is_transposed {
-                    ties.push(Tie::Same(bias, output));
-                } else {
-                    wide.push(bias);
-                }
+            if is_transposed {
+                ties.extend(vectors.iter().map(|&vector| Tie::Same(vector, output)));
+            } else {
+                wide.extend(vectors);
             }
             ties.push(Tie::Grouped { groups, wide, narrow: part, other });
         }
@@ -210,6 +215,11 @@ fn convolved(call: &CallView<'_>, x: usize, b: usize, full: End, part: End, is_t
 
 /// A matrix product of operands `a` and `b` with numpy's rank cases.
 pub fn product(call: &CallView<'_>, a: usize, b: usize) -> Ties {
+    product_of(call, (a, false), (b, false))
+}
+
+/// A matrix product of operands, each with whether its last two axes are turned around first.
+pub fn product_of(call: &CallView<'_>, (a, turns_a): (usize, bool), (b, turns_b): (usize, bool)) -> Ties {
     let (Some(rank_a), Some(rank_b), Some(rank)) = (call.rank(a), call.rank(b), call.result_dims(0).map(<[Int]>::len))
     else {
         return Ties::new();
@@ -217,14 +227,17 @@ pub fn product(call: &CallView<'_>, a: usize, b: usize) -> Ties {
     if rank_a == 0 || rank_b == 0 {
         return Ties::new();
     }
-    let inner = rank_b.saturating_sub(2);
-    let mut ties = vec![Tie::Contracted(End::operand(a, rank_a - 1), End::operand(b, inner))];
+    // Of a vector there is one axis only.
+    let last = |slot: usize, rank: usize, back: usize| End::operand(slot, rank.saturating_sub(back));
+    let (inner_a, rows) = if turns_a && rank_a >= 2 { (2, 1) } else { (1, 2) };
+    let (inner_b, columns) = if turns_b && rank_b >= 2 { (1, 2) } else { (2, 1) };
+    let mut ties = vec![Tie::Contracted(last(a, rank_a, inner_a), last(b, rank_b, inner_b))];
     let batch = rank_a.max(rank_b).saturating_sub(2);
     if rank_a >= 2 {
-        ties.push(Tie::Same(End::operand(a, rank_a - 2), End::result(0, batch)));
+        ties.push(Tie::Same(last(a, rank_a, rows), End::result(0, batch)));
     }
     if rank_b >= 2 {
-        ties.push(Tie::Same(End::operand(b, rank_b - 1), End::result(0, rank - 1)));
+        ties.push(Tie::Same(last(b, rank_b, columns), End::result(0, rank - 1)));
     }
     for (slot, of) in [(a, rank_a), (b, rank_b)] {
         let own = of.saturating_sub(2);

@@ -34,6 +34,16 @@ pub enum Half {
     Weights,
 }
 
+impl Half {
+    /// The type of its numbers.
+    pub fn dtype(self) -> DType {
+        match self {
+            Half::F16 | Half::Weights => DType::F16,
+            Half::BF16 => DType::BF16,
+        }
+    }
+}
+
 /// What becomes of the model's float32 inputs and outputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Io {
@@ -257,7 +267,7 @@ impl Halver {
         notes: &mut Vec<String>,
         tell: &dyn Fn(u64, u64),
     ) -> Result<(Summary, Option<Model>), HalveError> {
-        let half = if self.half == Half::BF16 { DType::BF16 } else { DType::F16 };
+        let half = self.half.dtype();
         let fit = match half {
             // Without a sample to compare on there is none to gather from.
             DType::F16 if feeds.is_empty() && self.calibration.source.is_none() => Fit::unknown(half, &model.graph),

@@ -434,27 +434,39 @@ impl Painter<'_> {
             let results: Vec<End> = to.iter().map(|&a| End::result(0, a)).collect();
             let sizes: Option<usize> = ends.iter().chain(&results).map(|&end| self.size(calling, end)).sum();
             let known = sizes.is_some_and(|sizes| self.has_room(sizes));
-            // A fixed axis has as many fixed atoms as indices, so that the factors can be told.
-            let mut atoms = |painter: &mut Self, ends: &[End]| -> Vec<Arc<[Atom]>> {
-                let one = |end: &End| match painter.label(calling, *end) {
-                    Label::Of(atoms) => atoms,
-                    Label::Fixed => vec![FIXED; painter.size(calling, *end).unwrap_or(0)].into(),
-                };
-                ends.iter().map(one).collect()
-            };
             if !known {
                 self.fix_ends(calling, &ends);
                 self.fix_ends(calling, &results);
                 continue;
             }
-            let (before, after) = (atoms(self, &ends), atoms(self, &results));
-            match Factors::of(&before, &after) {
-                Some(factors) => self.views.push(factors),
-                None => {
-                    self.fix_ends(calling, &ends);
-                    self.fix_ends(calling, &results);
+            let before: Vec<Arc<[Atom]>> = ends.iter().map(|&end| self.spelled(calling, end)).collect();
+            let lengths: Vec<usize> = results.iter().map(|&end| self.size(calling, end).unwrap_or(0)).collect();
+            let Some(mut factors) = Factors::of(&before, &lengths) else {
+                self.fix_ends(calling, &ends);
+                self.fix_ends(calling, &results);
+                continue;
+            };
+            let viable = factors.viable(&mut self.atoms);
+            if viable.len() <= 1 && results.iter().all(|&end| calling.is_unset(end)) {
+                // Nothing of the result can make more of them so: its indices are the operand's.
+                let after = factors.settle(viable.first().copied(), &mut self.atoms);
+                for (&end, atoms) in results.iter().zip(after) {
+                    calling.named.insert(end);
+                    calling.set(end, atoms.map_or(Label::Fixed, Label::Of));
                 }
+                continue;
             }
+            let after: Vec<Arc<[Atom]>> = results.iter().map(|&end| self.spelled(calling, end)).collect();
+            factors.know(&after);
+            self.views.push(factors);
+        }
+    }
+
+    /// The atoms of an axis: a fixed one has as many fixed atoms as indices, so that factors can be told.
+    fn spelled(&mut self, calling: &mut Calling<'_>, end: End) -> Arc<[Atom]> {
+        match self.label(calling, end) {
+            Label::Of(atoms) => atoms,
+            Label::Fixed => vec![FIXED; self.size(calling, end).unwrap_or(0)].into(),
         }
     }
 

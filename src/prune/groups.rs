@@ -177,31 +177,41 @@ fn grouped(graph: &Graph, schedule: &[NodeId], colouring: &Colouring) -> (Vec<Gr
     }
     let mut constants: Vec<(usize, ValueId)> = order.into_iter().map(|(value, at)| (at, value)).collect();
     constants.sort_unstable();
-    let mut members: Vec<Vec<Member>> = vec![Vec::new(); colouring.class_count() + 1];
+    // Classes are told apart by one axis after another: each that a class is in takes it on to what stands for all those
+    // with the same axes so far. Lists of their axes would be compared over and over.
+    let mut paths = vec![Path { from: 0, member: None }];
+    let mut at: Vec<usize> = vec![0; colouring.class_count() + 1];
+    let mut slices: Vec<usize> = vec![0; colouring.class_count() + 1];
     for &(_, value) in &constants {
         if !graph.constant(value).is_some_and(|t| t.dtype().is_float() || t.dtype().bits() <= 8) {
             continue;
         }
         for (axis, classes) in colouring.axes(value).iter().enumerate() {
             let Axis::Of(classes) = classes else { continue };
+            let mut met: Vec<Class> = Vec::new();
             for &class in classes.iter().filter(|&&class| class != 0) {
-                let of = &mut members[class as usize];
-                match of.last_mut() {
-                    Some(last) if last.value == value && last.axis == axis => last.slices += 1,
-                    _ => of.push(Member { value, axis, slices: 1 }),
+                if slices[class as usize] == 0 {
+                    met.push(class);
                 }
+                slices[class as usize] += 1;
+            }
+            let mut known: FxHashMap<(usize, usize), usize> = FxHashMap::default();
+            for class in met {
+                let slices = std::mem::take(&mut slices[class as usize]);
+                let from = at[class as usize];
+                at[class as usize] = *known.entry((from, slices)).or_insert_with(|| {
+                    paths.push(Path { from, member: Some(Member { value, axis, slices }) });
+                    paths.len() - 1
+                });
             }
         }
     }
-    let mut places: FxHashMap<Vec<Member>, usize> = FxHashMap::default();
+    let mut places: FxHashMap<usize, usize> = FxHashMap::default();
     let mut groups: Vec<Group> = Vec::new();
-    for (class, members) in members.into_iter().enumerate().skip(1) {
-        if members.is_empty() {
-            continue;
-        }
+    for (class, &path) in at.iter().enumerate().skip(1).filter(|(_, path)| **path != 0) {
         let class = Class::try_from(class).unwrap_or(Class::MAX);
-        let place = *places.entry(members.clone()).or_insert_with(|| {
-            groups.push(Group { classes: Vec::new(), members });
+        let place = *places.entry(path).or_insert_with(|| {
+            groups.push(Group { classes: Vec::new(), members: members(&paths, path) });
             groups.len() - 1
         });
         groups[place].classes.push(class);
@@ -213,6 +223,20 @@ fn grouped(graph: &Graph, schedule: &[NodeId], colouring: &Colouring) -> (Vec<Gr
     let rank: FxHashMap<ValueId, usize> = constants.iter().enumerate().map(|(at, &(_, value))| (value, at)).collect();
     groups.sort_by_key(|group| (group.members.first().map(|m| rank.get(&m.value).copied()), group.classes[0]));
     (groups, alone)
+}
+
+/// The last of the axes that some classes are in, and the path of those before; path 0 is of none.
+struct Path {
+    from: usize,
+    member: Option<Member>,
+}
+
+/// All members of a path, the first first.
+fn members(paths: &[Path], path: usize) -> Vec<Member> {
+    let steps = std::iter::successors(paths.get(path), |path| paths.get(path.from));
+    let mut members: Vec<Member> = steps.map_while(|path| path.member).collect();
+    members.reverse();
+    members
 }
 
 /// The sink that a contraction of a weight with data is.

@@ -69,6 +69,8 @@ fn zero_point(call: &Call<'_>, slot: usize) -> Result<Option<ValueId>, Refused> 
     let point = match (call.view.node().op, slot) {
         (OpKind::ConvInteger | OpKind::MatMulInteger, 0 | 1) => slot + 2,
         (OpKind::QLinearConv | OpKind::QLinearMatMul, 0 | 3) => slot + 2,
+        (OpKind::Custom, 0 | 1) if is_called(call, "QAttention") => slot + 6,
+        (OpKind::Custom, 0 | 3) if is_called(call, "QGemm") => slot + 2,
         _ => return Ok(None),
     };
     let Some(value) = call.view.operand(point) else { return Ok(None) };
@@ -78,6 +80,11 @@ fn zero_point(call: &Call<'_>, slot: usize) -> Result<Option<ValueId>, Refused> 
         return Err(call.refuse(why, "prune before quantizing"));
     }
     Ok(Some(value))
+}
+
+/// Whether the call is of this operator of onnxruntime's own domain.
+fn is_called(call: &Call<'_>, name: &str) -> bool {
+    call.view.node().custom.as_ref().is_some_and(|custom| &*custom.0 == "com.microsoft" && &*custom.1 == name)
 }
 
 /// The value with zeros along some axes where it loses something.

@@ -58,11 +58,13 @@ pub fn segments(before: &[Int], after: &[Int]) -> Option<Vec<Segment>> {
     Some(found)
 }
 
-/// An axis of a view, whose indices are told by the factors between `stride` and `stride · atoms.len()`.
+/// An axis of a view, whose indices are told by the factors between `stride` and `stride · size`.
 #[derive(Clone, Debug)]
 struct Side {
-    atoms: Arc<[Atom]>,
+    size: usize,
     stride: usize,
+    /// `None` for an axis of the result of which nothing is known yet: nothing of it is fixed.
+    atoms: Option<Arc<[Atom]>>,
 }
 
 /// A segment of known sizes with more than one factor, until it is known along which its indices can be removed.
@@ -70,38 +72,45 @@ struct Side {
 pub struct Factors {
     /// Each factor's size and stride, from the outermost.
     factors: Vec<(usize, usize)>,
+    /// The operand's axes, and the result's, each from the last on.
     sides: Vec<Side>,
+    /// How many are the operand's.
+    before: usize,
 }
 
 impl Factors {
-    /// The factors of a segment: the atoms of the operand's axes, and those of the result's. `None` where the shapes
+    /// The factors of a segment: the atoms of the operand's axes, and the sizes of the result's. `None` where the shapes
     /// have no common factors.
-    pub fn of(before: &[Arc<[Atom]>], after: &[Arc<[Atom]>]) -> Option<Factors> {
+    pub fn of(before: &[Arc<[Atom]>], after: &[usize]) -> Option<Factors> {
         let (mut sides, mut strides) = (Vec::new(), vec![1usize]);
-        for axes in [before, after] {
-            let mut stride = 1usize;
-            for atoms in axes.iter().rev() {
-                sides.push(Side { atoms: atoms.clone(), stride });
-                stride = stride.checked_mul(atoms.len())?;
-                strides.push(stride);
-            }
-        }
+        let mut add = |size: usize, atoms: Option<&Arc<[Atom]>>, stride: &mut usize| {
+            sides.push(Side { size, stride: *stride, atoms: atoms.cloned() });
+            *stride = stride.checked_mul(size)?;
+            strides.push(*stride);
+            Some(())
+        };
+        let mut stride = 1;
+        before.iter().rev().try_for_each(|atoms| add(atoms.len(), Some(atoms), &mut stride))?;
+        stride = 1;
+        after.iter().rev().try_for_each(|&size| add(size, None, &mut stride))?;
         strides.sort_unstable();
         strides.dedup();
         let pairs = strides.windows(2).rev();
         let factors = pairs.map(|p| (p[0] != 0 && p[1] % p[0] == 0).then(|| (p[1] / p[0], p[0])));
-        Some(Factors { factors: factors.collect::<Option<_>>()?, sides })
+        Some(Factors { factors: factors.collect::<Option<_>>()?, sides, before: before.len() })
     }
 
-    /// All axes.
-    pub fn axes(&self) -> impl Iterator<Item = &Arc<[Atom]>> {
-        self.sides.iter().map(|side| &side.atoms)
+    /// Say what the atoms of the result's axes are.
+    pub fn know(&mut self, after: &[Arc<[Atom]>]) {
+        for (side, atoms) in self.sides[self.before..].iter_mut().zip(after.iter().rev()) {
+            side.atoms = Some(atoms.clone());
+        }
     }
 
     /// The coordinate of each index of `side` along a factor; `None` where the axis has only one.
     fn coordinates(&self, side: &Side, factor: usize) -> Option<impl Iterator<Item = usize>> {
         let (size, stride) = self.factors[factor];
-        let (low, len) = (side.stride, side.atoms.len());
+        let (low, len) = (side.stride, side.size);
         let contains = low <= stride && stride.checked_mul(size)? <= low.checked_mul(len)?;
         contains.then(move || (0..len).map(move |i| i / (stride / low) % size))
     }
@@ -112,8 +121,10 @@ impl Factors {
         for factor in 0..self.factors.len() {
             let mut free = vec![true; self.factors[factor].0];
             for side in &self.sides {
-                let Some(coordinates) = self.coordinates(side, factor) else { continue };
-                for (coordinate, &atom) in coordinates.zip(&*side.atoms) {
+                let Some((coordinates, of_side)) = self.coordinates(side, factor).zip(side.atoms.as_ref()) else {
+                    continue;
+                };
+                for (coordinate, &atom) in coordinates.zip(&**of_side) {
                     if free[coordinate] && atoms.find(atom) == FIXED {
                         free[coordinate] = false;
                     }
@@ -127,23 +138,31 @@ impl Factors {
     }
 
     /// Tie the indices of all axes along this factor, and fix the axes that do not have it; fix all without a factor.
-    pub fn settle(&self, factor: Option<usize>, atoms: &mut Atoms) {
+    /// The atoms of the result's axes that were not known before, `None` where all of them stay.
+    pub fn settle(&self, factor: Option<usize>, atoms: &mut Atoms) -> Vec<Option<Arc<[Atom]>>> {
         for side in &self.sides {
             if factor.and_then(|factor| self.coordinates(side, factor)).is_none() {
-                side.atoms.iter().for_each(|&atom| atoms.unite(FIXED, atom));
+                side.atoms.iter().flat_map(|of_side| &**of_side).for_each(|&atom| atoms.unite(FIXED, atom));
             }
         }
-        let Some(factor) = factor else { return };
+        let after = self.sides[self.before..].iter().rev();
+        let Some(factor) = factor else { return after.map(|_| None).collect() };
         let mut first: Vec<Option<Atom>> = vec![None; self.factors[factor].0];
         for side in &self.sides {
-            let Some(coordinates) = self.coordinates(side, factor) else { continue };
-            for (coordinate, &atom) in coordinates.zip(&*side.atoms) {
+            let Some((coordinates, of_side)) = self.coordinates(side, factor).zip(side.atoms.as_ref()) else {
+                continue;
+            };
+            for (coordinate, &atom) in coordinates.zip(&**of_side) {
                 match first[coordinate] {
+                    Some(one) if one == atom => {}
                     Some(one) => atoms.unite(one, atom),
                     None => first[coordinate] = Some(atom),
                 }
             }
         }
+        let of_factor =
+            |side: &Side| self.coordinates(side, factor)?.map(|at| first[at]).collect::<Option<Arc<[Atom]>>>();
+        after.map(of_factor).collect()
     }
 }
 
@@ -181,7 +200,8 @@ mod tests {
     fn a_split_axis_is_told_by_either_factor() {
         let mut atoms = Atoms::default();
         let (before, after) = (axes(&mut atoms, &[6]), axes(&mut atoms, &[2, 3]));
-        let f = Factors::of(&before, &after).unwrap();
+        let mut f = Factors::of(&before, &[2, 3]).unwrap();
+        f.know(&after);
         assert_eq!(f.viable(&mut atoms), [0, 1]);
         atoms.unite(FIXED, after[0][0]);
         atoms.unite(FIXED, after[0][1]);
@@ -192,9 +212,23 @@ mod tests {
     }
 
     #[test]
+    fn a_result_of_one_factor_has_the_atoms_of_the_operand() {
+        let mut atoms = Atoms::default();
+        let channels = axes(&mut atoms, &[3]).remove(0);
+        let before = [channels.clone(), vec![FIXED; 2].into()];
+        let f = Factors::of(&before, &[6]).unwrap();
+        assert_eq!(f.viable(&mut atoms), [0]);
+        let after = f.settle(Some(0), &mut atoms).remove(0).unwrap();
+        assert_eq!(&*after, [0, 0, 1, 1, 2, 2].map(|i| channels[i]));
+        let fixed: [Arc<[Atom]>; 1] = [vec![FIXED; 6].into()];
+        let f = Factors::of(&fixed, &[3, 2]).unwrap();
+        assert_eq!((f.viable(&mut atoms), f.settle(None, &mut atoms)), (vec![], vec![None, None]));
+    }
+
+    #[test]
     fn shapes_without_common_factors_have_none() {
         let mut atoms = Atoms::default();
-        let (before, after) = (axes(&mut atoms, &[4, 6]), axes(&mut atoms, &[6, 4]));
-        assert!(Factors::of(&before, &after).is_none());
+        let before = axes(&mut atoms, &[4, 6]);
+        assert!(Factors::of(&before, &[6, 4]).is_none());
     }
 }

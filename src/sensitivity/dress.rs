@@ -2,7 +2,7 @@
 
 use crate::ir::{DType, Graph, NodeId, OpKind, Tensor, ValueId};
 use crate::ops::infer_node;
-use crate::precision::{Role, rounded};
+use crate::precision::{Fit, Role, rounded};
 use crate::quantize::{Grid, Scaling, given_back, integers};
 use crate::sensitivity::Precision;
 use crate::sensitivity::ground::Ground;
@@ -42,7 +42,7 @@ pub(crate) fn dress(
 ) -> Option<Vec<Option<ValueId>>> {
     match precision {
         Precision::Fp32 => {}
-        Precision::Fp16 => return Some(halves(graph, node, ground)),
+        Precision::Fp16 | Precision::Bf16 => return Some(halves(graph, node, &ground.halves.get(&precision)?.fit)),
         Precision::Int8Weights | Precision::Uint4 | Precision::Int4 | Precision::Int2 => {
             let (old, tensor) = ground.packed(layer.node, precision)?;
             let slots: Vec<usize> =
@@ -89,8 +89,8 @@ pub(crate) fn rounded_weight(tensor: &Tensor, weight: Weight) -> Option<Tensor> 
     Tensor::f32s(tensor.dims(), &given_back(tensor, Some(weight.axis), &found)?).ok()
 }
 
-/// Operands and results as float16 has them.
-fn halves(graph: &mut Graph, node: NodeId, ground: &Ground) -> Vec<Option<ValueId>> {
+/// Operands and results as halves.
+fn halves(graph: &mut Graph, node: NodeId, fit: &Fit) -> Vec<Option<ValueId>> {
     for slot in 0..graph.operand_count(node) {
         let Some(value) = graph.operand(node, slot) else { continue };
         if graph.value(value).ty.dtype() != Some(DType::F32) {
@@ -98,11 +98,11 @@ fn halves(graph: &mut Graph, node: NodeId, ground: &Ground) -> Vec<Option<ValueI
         }
         let read = match graph.constant(value) {
             Some(tensor) => {
-                let role = ground.fit.role(graph, value, crate::ir::User::Node(node, slot));
-                let Some(half) = half_of(tensor, ground, role) else { continue };
+                let role = fit.role(graph, value, crate::ir::User::Node(node, slot));
+                let Some(half) = half_of(tensor, fit, role) else { continue };
                 graph.add_constant(graph.node(node).scope(), "", half)
             }
-            None => rounded(graph, value, DType::F16),
+            None => rounded(graph, value, fit.half),
         };
         graph.set_operand(node, slot, Some(read));
     }
@@ -110,13 +110,13 @@ fn halves(graph: &mut Graph, node: NodeId, ground: &Ground) -> Vec<Option<ValueI
     let is_float = |graph: &Graph, value: ValueId| graph.value(value).ty.dtype() == Some(DType::F32);
     results
         .into_iter()
-        .map(|value| value.map(|v| if is_float(graph, v) { rounded(graph, v, DType::F16) } else { v }))
+        .map(|value| value.map(|v| if is_float(graph, v) { rounded(graph, v, fit.half) } else { v }))
         .collect()
 }
 
-/// A constant as float16 has it.
-pub(crate) fn half_of(tensor: &Tensor, ground: &Ground, role: Role) -> Option<Tensor> {
-    let half = ground.fit.halved(tensor, role)?;
+/// A constant as a half.
+pub(crate) fn half_of(tensor: &Tensor, fit: &Fit, role: Role) -> Option<Tensor> {
+    let half = fit.halved(tensor, role)?;
     Tensor::rounded(DType::F32, half.dims(), &half.reals()?).ok()
 }
 

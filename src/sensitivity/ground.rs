@@ -1,17 +1,18 @@
 //! What has to be known of a model before precisions are tried on its layers: one pass over the samples.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::calibrate::{Gathered, Probe, Source, Wanted};
 use crate::choice::Choice;
-use crate::ir::{DType, Graph, NodeId, ValueId};
+use crate::ir::{DType, Graph, NodeId, Tensor, ValueId};
 use crate::lowbit::{Integers, Method, Packer, Trial};
 use crate::model::Model;
 use crate::ops::{CallView, Quant, row_of};
-use crate::precision::{Fit, Half, Halver};
+use crate::precision::{Fit, Halver};
 use crate::quantize::correct::{Bench, Scales, seen, wanted};
 use crate::quantize::quantizer::{FEW, JUDGED, TRIED, TRIED_MACS, affordable, stepped};
 use crate::quantize::{
@@ -20,6 +21,14 @@ use crate::quantize::{
 use crate::selecting::exactly;
 use crate::sensitivity::layer::Layer;
 use crate::sensitivity::{Precision, Sensitivity};
+
+/// What is known of a half.
+pub(crate) struct Halves {
+    /// What tensors hold.
+    pub fit: Fit,
+    /// Why nodes cannot have it.
+    pub stays: FxHashMap<NodeId, String>,
+}
 
 /// What is known of a model.
 pub(crate) struct Ground {
@@ -40,10 +49,8 @@ pub(crate) struct Ground {
     pub ranges: Ranges,
     /// What the integers of `plan` are worth.
     pub scales: Scales,
-    /// What tensors hold, for halves.
-    pub fit: Fit,
-    /// Why nodes cannot have halves.
-    pub no_halves: FxHashMap<NodeId, String>,
+    /// What is known of each half that layers may have.
+    pub halves: BTreeMap<Precision, Halves>,
     /// What weights are as integers of few bits, or why none can be.
     pub packed: BTreeMap<Precision, Result<Trial, String>>,
     /// What corrections brought.
@@ -54,7 +61,12 @@ pub(crate) struct Ground {
     pub pass_seconds: f64,
     by_use: FxHashMap<(NodeId, usize), (Grid, Scaling)>,
     by_value: FxHashMap<ValueId, (Grid, Scaling)>,
+    /// Weights that integers of few bits have given back, and how many bytes they take.
+    given_back: Mutex<(usize, FxHashMap<(NodeId, Precision), (ValueId, Tensor)>)>,
 }
+
+/// Bytes of weights that integers gave back which are kept to be asked for again.
+const GIVEN_BACK: usize = 512 << 20;
 
 /// Moves that are looked past.
 const FAR: usize = 16;
@@ -129,15 +141,19 @@ impl Ground {
         let (found, _, ranges) = bench.choose_ranges(&model, &gathered, &mut corrections)?;
         // A ladder of five, and no more.
         runs += if last.sites.is_empty() { 0 } else { 5 * judged as u64 };
-        let half = Halver { target: asked.target, ..Halver::new(Half::F16, asked.engine.clone()) };
-        let fit = Fit::of(DType::F16, &model.graph, &gathered);
-        let mut no_halves = half.staying(&model, &fit);
-        for (node, why) in asked.choice.excluded(&model.graph)? {
-            no_halves.insert(node, why);
+        let is_asked = |precision: &Precision| asked.candidates.contains(precision) || asked.candidates.is_empty();
+        let mut halves = BTreeMap::new();
+        for precision in Precision::ALL.into_iter().filter(is_asked) {
+            let Some(half) = precision.half() else { continue };
+            let halver = Halver { target: asked.target, ..Halver::new(half, asked.engine.clone()) };
+            let fit = Fit::of(half.dtype(), &model.graph, &gathered);
+            let mut stays = halver.staying(&model, &fit);
+            stays.extend(asked.choice.excluded(&model.graph)?);
+            halves.insert(precision, Halves { fit, stays });
         }
         let packed = Precision::ALL
             .into_iter()
-            .filter(|precision| asked.candidates.contains(precision) || asked.candidates.is_empty())
+            .filter(is_asked)
             .filter_map(|precision| Some((precision, asked.trial(&model, precision.few_bits()?))))
             .collect();
         let mut ground = Ground {
@@ -147,14 +163,14 @@ impl Ground {
             unfit,
             ranges,
             scales: found,
-            fit,
-            no_halves,
+            halves,
             packed,
             corrections,
             runs,
             pass_seconds,
             by_use: FxHashMap::default(),
             by_value: FxHashMap::default(),
+            given_back: Mutex::default(),
             plan: last.clone(),
             probe: Probe::default(),
         };
@@ -170,8 +186,18 @@ impl Ground {
     }
 
     /// A weight of a layer as integers of few bits give it back: the constant, and its new elements.
-    pub(crate) fn packed(&self, node: NodeId, precision: Precision) -> Option<(ValueId, crate::ir::Tensor)> {
-        self.packed.get(&precision)?.as_ref().ok()?.rounded(&self.model.graph, node)
+    pub(crate) fn packed(&self, node: NodeId, precision: Precision) -> Option<(ValueId, Tensor)> {
+        let kept = || self.given_back.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = kept().1.get(&(node, precision)) {
+            return Some(found.clone());
+        }
+        let found = self.packed.get(&precision)?.as_ref().ok()?.rounded(&self.model.graph, node)?;
+        let mut kept = kept();
+        if kept.0.saturating_add(found.1.stored_bytes()) <= GIVEN_BACK {
+            kept.0 += found.1.stored_bytes();
+            kept.1.insert((node, precision), found.clone());
+        }
+        Some(found)
     }
 
     /// Whether samples were made up.
@@ -226,7 +252,10 @@ impl Ground {
     pub(crate) fn refuses(&self, layer: &Layer, precision: Precision) -> Option<String> {
         match precision {
             Precision::Fp32 => None,
-            Precision::Fp16 => self.no_halves.get(&layer.node).cloned(),
+            Precision::Fp16 | Precision::Bf16 => match self.halves.get(&precision) {
+                Some(halves) => halves.stays.get(&layer.node).cloned(),
+                None => Some("it was not tried".into()),
+            },
             Precision::Int8 if self.plan.integer.contains(&layer.node) => None,
             Precision::Int8 => {
                 let kept = self.plan.kept.iter().find(|kept| kept.node == layer.node);

@@ -1,16 +1,17 @@
-//! The layers of a model: what multiplies by weights, or two computed tensors with each other.
+//! The layers of a model: what multiplies by weights, or two computed tensors with each other, and what looks up rows of
+//! a table of weights.
 
 use smallvec::SmallVec;
 
 use crate::exec::demand::run_of;
-use crate::ir::{DType, Graph, NodeId, OpKind, ScopeId, Tensor};
+use crate::ir::{DType, Graph, Key, NodeId, OpKind, ScopeId, Tensor};
 use crate::model::Model;
 use crate::ops::{CallView, Port, Quant, Tie, row_of};
 
 /// A layer.
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
-    /// The node that multiplies.
+    /// The node that multiplies, or looks up.
     pub node: NodeId,
     /// Its name, or its first result's.
     pub name: String,
@@ -44,6 +45,8 @@ impl Layer {
     }
 }
 
+const AXIS: Key<i64> = Key::new("axis", 0);
+
 /// The axis of a recurrent layer's weights that counts the rows of its gates.
 const GATES: usize = 1;
 
@@ -51,10 +54,14 @@ fn is_recurrent(op: OpKind) -> bool {
     matches!(op, OpKind::LSTM | OpKind::GRU | OpKind::RNN)
 }
 
-/// The operands that `op` multiplies.
+/// A table of fewer elements is not worth its scales.
+const TABLE: u64 = 1024;
+
+/// The operands that `op` multiplies, or looks up.
 fn multiplied(op: OpKind) -> &'static [usize] {
     match op {
         OpKind::Conv | OpKind::ConvTranspose | OpKind::Gemm | OpKind::MatMul => &[0, 1],
+        OpKind::Gather => &[0],
         _ if is_recurrent(op) => &[0, 1, 2],
         _ => &[],
     }
@@ -101,13 +108,25 @@ fn layer(graph: &Graph, sized: &Graph, node: NodeId) -> Option<Layer> {
             None => return None,
         }
     }
-    // Nothing that a run computes: it is a constant in all but name.
-    (!found.operands.is_empty()).then_some(found)
+    let is_constant = |slot: usize| call.operand(slot).is_none_or(|value| graph.constant(value).is_some());
+    match n.op {
+        // Of what a run computes it is no layer, and what is looked up at one place is a constant in all but name.
+        OpKind::Gather => {
+            let is_table = !found.weights.is_empty() && found.weights[0].elements >= TABLE && AXIS.of(n) == 0;
+            (is_table && !is_constant(1)).then_some(found)
+        }
+        // Nothing that a run computes: it is a constant in all but name.
+        _ => (!found.operands.is_empty()).then_some(found),
+    }
 }
 
 /// The axis of a weight that counts output channels.
 fn axis(call: &CallView<'_>, slot: usize) -> usize {
     let row = row_of(call.node());
+    // Each row that is looked up has its own.
+    if call.node().op == OpKind::Gather {
+        return 0;
+    }
     if let Quant::Kernel { weight, axis } = (row.quant)(call)
         && weight == slot
     {
@@ -133,21 +152,26 @@ mod tests {
     fn what_multiplies_is_a_layer() {
         let mut model = parse(
             r#"<ir_version: 8, opset_import: ["" : 17]>
-            g (float[1,2,4,4] x, float[2,3] a) => (float y, float z, float q, float r)
-            <float[6,2,1,1] w, float[4,3] u, float[3,3] v, float[5,2] s>
+            g (float[1,2,4,4] x, float[2,3] a, int64[5] i)
+                => (float y, float z, float q, float r, float e, float s, float c)
+            <float[6,2,1,1] w, float[4,3] u, float[3,3] v, float[5,2] s0, float[256,4] table, int64[1] one = {1}>
             { [conv] y = Conv(x, w)
               [gemm] z = Gemm <transB = 1> (a, u)
               t = Transpose(z)
               [pair] p = MatMul(z, t)
               [fixed] k = MatMul(v, v)
               [left] q = MatMul(a, k)
-              [first] r = Gemm(s, a) }"#,
+              [first] r = Gemm(s0, a)
+              [table] e = Gather(table, i)
+              [little] s = Gather(u, i)
+              [fixed_row] c = Gather(table, one) }"#,
         )
         .unwrap();
         crate::passes::infer_declared(&mut model.graph);
         let found = layers(&model, None);
         let told: Vec<_> = found.iter().map(|l| (&*l.name, l.macs, l.weights.to_vec(), l.operands.to_vec())).collect();
         let weight = |axis, elements, channels| vec![Weight { slot: 1, axis, elements, channels }];
+        let weight_of = |axis, elements, channels| vec![Weight { slot: 0, axis, elements, channels }];
         assert_eq!(
             told,
             [
@@ -156,6 +180,7 @@ mod tests {
                 ("pair", 16, vec![], vec![0, 1]),
                 ("left", 18, vec![], vec![0, 1]),
                 ("first", 30, vec![Weight { slot: 0, axis: 0, elements: 10, channels: 5 }], vec![1]),
+                ("table", 0, weight_of(0, 1024, 256), vec![]),
             ]
         );
     }

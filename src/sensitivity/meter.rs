@@ -4,7 +4,8 @@
 //! reads: one small model with a copy of the layer for each. What a candidate gives that differs takes the place of the
 //! layer's result, and what is behind the layer runs once more, with the candidates one after another as more samples;
 //! what does not depend on the layer is not run again. A candidate whose result is hardly different is not worth that:
-//! it loses nothing.
+//! it loses nothing. Nor is one whose result is much closer than that of another which is close itself: what is that
+//! small goes through the rest of the model as if that were linear, so it loses as much less as it is closer.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -35,7 +36,8 @@ pub struct Effect {
     /// The same of its weights.
     #[serde(with = "finite")]
     pub weights: f64,
-    /// The result was so close that nothing behind it was run.
+    /// The result was so close that nothing behind it was run: it loses nothing, or as much less than another of the
+    /// layer as it is closer.
     pub skipped: bool,
 }
 
@@ -66,6 +68,12 @@ pub(crate) struct Effort {
 
 /// Results that are this close are not followed to the outputs.
 const CLOSE: f64 = 1e-7;
+
+/// Results that are this close go through what is behind as if that were linear.
+const LINEAR: f64 = 1e-3;
+
+/// The loss of what is so many times closer than another is told by that of the other.
+const CLOSER: f64 = 16.0;
 
 /// Measures precisions of layers.
 pub(crate) struct Meter<'a> {
@@ -187,9 +195,16 @@ impl Meter<'_> {
             ran = self.run_copies(&model, &results, &each, clean);
         }
         let mut followed: Vec<(Precision, f64, Vec<Vec<Tensor>>)> = Vec::new();
-        for (precision, want, got) in ran {
-            let local = mean_noise(&want, &got);
+        let mut told: Vec<(Precision, f64, Precision, f64)> = Vec::new();
+        let mut ran: Vec<_> = ran.into_iter().map(|(p, want, got)| (p, mean_noise(&want, &got), got)).collect();
+        ran.sort_by(|a, b| b.1.total_cmp(&a.1));
+        for (precision, local, got) in ran {
             let weights = self.weight_error(of, precision);
+            let other = followed.iter().rfind(|(_, other, _)| *other <= LINEAR && local * CLOSER <= *other);
+            if let (Some((other, its, _)), true) = (other, local >= CLOSE && self.measure != Measure::Local) {
+                told.push((precision, local, *other, local / its));
+                continue;
+            }
             if local < CLOSE || self.measure == Measure::Local {
                 let loss = if self.measure == Measure::Local { local } else { 0.0 };
                 found.insert(precision, Effect { loss, local, weights, skipped: true });
@@ -224,6 +239,11 @@ impl Meter<'_> {
             };
             let weights = self.weight_error(of, precision);
             found.insert(precision, Effect { loss, local, weights, skipped: false });
+        }
+        for (precision, local, other, share) in told {
+            let loss = found.get(&other).map_or(f64::INFINITY, |effect| share * effect.loss);
+            let weights = self.weight_error(of, precision);
+            found.insert(precision, Effect { loss, local, weights, skipped: true });
         }
         (found, count)
     }
@@ -261,7 +281,10 @@ impl Meter<'_> {
             let Some(tensor) = graph.operand(layer.node, weight.slot).and_then(|v| graph.constant(v)) else { continue };
             let narrow = match precision {
                 Precision::Fp32 => continue,
-                Precision::Fp16 => half_of(tensor, self.ground, crate::precision::Role::Number),
+                Precision::Fp16 | Precision::Bf16 => {
+                    let halves = self.ground.halves.get(&precision);
+                    halves.and_then(|halves| half_of(tensor, &halves.fit, crate::precision::Role::Number))
+                }
                 Precision::Int8 => rounded_weight(tensor, weight),
                 _ => self.ground.packed(layer.node, precision).map(|(_, tensor)| tensor),
             };

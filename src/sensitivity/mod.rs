@@ -35,6 +35,7 @@ use crate::choice::Choice;
 use crate::exec::stepper::held_bytes;
 use crate::exec::{Cannot, Executor};
 use crate::model::Model;
+use crate::precision::Halver;
 use crate::quantize::QuantizeError;
 use crate::quantize::quantizer::affordable;
 use crate::sensitivity::cache::Cache;
@@ -78,7 +79,9 @@ pub enum SensitivityError {
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// There is nothing to measure.
-    #[error("the model has no layers: nothing multiplies by weights or multiplies two computed tensors")]
+    #[error(
+        "the model has no layers: nothing multiplies by weights or two computed tensors, or looks up rows of a table"
+    )]
     NoLayers,
     /// There is nothing to tell losses by.
     #[error("the model has no outputs of floats to tell losses by")]
@@ -191,7 +194,9 @@ impl Sensitivity {
     /// The opset in which a model of opset `from` may have all candidates that the target has.
     pub fn opset_for(&self, from: i64) -> i64 {
         let few = self.candidates.iter().filter_map(|precision| precision.few_bits());
-        few.map(|integers| self.packer(integers).opset_for(from)).fold(from, i64::max)
+        let few = few.map(|integers| self.packer(integers).opset_for(from)).fold(from, i64::max);
+        let halves = self.candidates.iter().filter_map(|precision| precision.half());
+        halves.map(|half| Halver::new(half, self.engine.clone()).opset_for(from)).fold(few, i64::max)
     }
 
     /// Measure the layers of `model`; find out no more than what they can have, where no `effects` are wanted.
@@ -204,6 +209,18 @@ impl Sensitivity {
         tell: &dyn Fn(u64, u64),
         effects: bool,
     ) -> Result<Measured, SensitivityError> {
+        let mut measured = self.prepared(model, tell)?;
+        if effects {
+            self.measure(&mut measured, SAMPLES.0)?;
+        }
+        Ok(measured)
+    }
+
+    /// What layers of `model` can have; nothing is measured of them.
+    ///
+    /// # Errors
+    /// As [`Sensitivity::run`].
+    pub(crate) fn prepared(&self, model: &Model, tell: &dyn Fn(u64, u64)) -> Result<Measured, SensitivityError> {
         // Nothing is run for nothing.
         if layers(model, None).is_empty() {
             return Err(SensitivityError::NoLayers);
@@ -222,9 +239,19 @@ impl Sensitivity {
             .iter()
             .map(|layer| self.candidates.iter().copied().filter(|p| ground.refuses(layer, *p).is_none()).collect())
             .collect();
-        let samples = samples(&ground.model, &ground.probe.tried, self.candidates.len());
+        let effects = vec![Effects::new(); layers.len()];
+        Ok(Measured { ground, layers, candidates, effects, heads, effort: Effort::default(), samples: 0 })
+    }
+
+    /// Measure each layer on no more than `most` of the samples to try things on, the first of these.
+    ///
+    /// # Errors
+    /// When the model cannot be run, or the cache not be used.
+    pub(crate) fn measure(&self, measured: &mut Measured, most: u64) -> Result<(), SensitivityError> {
+        let Measured { ground, layers, heads, candidates, .. } = &*measured;
+        let samples = samples(&ground.model, &ground.probe.tried, self.candidates.len(), most);
         let cache = match &self.cache {
-            Some(file) => Some(Mutex::new(Cache::open(file, cache::key(&ground, samples, self.measure))?)),
+            Some(file) => Some(Mutex::new(Cache::open(file, cache::key(ground, samples, self.measure))?)),
             None => None,
         };
         let known = match &cache {
@@ -239,22 +266,13 @@ impl Sensitivity {
                 failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             }
         };
-        let meter = Meter {
-            engine: &*self.engine,
-            ground: &ground,
-            layers: &layers,
-            samples,
-            measure: self.measure,
-            heads: &heads,
-        };
-        let (effects, effort) = match effects {
-            true => meter.measure(&candidates, &known, &keep)?,
-            false => (vec![Effects::new(); layers.len()], Effort::default()),
-        };
+        let meter = Meter { engine: &*self.engine, ground, layers, samples, measure: self.measure, heads };
+        let (effects, effort) = meter.measure(candidates, &known, &keep)?;
         if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(error.into());
         }
-        Ok(Measured { ground, layers, candidates, effects, heads, effort, samples })
+        (measured.effects, measured.effort, measured.samples) = (effects, effort, samples);
+        Ok(())
     }
 }
 
@@ -274,9 +292,9 @@ impl Measured {
 }
 
 /// How many of the samples to try things on each layer is measured on.
-fn samples(model: &Model, tried: &[Sample], candidates: usize) -> usize {
+fn samples(model: &Model, tried: &[Sample], candidates: usize, most: u64) -> usize {
     let Some(first) = tried.first() else { return 0 };
-    let (most, least) = SAMPLES;
+    let least = SAMPLES.1;
     let fit =
         usize::try_from(BYTES / ((candidates as u128 + 1) * held_bytes(model, first)).max(1)).unwrap_or(usize::MAX);
     affordable(model, first, MACS, least, most).min(fit).max(1).min(tried.len())

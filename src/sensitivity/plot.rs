@@ -22,6 +22,7 @@ fn colour(precision: Precision) -> &'static str {
     match precision {
         Precision::Fp32 => "#888888",
         Precision::Fp16 => "#4c9f70",
+        Precision::Bf16 => "#8cc06d",
         Precision::Int8Weights => "#4a7fb5",
         Precision::Int8 => "#c8553d",
         Precision::Uint4 => "#d9a441",

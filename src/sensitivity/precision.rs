@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::lowbit::Integers;
+use crate::precision::Half;
 
 /// What a layer computes in, from the widest to the narrowest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,6 +17,8 @@ pub enum Precision {
     Fp32,
     /// float16: operands, result and weights.
     Fp16,
+    /// bfloat16: operands, result and weights.
+    Bf16,
     /// Weights are integers of 8 bits, and the layer computes in float32.
     Int8Weights,
     /// Operands and weights are integers of 8 bits.
@@ -30,9 +33,10 @@ pub enum Precision {
 
 impl Precision {
     /// Every one.
-    pub const ALL: [Precision; 7] = [
+    pub const ALL: [Precision; 8] = [
         Precision::Fp32,
         Precision::Fp16,
+        Precision::Bf16,
         Precision::Int8Weights,
         Precision::Int8,
         Precision::Uint4,
@@ -48,7 +52,7 @@ impl Precision {
     pub fn weight_bits(self) -> u64 {
         match self {
             Precision::Fp32 => 32,
-            Precision::Fp16 => 16,
+            Precision::Fp16 | Precision::Bf16 => 16,
             Precision::Int8Weights | Precision::Int8 => 8,
             Precision::Uint4 | Precision::Int4 => 4,
             Precision::Int2 => 2,
@@ -58,7 +62,7 @@ impl Precision {
     /// Bits of an element of a computed operand.
     pub fn operand_bits(self) -> u64 {
         match self {
-            Precision::Fp16 => 16,
+            Precision::Fp16 | Precision::Bf16 => 16,
             Precision::Int8 => 8,
             _ => 32,
         }
@@ -67,11 +71,20 @@ impl Precision {
     /// The integers that stand for weights of a layer that computes in float32.
     pub(crate) fn few_bits(self) -> Option<Integers> {
         match self {
-            Precision::Fp32 | Precision::Fp16 | Precision::Int8 => None,
+            Precision::Fp32 | Precision::Fp16 | Precision::Bf16 | Precision::Int8 => None,
             Precision::Int8Weights => Some(Integers::Int8),
             Precision::Uint4 => Some(Integers::Uint4),
             Precision::Int4 => Some(Integers::Int4),
             Precision::Int2 => Some(Integers::Int2),
+        }
+    }
+
+    /// The half that a layer computes in.
+    pub(crate) fn half(self) -> Option<Half> {
+        match self {
+            Precision::Fp16 => Some(Half::F16),
+            Precision::Bf16 => Some(Half::BF16),
+            _ => None,
         }
     }
 
@@ -80,6 +93,7 @@ impl Precision {
         match self {
             Precision::Fp32 => "fp32",
             Precision::Fp16 => "fp16",
+            Precision::Bf16 => "bf16",
             Precision::Int8Weights => "int8-weights",
             Precision::Int8 => "int8",
             Precision::Uint4 => "uint4",

@@ -85,8 +85,8 @@ fn losses_are_those_of_whole_runs() {
             let got = [stepper.of(shown).unwrap()];
             let loss = mean(&heads.losses(&[&clean[0]], &got));
             if effect.skipped {
-                assert_eq!(effect.loss, 0.0);
-                assert!(loss < 1e-4, "{} {precision}: {loss}", layer.name);
+                let told = (loss - effect.loss).abs() <= 0.5 * loss + 1e-6;
+                assert!(effect.loss <= 1e-4 && told, "{} {precision}: {loss} {effect:?}", layer.name);
                 continue;
             }
             followed += 1;

@@ -146,7 +146,7 @@ pub fn grow(choices: &mut Choices<'_>) -> String {
 fn step(network: &mut Network, planes: &[Plane], x: &Plane, choices: &mut Choices<'_>) -> Plane {
     let Plane { name, channels, size } = x.clone();
     let same = |network: &mut Network, op: &str, operands: &str| network.plane(op, operands, channels, size);
-    match choices.below(18) {
+    match choices.below(19) {
         1 => {
             let y = network.conv(x, channels, choices);
             let like: Vec<&Plane> = planes.iter().filter(|p| (p.channels, p.size) == (channels, size)).collect();
@@ -242,6 +242,13 @@ fn step(network: &mut Network, planes: &[Plane], x: &Plane, choices: &mut Choice
         16 => {
             let heads = 2 + choices.below(2);
             network.attention(x, heads, choices)
+        }
+        18 => {
+            let axes = network.ints(&[1]);
+            let op = ["ReduceMean", "ReduceL2", "ReduceSum"][choices.below(3)];
+            let y = network.call(op, &format!("{name}, {axes}"));
+            let gate = network.call("HardSigmoid", &y);
+            same(network, "Mul", &format!("{gate}, {name}"))
         }
         17 if size > 2 => network.plane("SpaceToDepth<blocksize = 2>", &name, channels * 4, size / 2),
         _ => {

@@ -15,6 +15,8 @@ pub(super) enum Edit {
     Elements(NodeId, usize, Vec<(usize, i64)>),
     /// Every element of a constant operand is multiplied, after the cut.
     Scale(NodeId, usize, f64),
+    /// Every element of result 0, of floats, is multiplied.
+    ScaleResult(NodeId, f64),
     /// A `Slice` is a `Gather` of these indices along an axis.
     IntoGather(NodeId, usize, Tensor),
     /// A `Gather` of these indices along an axis stands before operand 0.
@@ -34,6 +36,7 @@ impl Edit {
                     graph.own_constant(node, slot, tensor);
                 }
             }
+            Edit::ScaleResult(node, factor) => scale_result(graph, node, factor),
             Edit::IntoGather(node, axis, indices) => {
                 graph.node_mut(node).op = OpKind::Gather;
                 graph.own_constant(node, 1, indices);
@@ -56,6 +59,21 @@ impl Edit {
 
 fn signed(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// Let all who read result 0 read a product of it.
+fn scale_result(graph: &mut Graph, node: NodeId, factor: f64) {
+    let Some(result) = graph.result(node, 0) else { return };
+    let ty = graph.value(result).ty.clone();
+    let factor = ty.dtype().and_then(|dtype| Tensor::rounded(dtype, &[], &[factor]).ok());
+    let Some(factor) = factor else { return };
+    let users = graph.value(result).users().to_vec();
+    let (scope, order) = (graph.node(node).scope(), graph.node(node).order());
+    let factor = graph.add_constant(scope, "", factor);
+    let product = graph.add_node(scope, OpKind::Mul, &[Some(result), Some(factor)], 1, order);
+    let Some(scaled) = graph.result(product, 0) else { return };
+    graph.value_mut(scaled).ty = ty;
+    users.into_iter().for_each(|user| graph.replace_use(user, scaled));
 }
 
 /// Put `elements` in place of those that operand `slot`, a vector, has at run time.

@@ -8,6 +8,7 @@
 //! Nodes and values keep their ids. A constant that speaks of sizes becomes one that only this node reads.
 
 mod agree;
+mod contrib;
 mod conv;
 mod edit;
 mod heads;
@@ -138,7 +139,8 @@ fn edits_of(call: &Call<'_>) -> Result<Vec<Edit>, Refused> {
             conv::edits(call)
         }
         OpKind::GroupNormalization => Ok(norm::groups(call)),
-        OpKind::RMSNormalization => norm::root_mean_square(call),
+        OpKind::RMSNormalization => norm::root_mean_square(call, 1, 1e-5),
+        OpKind::ReduceMean => Ok(norm::mean(call)),
         OpKind::LSTM | OpKind::GRU | OpKind::RNN => Ok(recurrent::edits(call)),
         OpKind::Attention => Ok(heads::attention(call)),
         OpKind::RotaryEmbedding => Ok(heads::rotary(call)),
@@ -150,6 +152,7 @@ fn edits_of(call: &Call<'_>) -> Result<Vec<Edit>, Refused> {
         OpKind::Split => parts::split(call),
         OpKind::Slice => parts::slice(call),
         OpKind::Gather => parts::gather(call),
+        OpKind::Custom => contrib::edits(call),
         _ => Ok(Vec::new()),
     }
 }

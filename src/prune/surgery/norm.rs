@@ -2,6 +2,7 @@
 
 use super::edit::Edit;
 use crate::ir::Key;
+use crate::ops::reduce::reduced;
 use crate::ops::{End, Port, normalize_axis};
 use crate::prune::Refused;
 use crate::prune::call::Call;
@@ -18,25 +19,39 @@ pub(super) fn groups(call: &Call<'_>) -> Vec<Edit> {
     left().map(|left| Edit::Set(call.view.id(), "num_groups", left.into())).into_iter().collect()
 }
 
+/// With `C'` of `C` elements left and zeros in place of the others, the mean is `C'/C` of that of those left.
+pub(super) fn mean(call: &Call<'_>) -> Vec<Edit> {
+    let ends = reduced(&call.view).into_iter().map(|axis| End::operand(0, axis));
+    match 1.0 / left_out(call, ends) {
+        1.0 => Vec::new(),
+        share => vec![Edit::ScaleResult(call.view.id(), share)],
+    }
+}
+
+/// How many times as many elements there were along these axes as are left.
+fn left_out(call: &Call<'_>, ends: impl Iterator<Item = End>) -> f64 {
+    let share = |end| Some(call.size(end)? as f64 / call.size_after(end)? as f64);
+    ends.filter(|&end| call.kept(end).is_some()).filter_map(share).product()
+}
+
 /// With `C'` of `C` elements left and zeros in place of the others, the mean of squares is `C'/C` of the mean over those
 /// left. So `√(mean + ε)` is `√(C'/C)` times that of the rest with `ε·C/C'`, and a scale `√(C/C')` times as large makes
 /// up for it.
-pub(super) fn root_mean_square(call: &Call<'_>) -> Result<Vec<Edit>, Refused> {
+///
+/// The scale is operand `slot`; `epsilon` is what is added where no attribute says it.
+pub(super) fn root_mean_square(call: &Call<'_>, slot: usize, epsilon: f32) -> Result<Vec<Edit>, Refused> {
     const AXIS: Key<i64> = Key::new("axis", -1);
-    const EPSILON: Key<f32> = Key::new("epsilon", 1e-5);
     let (node, rank) = (call.view.node(), call.rank(Port::Operand(0)));
     let Some(first) = normalize_axis(AXIS.of(node), rank) else { return Ok(Vec::new()) };
-    let ends = (first..rank).map(|axis| End::operand(0, axis)).filter(|&end| call.kept(end).is_some());
-    let share = |end| Some(call.size(end)? as f64 / call.size_after(end)? as f64);
-    let ratio: f64 = ends.filter_map(share).product();
+    let ratio = left_out(call, (first..rank).map(|axis| End::operand(0, axis)));
     if ratio == 1.0 {
         return Ok(Vec::new());
     }
-    let scale = call.view.constant(1).filter(|scale| scale.reals().is_some() && scale.dtype().bits() >= 16);
+    let scale = call.view.constant(slot).filter(|scale| scale.reals().is_some() && scale.dtype().bits() >= 16);
     if scale.is_none() {
         return Err(call.refuse("its scale is no constant of floats", "protect its input from pruning"));
     }
-    let epsilon = (f64::from(EPSILON.of(node)) * ratio) as f32;
+    let epsilon = (f64::from(Key::new("epsilon", epsilon).of(node)) * ratio) as f32;
     let id = call.view.id();
-    Ok(vec![Edit::Set(id, "epsilon", epsilon.into()), Edit::Scale(id, 1, ratio.sqrt())])
+    Ok(vec![Edit::Set(id, "epsilon", epsilon.into()), Edit::Scale(id, slot, ratio.sqrt())])
 }
