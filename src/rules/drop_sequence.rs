@@ -13,7 +13,7 @@ pub fn rule() -> Rule {
         let unknown = Skip::Unsuitable("which element is taken is not known");
         let position = m.root().constant(1).and_then(Tensor::integer).ok_or(unknown)?;
         let slot = normalize_axis(position, list.operand_count()).ok_or(Skip::NotThis)?;
-        Ok(list.operand(slot).ok_or(Skip::NotThis)?)
+        list.operand(slot).ok_or(Skip::NotThis)
     })
     .even_if_shared()
 }
