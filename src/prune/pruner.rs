@@ -268,7 +268,13 @@ impl Work<'_> {
             (None, true) => Criterion::L2,
             (None, false) => Criterion::Obs,
         };
-        let first = self.rankings(&self.dense, &self.groups, criterion)?;
+        let mut first = self.rankings(&self.dense, &self.groups, criterion)?;
+        let mut criterion = criterion;
+        // Nobody asked for what samples say, and they say nothing: of readers that are grouped convolutions, all of them.
+        if self.pruner.criterion.is_none() && criterion != Criterion::L2 && first.iter().all(Option::is_none) {
+            criterion = Criterion::L2;
+            first = self.rankings(&self.dense, &self.groups, criterion)?;
+        }
         if first.iter().all(Option::is_none) {
             return Err(PruneError::NoScores(criterion));
         }
@@ -561,6 +567,26 @@ mod tests {
         let strict = Bounds { min_sqnr: Some(500.0), max_drop: None };
         let refused = run(&Pruner { bounds: strict, ..pruner(Budget::Auto) });
         assert!(matches!(refused, Err(PruneError::Bounds(OutOfBounds::Noisy { .. }))));
+    }
+
+    #[test]
+    fn weights_tell_where_samples_say_nothing() {
+        let grouped = || {
+            let mut model = parse(
+                r#"<ir_version: 8, opset_import: ["" : 17]>
+                g (float[n,4,6,6] x) => (float[n,4,6,6] y) <float[8,4,1,1] a, float[4,4,3,3] b>
+                { t = Conv(x, a)  y = Conv <group = 2, pads = [1, 1, 1, 1]> (t, b) }"#,
+            )
+            .unwrap();
+            infer_declared(&mut model.graph);
+            model
+        };
+        let asked = Pruner { criterion: Some(Criterion::Obs), ..pruner(Budget::Ratio(0.5)) };
+        let refused = asked.run(&mut grouped(), &|_, _| ());
+        assert!(matches!(refused, Err(PruneError::NoScores(Criterion::Obs))));
+        let summary = pruner(Budget::Ratio(0.5)).run(&mut grouped(), &|_, _| ()).unwrap();
+        // The same channels of both groups go together.
+        assert_eq!((&*summary.importance, summary.groups[0].before, summary.groups[0].after), ("l2", 4, 2));
     }
 
     #[test]
