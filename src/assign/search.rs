@@ -124,22 +124,18 @@ impl Search<'_> {
     /// # Errors
     /// When it cannot be made or run.
     pub(super) fn verified(&mut self, picks: &[usize]) -> Result<(Realized, Verdict), AssignError> {
-        let precisions = self.precisions(picks);
-        let mut best: Option<(f64, Realized, Verdict)> = None;
-        for depth in [Depth::Corrected, Depth::Written] {
+        let (precisions, bounds) = (self.precisions(picks), self.assigner.bounds);
+        let mut way = |depth: Depth| -> Result<(Realized, Verdict), AssignError> {
             let realized = self.assigner.realize(self.measured, &precisions, depth)?;
             let verdict = self.full_verdict(&realized)?;
-            let excess = verdict.excess(&self.assigner.bounds);
-            let is_last = excess <= 1.0 || realized.corrections.iter().all(|step| !step.kept);
-            if best.as_ref().is_none_or(|(least, ..)| excess < *least) {
-                best = Some((excess, realized, verdict));
-            }
-            if is_last {
-                break;
-            }
+            Ok((realized, verdict))
+        };
+        let corrected = way(Depth::Corrected)?;
+        if corrected.1.meets(&bounds) || corrected.0.corrections.iter().all(|step| !step.kept) {
+            return Ok(corrected);
         }
-        let (_, realized, verdict) = best.expect("one way is tried at the least");
-        Ok((realized, verdict))
+        let written = way(Depth::Written)?;
+        Ok(if written.1.excess(&bounds) < corrected.1.excess(&bounds) { written } else { corrected })
     }
 
     /// How good a model is on all samples.

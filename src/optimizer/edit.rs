@@ -7,7 +7,7 @@ use crate::model::Model;
 use crate::ops::CallView;
 use crate::optimizer::Optimizer;
 use crate::optimizer::allowed::{Allowed, is_fused_product};
-use crate::passes::pipeline::{Observer, Silent};
+use crate::passes::pipeline::Observer;
 use crate::passes::{Context, Engine, MergeDuplicates, Pipeline, RemoveDead};
 use crate::report::Step;
 use crate::rewrite::{Fuel, Growth, Limits};
@@ -26,45 +26,31 @@ impl Optimizer {
         fuel: &Fuel,
         observer: &mut dyn Observer,
     ) -> Result<Vec<Step>, Error> {
+        let tidy = may.tidies.then(|| Pipeline::default().then(MergeDuplicates).then(RemoveDead));
         let mut steps = Vec::new();
-        if may.tidies {
-            // On an account of its own: what equal constants take twice saves nothing that may be spent on others.
-            let tidy = Pipeline::default().then(MergeDuplicates).then(RemoveDead);
-            steps = self.apply(&tidy, model, from, may, fuel, &mut Silent)?;
+        // Each on an account of its own: what equal constants take twice saves nothing that may be spent on others.
+        for pipeline in tidy.iter().chain([&self.pipeline]) {
+            let growth = Growth::of(growth(model));
+            let opset = model.opset();
+            let lacks = |call: &CallView<'_>| {
+                self.target.lacks(call, opset)
+                    || lacks_words(call, opset, from).is_some()
+                    || may.splits_products && is_fused_product(call)
+            };
+            let cx = Context {
+                opset,
+                avoids: self.target.avoids,
+                limits: Limits::new(&lacks),
+                narrows: self.target.narrows,
+                contrib: may.contrib,
+                fuel,
+                enabled: &|name| may.enabled.contains(name),
+                growth: &growth,
+                engine: embedded(),
+            };
+            steps.extend(pipeline.run(&mut model.graph, &cx, observer)?);
+            model.import_domains();
         }
-        steps.extend(self.apply(&self.pipeline, model, from, may, fuel, observer)?);
-        Ok(steps)
-    }
-
-    fn apply(
-        &self,
-        pipeline: &Pipeline,
-        model: &mut Model,
-        from: i64,
-        may: &Allowed<'_>,
-        fuel: &Fuel,
-        observer: &mut dyn Observer,
-    ) -> Result<Vec<Step>, Error> {
-        let growth = Growth::of(growth(model));
-        let opset = model.opset();
-        let lacks = |call: &CallView<'_>| {
-            self.target.lacks(call, opset)
-                || lacks_words(call, opset, from).is_some()
-                || may.splits_products && is_fused_product(call)
-        };
-        let cx = Context {
-            opset,
-            avoids: self.target.avoids,
-            limits: Limits::new(&lacks),
-            narrows: self.target.narrows,
-            contrib: may.contrib,
-            fuel,
-            enabled: &|name| may.enabled.contains(name),
-            growth: &growth,
-            engine: embedded(),
-        };
-        let steps = pipeline.run(&mut model.graph, &cx, observer)?;
-        model.import_domains();
         Ok(steps)
     }
 }
