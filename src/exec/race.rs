@@ -231,23 +231,14 @@ fn is_whole(times: &[Vec<f64>], models: usize) -> bool {
         && times.iter().all(|times| times.len() == rounds && times.iter().all(|t| t.is_finite() && *t >= 0.0))
 }
 
-/// What numpy calls it.
+/// What numpy calls it: mostly what ONNX does.
 fn in_numpy(dtype: DType) -> Option<&'static str> {
-    Some(match dtype {
-        DType::F32 => "float32",
-        DType::F64 => "float64",
-        DType::F16 => "float16",
-        DType::I8 => "int8",
-        DType::I16 => "int16",
-        DType::I32 => "int32",
-        DType::I64 => "int64",
-        DType::U8 => "uint8",
-        DType::U16 => "uint16",
-        DType::U32 => "uint32",
-        DType::U64 => "uint64",
-        DType::Bool => "bool",
-        _ => return None,
-    })
+    match dtype {
+        DType::F32 => Some("float32"),
+        DType::F64 => Some("float64"),
+        DType::F16 | DType::Bool => Some(dtype.name()),
+        _ => Some(dtype.name()).filter(|_| dtype.is_integer() && dtype.bits() >= 8),
+    }
 }
 
 #[cfg(all(test, unix))]

@@ -342,6 +342,10 @@ impl Work<'_> {
             false => compare(&self.dense, &model, &self.probe.held_out, &*self.pruner.engine)?,
         };
         let mut notes = self.probe.notes.clone();
+        // What is taken where nobody chose and there are no samples needs no word.
+        if self.pruner.criterion.is_none() && criterion == Criterion::L2 && !self.probe.tried.is_empty() {
+            notes.push("samples say nothing of any group that can go: weights (l2) tell what goes".into());
+        }
         notes.extend(short.map(|(asked, left)| {
             format!(
                 "{:.0} % were to be left, and {:.0} % are: no group may lose more; --max-ratio and --align say how much",
@@ -587,6 +591,7 @@ mod tests {
         let summary = pruner(Budget::Ratio(0.5)).run(&mut grouped(), &|_, _| ()).unwrap();
         // The same channels of both groups go together.
         assert_eq!((&*summary.importance, summary.groups[0].before, summary.groups[0].after), ("l2", 4, 2));
+        assert!(summary.notes.iter().any(|note| note.contains("weights (l2)")), "{:?}", summary.notes);
     }
 
     #[test]
