@@ -41,7 +41,13 @@ pub static UPSAMPLE: OpDef = OpDef {
 };
 
 /// Samples at places that an operand gives, along the spatial axes.
-pub static GRID_SAMPLE: OpDef = OpDef { infer: Some(grid_sample), channels: |c| leading(c, 2), ..OpDef::PURE };
+pub static GRID_SAMPLE: OpDef = OpDef {
+    infer: Some(grid_sample),
+    channels: |c| leading(c, 2),
+    // Each image has places of its own.
+    ties: |c| [ties::of_channels(c), vec![Tie::Same(End::operand(1, 0), End::result(0, 0))]].concat(),
+    ..OpDef::PURE
+};
 
 /// The places that an affine map moves the points of an image to: `[N, spatial…, 2 or 3]`.
 pub static AFFINE_GRID: OpDef = OpDef { infer: Some(affine_grid), ..OpDef::PURE };

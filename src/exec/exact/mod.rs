@@ -9,9 +9,11 @@
 mod args;
 mod binary;
 mod cast;
+mod col2im;
 mod compare;
 mod concat;
 mod cumulate;
+mod deform_conv;
 mod gather;
 mod generate;
 mod lanes;
@@ -23,8 +25,10 @@ mod number;
 mod order;
 mod pad;
 mod quantize;
+mod recurrent;
 mod reduce;
 mod reshape;
+mod roi_align;
 mod scatter;
 mod select;
 mod slice;
@@ -273,6 +277,10 @@ fn kernel(op: OpKind) -> Option<Kernel> {
         O::QuantizeLinear => quantize::quantize,
         O::DequantizeLinear => quantize::dequantize,
         O::StringConcat => text::concat,
+        O::LSTM | O::GRU | O::RNN => recurrent::recurrent,
+        O::RoiAlign => roi_align::roi_align,
+        O::DeformConv => deform_conv::deform_conv,
+        O::Col2Im => col2im::col2im,
         _ => return None,
     })
 }
