@@ -435,6 +435,15 @@ mod tests {
     }
 
     #[test]
+    fn each_image_has_places_of_its_own() {
+        let case = Case::new(GridSample, "float[4,c,h,w] float[4,5,6,2]", &[], 1);
+        let ties = (GRID_SAMPLE.ties)(&case.view());
+        let images = [End::operand(0, 0), End::operand(1, 0)];
+        assert!(images.iter().all(|&end| ties.contains(&Tie::Same(end, End::result(0, 0)))), "{ties:?}");
+        assert!(!ties.contains(&Tie::Same(End::operand(1, 1), End::result(0, 1))), "rows are not channels");
+    }
+
+    #[test]
     fn regions_have_one_size() {
         let size = [("output_height", 7.into()), ("output_width", 5.into())];
         assert_eq!(infer(RoiAlign, "float[n,c,h,w] float[r,4] int64[r]", &size), "float[r,c,7,5]");

@@ -138,6 +138,13 @@ pub fn supports(op: OpKind) -> bool {
     kernel(op).is_some()
 }
 
+/// Whether a kernel for `op` takes no longer than in proportion to operands and results. The others are for running
+/// models: folding takes files as they come.
+pub fn is_quick(op: OpKind) -> bool {
+    use OpKind as O;
+    !matches!(op, O::LSTM | O::GRU | O::RNN | O::RoiAlign | O::DeformConv)
+}
+
 /// Packed elements of `dtype` nearest to `reals`; integers are truncated, and wrap. `None` for strings and complex
 /// types.
 pub(crate) fn rounded(dtype: DType, reals: &[f64]) -> Option<Bytes> {

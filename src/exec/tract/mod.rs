@@ -6,6 +6,7 @@
 
 mod adapt;
 mod by_node;
+mod draw;
 mod round_trip;
 mod tensors;
 
@@ -92,6 +93,9 @@ fn whole(model: &Model) -> Result<Loaded, Cannot> {
         return Err(Cannot::new(NAME, "it has no such operator").at(At::of(&model.graph, id)));
     }
     for id in model.graph.nodes() {
+        if draw::draws(model.graph.node(id).op) {
+            return Err(Cannot::new(NAME, "its results are random").at(At::of(&model.graph, id)));
+        }
         if let Some(why) = breaks_on(&CallView::new(&model.graph, id)) {
             return Err(Cannot::new(NAME, why).at(At::of(&model.graph, id)));
         }
