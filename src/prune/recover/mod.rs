@@ -19,6 +19,7 @@
 
 mod fit;
 mod merge;
+mod mixtures;
 mod target;
 
 use rustc_hash::FxHashSet;
@@ -33,6 +34,7 @@ use crate::model::Model;
 use crate::prune::Cut;
 use crate::prune::recover::fit::{Fit, Task};
 use crate::prune::recover::merge::merged;
+use crate::prune::recover::mixtures::mixtures;
 use crate::prune::recover::target::Target;
 
 /// How to repair.
@@ -44,13 +46,15 @@ pub struct Recovery {
     pub rows: usize,
     /// Bytes that the tensors of all samples may take; with more, fewer samples are used.
     pub bytes: u128,
-    /// Which rows are picked.
+    /// Mixtures of samples that weights are made from too, at most; where they would be worse for that they are not.
+    pub mixtures: usize,
+    /// Which rows are picked, and what is mixed.
     pub seed: u64,
 }
 
 impl Default for Recovery {
     fn default() -> Recovery {
-        Recovery { ridge: 0.01, rows: crate::gram::patches::MOST_ROWS, bytes: 2 << 30, seed: 1 }
+        Recovery { ridge: 0.01, rows: crate::gram::patches::MOST_ROWS, bytes: 2 << 30, mixtures: 0, seed: 1 }
     }
 }
 
@@ -117,16 +121,19 @@ pub fn recover<S: std::ops::Deref<Target = [(String, Tensor)]>>(
     recovery: &Recovery,
     progress: &dyn Fn(usize, usize),
 ) -> Result<Recovered, Cannot> {
-    let (samples, held_out) = share(dense, pruned, samples, recovery);
+    let (samples, held_out, room) = share(dense, pruned, samples, recovery);
     let mut recovered = Recovered { samples: samples.len(), held_out: held_out.len(), ..Recovered::default() };
     if samples.is_empty() {
         return Ok(recovered);
     }
-    let all: Vec<&[(String, Tensor)]> = samples.iter().chain(&held_out).copied().collect();
+    let mixed = mixtures(&samples, recovery.mixtures.min(room), recovery.seed);
+    let all: Vec<&[(String, Tensor)]> =
+        samples.iter().chain(&held_out).copied().chain(mixed.iter().map(Vec::as_slice)).collect();
     let mut run = Run {
         cut,
         recovery,
         fitted: samples.len(),
+        real: samples.len() + held_out.len(),
         dense: Stepper::new(dense, &all, engine)?,
         pruned: Stepper::new(pruned, &all, engine)?,
         waiting: FxHashSet::default(),
@@ -167,19 +174,19 @@ fn pair(dense: &Graph, pruned: &Graph, node: NodeId) -> Result<Option<(Layer, La
     Ok(Some((of_dense, of_pruned)))
 }
 
-/// As many samples as fit, and the part of them that is held out.
+/// As many samples as fit, the part of them that is held out, and how many more there is room for.
 fn share<'s, S: std::ops::Deref<Target = [(String, Tensor)]>>(
     dense: &Model,
     pruned: &Model,
     (samples, held_out): (&'s [S], &'s [S]),
     recovery: &Recovery,
-) -> (Vec<&'s [(String, Tensor)]>, Vec<&'s [(String, Tensor)]>) {
+) -> (Vec<&'s [(String, Tensor)]>, Vec<&'s [(String, Tensor)]>, usize) {
     let mut fitted: Vec<&[(String, Tensor)]> = samples.iter().map(|s| &**s).collect();
     let mut held: Vec<&[(String, Tensor)]> = held_out.iter().map(|s| &**s).collect();
     if held.is_empty() {
         held = fitted.split_off(fitted.len() - fitted.len() / 5);
     }
-    let Some(first) = fitted.first() else { return (fitted, held) };
+    let Some(first) = fitted.first() else { return (fitted, held, 0) };
     let each = held_bytes(dense, first).saturating_add(held_bytes(pruned, first)).max(1);
     let room = usize::try_from(recovery.bytes / each).unwrap_or(usize::MAX).max(2);
     let all = fitted.len() + held.len();
@@ -192,15 +199,17 @@ fn share<'s, S: std::ops::Deref<Target = [(String, Tensor)]>>(
         part(&mut fitted);
         part(&mut held);
     }
-    (fitted, held)
+    (fitted, held, room.saturating_sub(all))
 }
 
 /// Both models on their way.
 struct Run<'a> {
     cut: &'a Cut,
     recovery: &'a Recovery,
-    /// Samples that weights are made from; the others are held out.
+    /// Samples that weights are made from.
     fitted: usize,
+    /// These and those that are held out, which come behind them; the others are mixtures.
+    real: usize,
     dense: Stepper<'a>,
     pruned: Stepper<'a>,
     /// Layers that are not repaired yet.
@@ -229,19 +238,20 @@ impl Run<'_> {
         let weight = graph.operand(of_pruned.node, WEIGHT).and_then(|w| of_pruned.matrix(graph.constant(w)?));
         let Some(weight) = weight else { return Ok(Err("its weight cannot be read")) };
         let picked = |tensors, rows| Patches::of(of_pruned, tensors, rows, self.recovery.seed);
-        let patches =
-            picked(&read[..self.fitted], self.recovery.rows).zip(picked(&read[self.fitted..], self.recovery.rows));
-        let Some((fitted, held_out)) = patches else { return Ok(Err("what it reads is of other sizes than it says")) };
+        let parts = [0..self.fitted, self.fitted..self.real, self.real..read.len()];
+        let patches: Option<Vec<Patches<'_>>> =
+            parts.iter().map(|part| picked(&read[part.clone()], self.recovery.rows)).collect();
+        let Some(patches) = patches else { return Ok(Err("what it reads is of other sizes than it says")) };
         let start =
             merged(dense, self.cut, of_dense, of_pruned, &target, &weight, &self.dense, self.fitted, self.recovery);
-        let task = |patches, samples: std::ops::Range<usize>| {
-            Task::of(patches, of_pruned, &target, &self.dense, &self.pruned, samples)
+        let task = |(patches, samples)| Task::of(patches, of_pruned, &target, &self.dense, &self.pruned, samples);
+        let tasks: Option<Vec<Task<'_>>> = patches.iter().zip(parts).map(task).collect();
+        let Some(Ok([fitted, held_out, mixed])) = tasks.map(<[Task<'_>; 3]>::try_from) else {
+            return Ok(Err("its result is of other sizes than it says"));
         };
-        let tasks = task(&fitted, 0..self.fitted).zip(task(&held_out, self.fitted..read.len()));
-        let Some((fitted, held_out)) = tasks else { return Ok(Err("its result is of other sizes than it says")) };
         let constant = if of_pruned.adds_bias() { of_pruned.biases(graph) } else { vec![0.0; of_pruned.outputs] };
         let fit = Fit { layer: of_pruned, weight: &weight, start: start.as_ref(), constant: &constant };
-        let Some(found) = fit.best(&fitted, &held_out, self.recovery.ridge) else {
+        let Some(found) = fit.best(&fitted, &mixed, &held_out, self.recovery.ridge) else {
             return Ok(Err("what it reads is not finite"));
         };
         if let Some(change) = &found.change {
