@@ -162,12 +162,12 @@ mod tests {
         for stages in [1, 3] {
             let (model, summary) = run(&Pruner { stages, ..pruner(Budget::Ratio(0.75)) }).unwrap();
             assert_eq!((summary.groups[0].before, summary.groups[0].after), (16, 4));
-            assert!(summary.outputs[0].sqnr > 40.0, "{stages}: {:?}", summary.outputs);
+            assert!(summary.measured.outputs[0].sqnr > 40.0, "{stages}: {:?}", summary.measured);
             assert!(matches!(summary.structure, Some(Verdict::Same(_))));
             assert!(model.graph.values().any(|v| model.graph.constant(v).is_some_and(|t| t.dims() == [8, 4])));
         }
         let bare = run(&Pruner { recovers: false, ..pruner(Budget::Ratio(0.75)) }).unwrap().1;
-        assert!(bare.outputs[0].sqnr < 20.0, "{:?}", bare.outputs);
+        assert!(bare.measured.outputs[0].sqnr < 20.0, "{:?}", bare.measured);
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
         let rules = Rules { max_ratio: 0.95, ..Rules::default() };
         let found = run(&Pruner { bounds, rules, ..pruner(Budget::Auto) }).unwrap().1;
         // Four kinds of channels are needed, and no more.
-        assert_eq!(found.groups[0].after, 4, "{:?}", found.outputs);
+        assert_eq!(found.groups[0].after, 4, "{:?}", found.measured);
         let strict = Bounds { min_sqnr: Some(500.0), max_drop: None };
         let refused = run(&Pruner { bounds: strict, ..pruner(Budget::Auto) });
         assert!(matches!(refused, Err(PruneError::Bounds(OutOfBounds::Noisy { .. }))));

@@ -6,7 +6,7 @@ use crate::exec::Verdict;
 use crate::proof::summary;
 use crate::prune::account::StopAccount;
 use crate::prune::recover::{How, Recovered};
-use crate::quality::Quality;
+use crate::quality::Measured;
 
 /// What became of a group.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -34,11 +34,9 @@ pub struct Summary {
     /// What was done to give accuracy back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovered: Option<Recovered>,
-    /// Samples that original and result were both run on.
-    pub held_out: usize,
-    /// How far outputs are from the original's.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub outputs: Vec<Quality>,
+    /// How far outputs are from the original's, on samples that both were run on.
+    #[serde(flatten)]
+    pub measured: Measured,
     /// Operators about whose channels nothing is known.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stopped: Vec<StopAccount>,

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::calibrate::{Probe, Sample};
+use crate::calibrate::Probe;
 use crate::exec::Verdict;
 use crate::model::Model;
 use crate::proof::{Referee, differences};
@@ -20,7 +20,7 @@ use crate::prune::recover::{Recovery, recover};
 use crate::prune::summary::{Pruned, Summary};
 use crate::prune::surgery::apply;
 use crate::prune::untie::untie;
-use crate::quality::compare;
+use crate::quality::{Measured, compare};
 use crate::rewrite::Exactness;
 
 impl Pruner {
@@ -42,7 +42,7 @@ impl Pruner {
         let work = Work { pruner: self, dense: model.clone(), groups, ratios, probe, tell };
         let mut done = work.spend(self.budget)?;
         done.summary.stopped = stopped;
-        self.bounds.check(&done.summary.outputs).map_err(PruneError::Bounds)?;
+        self.bounds.check(&done.summary.measured.outputs).map_err(PruneError::Bounds)?;
         *model = done.model;
         Ok(done.summary)
     }
@@ -102,7 +102,7 @@ impl Work<'_> {
         for _ in 0..HALVINGS {
             let share = 0.5 * (enough + little);
             let done = self.in_stages(criterion, first, Budget::Keep(Measure::Macs, share))?;
-            match self.pruner.bounds.check(&done.summary.outputs) {
+            match self.pruner.bounds.check(&done.summary.measured.outputs) {
                 Ok(()) => (enough, found) = (share, Some(done)),
                 Err(error) => (little, last) = (share, Some(error)),
             }
@@ -140,7 +140,7 @@ impl Work<'_> {
                 structure = self.prove(&model, &cut)?;
             }
             if self.pruner.recovers && !self.probe.tried.is_empty() {
-                let samples = (&self.probe.tried[..], self.judges());
+                let samples = &self.probe.tried;
                 let (engine, how) = (&*self.pruner.engine, Recovery::default());
                 recovered = Some(recover(&self.dense, &mut model, &cut, samples, engine, &how, &self.telling())?);
             }
@@ -170,8 +170,7 @@ impl Work<'_> {
             macs: self.groups.macs(&removed),
             structure,
             recovered,
-            held_out: self.probe.held_out.len(),
-            outputs,
+            measured: Measured { held_out: self.probe.held_out.len(), outputs },
             stopped: Vec::new(),
             notes,
         };
@@ -251,13 +250,8 @@ impl Work<'_> {
             ranker.columns = 0;
         }
         ranker.tries = !matches!(self.pruner.budget, Budget::Ratio(_));
-        let judges = if self.judges().is_empty() { &self.probe.tried } else { self.judges() };
-        Ok(rank(model, groups, (&self.probe.tried, judges), &*self.pruner.engine, &ranker, &self.telling())?)
-    }
-
-    /// Samples that say whether a repair is one: those held out, but not where these are samples that it is made from.
-    fn judges(&self) -> &[Sample] {
-        if self.probe.notes.is_empty() { &self.probe.held_out } else { &[] }
+        let (samples, judges) = (&self.probe.tried, &self.probe.held_out);
+        Ok(rank(model, groups, (samples, judges), &*self.pruner.engine, &ranker, &self.telling())?)
     }
 
     /// Progress in layers.

@@ -40,9 +40,9 @@ pub(super) struct Change {
 const RIGHT: f64 = 1e-9;
 
 impl Fit<'_> {
-    /// The best that there is: made from the fitted rows, with the mixed ones or without, and where it is better on the
-    /// held-out ones from those too. `None` where numbers are not finite.
-    pub(super) fn best(&self, fitted: &Task<'_>, mixed: &Task<'_>, held_out: &Task<'_>, ridge: f64) -> Option<Found> {
+    /// The best that there is: made from the fitted rows, and where it is better on the held-out ones from all of them.
+    /// `None` where numbers are not finite.
+    pub(super) fn best(&self, fitted: &Task<'_>, held_out: &Task<'_>, ridge: f64) -> Option<Found> {
         let none = Change { weight: self.weight.clone(), shift: vec![0.0; self.layer.outputs] };
         let measure = |change: &Change| self.error(if held_out.patches.rows() > 0 { held_out } else { fitted }, change);
         let before = measure(&none)?;
@@ -50,38 +50,32 @@ impl Fit<'_> {
         if before < RIGHT {
             return Some(found);
         }
-        // Where a fit is no good on other samples, one that is drawn more strongly to where it starts may be, and one that
-        // is made from more.
-        let mut best: Option<(&[&Task<'_>], Way, Change)> = None;
-        let (alone, both) = ([fitted], [fitted, mixed]);
-        let sets: [&[&Task<'_>]; 2] = [&alone, &both];
-        for tasks in &sets[..if mixed.patches.rows() > 0 { 2 } else { 1 }] {
-            let seen = self.gather(tasks);
-            let mut is_better = false;
-            for times in STRENGTHS {
-                let tried = Way::Ridge(ridge * times);
-                let change = self.made(tasks, &seen, tried, None)?;
-                match measure(&change) {
-                    Some(after) if after < found.after => {
-                        found.after = after;
-                        best = Some((tasks, tried, change));
-                        is_better = true;
-                    }
-                    _ if is_better => break,
-                    _ => {}
+        let seen = self.gather(&[fitted]);
+        // Where a fit is no good on other samples, one that is drawn more strongly to where it starts may be.
+        let mut best: Option<(Way, Change)> = None;
+        for times in STRENGTHS {
+            let tried = Way::Ridge(ridge * times);
+            let change = self.made(&[fitted], &seen, tried, None)?;
+            match measure(&change) {
+                Some(after) if after < found.after => {
+                    found.after = after;
+                    best = Some((tried, change));
                 }
+                _ if best.is_some() => break,
+                _ => {}
             }
         }
         if best.is_none() {
-            let change = self.made(&alone, &self.gather(&alone), Way::Match, None)?;
+            let change = self.made(&[fitted], &seen, Way::Match, None)?;
             if let Some(after) = measure(&change).filter(|&after| after < found.after) {
                 found.after = after;
-                best = Some((&alone, Way::Match, change));
+                best = Some((Way::Match, change));
             }
         }
-        if let Some((tasks, way, change)) = best {
+        if let Some((way, change)) = best {
             // It is worth doing, so it is done with all samples.
-            let tasks: Vec<&Task<'_>> = tasks.iter().copied().chain([held_out]).collect();
+            drop(seen);
+            let tasks = [fitted, held_out];
             found.change = Some(self.made(&tasks, &self.gather(&tasks), way, Some(change))?);
             found.how = if way == Way::Match { How::Matched } else { How::LeastSquares };
         }

@@ -19,7 +19,6 @@
 
 mod fit;
 mod merge;
-mod mixtures;
 mod outcome;
 mod run;
 mod statistics;
@@ -37,7 +36,6 @@ use crate::gram::layer::WEIGHT;
 use crate::ir::{Graph, NodeId, ScopeId, Tensor};
 use crate::model::Model;
 use crate::prune::Cut;
-use crate::prune::recover::mixtures::mixtures;
 use crate::prune::recover::run::Run;
 
 pub use crate::prune::recover::outcome::{How, Recovered, Repaired, Skipped};
@@ -51,22 +49,20 @@ pub struct Recovery {
     pub rows: usize,
     /// Bytes that the tensors of all samples may take; with more, fewer samples are used.
     pub bytes: u128,
-    /// Mixtures of samples that weights are made from too, at most; where they would be worse for that they are not.
-    pub mixtures: usize,
-    /// Which rows are picked, and what is mixed.
+    /// Which rows are picked.
     pub seed: u64,
 }
 
 impl Default for Recovery {
     fn default() -> Recovery {
-        Recovery { ridge: 0.01, rows: crate::gram::patches::MOST_ROWS, bytes: 2 << 30, mixtures: 0, seed: 1 }
+        Recovery { ridge: 0.01, rows: crate::gram::patches::MOST_ROWS, bytes: 2 << 30, seed: 1 }
     }
 }
 
 /// Repair `pruned`, which is `dense` without what `cut` leaves out: the same nodes and values.
 ///
-/// Weights are made from `samples` and measured on `held_out`; where there are none, the last fifth of the samples is
-/// held out. `progress` hears how many layers of how many are done.
+/// The last fifth of `samples` is held out, and says what is better; what is, is made from all. So what `samples` say of
+/// the result is too good: others have to be asked. `progress` hears how many layers of how many are done.
 ///
 /// # Errors
 /// When the engine cannot run one of the models on the samples.
@@ -74,24 +70,21 @@ pub fn recover<S: Deref<Target = [(String, Tensor)]>>(
     dense: &Model,
     pruned: &mut Model,
     cut: &Cut,
-    samples: (&[S], &[S]),
+    samples: &[S],
     engine: &dyn Executor,
     recovery: &Recovery,
     progress: &dyn Fn(usize, usize),
 ) -> Result<Recovered, Cannot> {
-    let (samples, held_out, room) = share(dense, pruned, samples, recovery);
+    let (samples, held_out) = share(dense, pruned, samples, recovery);
     let mut recovered = Recovered { samples: samples.len(), held_out: held_out.len(), ..Recovered::default() };
     if samples.is_empty() {
         return Ok(recovered);
     }
-    let mixed = mixtures(&samples, recovery.mixtures.min(room), recovery.seed);
-    let all: Vec<&[(String, Tensor)]> =
-        samples.iter().chain(&held_out).copied().chain(mixed.iter().map(Vec::as_slice)).collect();
+    let all: Vec<&[(String, Tensor)]> = samples.iter().chain(&held_out).copied().collect();
     let mut run = Run {
         cut,
         recovery,
         fitted: samples.len(),
-        real: samples.len() + held_out.len(),
         dense: Stepper::new(dense, &all, engine)?,
         pruned: Stepper::new(pruned, &all, engine)?,
         waiting: FxHashSet::default(),
@@ -132,19 +125,16 @@ fn pair(dense: &Graph, pruned: &Graph, node: NodeId) -> Result<Option<(Layer, La
     Ok(Some((of_dense, of_pruned)))
 }
 
-/// As many samples as fit, the part of them that is held out, and how many more there is room for.
+/// As many samples as fit, and the part of them that is held out.
 fn share<'s, S: Deref<Target = [(String, Tensor)]>>(
     dense: &Model,
     pruned: &Model,
-    (samples, held_out): (&'s [S], &'s [S]),
+    samples: &'s [S],
     recovery: &Recovery,
-) -> (Vec<&'s [(String, Tensor)]>, Vec<&'s [(String, Tensor)]>, usize) {
+) -> (Vec<&'s [(String, Tensor)]>, Vec<&'s [(String, Tensor)]>) {
     let mut fitted: Vec<&[(String, Tensor)]> = samples.iter().map(|s| &**s).collect();
-    let mut held: Vec<&[(String, Tensor)]> = held_out.iter().map(|s| &**s).collect();
-    if held.is_empty() {
-        held = fitted.split_off(fitted.len() - fitted.len() / 5);
-    }
-    let Some(first) = fitted.first() else { return (fitted, held, 0) };
+    let mut held = fitted.split_off(fitted.len() - fitted.len() / 5);
+    let Some(first) = fitted.first() else { return (fitted, held) };
     let each = held_bytes(dense, first).saturating_add(held_bytes(pruned, first)).max(1);
     let room = usize::try_from(recovery.bytes / each).unwrap_or(usize::MAX).max(2);
     let all = fitted.len() + held.len();
@@ -157,7 +147,7 @@ fn share<'s, S: Deref<Target = [(String, Tensor)]>>(
         part(&mut fitted);
         part(&mut held);
     }
-    (fitted, held, room.saturating_sub(all))
+    (fitted, held)
 }
 
 #[cfg(all(test, feature = "tract"))]
@@ -258,8 +248,8 @@ mod tests {
         let samples = feeds(dims, 60);
         let others = &samples[40..];
         let before = off(&dense, &model, others);
-        let all = (&samples[..40], &[][..]);
-        let recovered = recover(&dense, &mut model, &cut, all, &Tract, &Recovery::default(), &|_, _| {}).unwrap();
+        let recovered =
+            recover(&dense, &mut model, &cut, &samples[..40], &Tract, &Recovery::default(), &|_, _| {}).unwrap();
         assert_eq!((recovered.samples, recovered.held_out), (32, 8));
         for layer in &recovered.layers {
             assert!(layer.after <= layer.before, "{layer:?}");
@@ -404,11 +394,9 @@ mod tests {
         let samples = feeds(&[1, 64], 50);
         // x and a are 72 floats, in the pruned model 68.
         let recovery = Recovery { bytes: 10 * 4 * (72 + 68), ..Recovery::default() };
-        let all = (&samples[..], &[][..]);
-        let recovered = recover(&dense, &mut model, &cut, all, &Tract, &recovery, &|_, _| {}).unwrap();
+        let recovered = recover(&dense, &mut model, &cut, &samples, &Tract, &recovery, &|_, _| {}).unwrap();
         assert_eq!((recovered.samples, recovered.held_out), (8, 2));
-        let none: (&[Feed], &[Feed]) = (&[], &[]);
-        let nothing = recover(&dense, &mut model, &cut, none, &Tract, &recovery, &|_, _| {}).unwrap();
+        let nothing = recover(&dense, &mut model, &cut, &samples[..0], &Tract, &recovery, &|_, _| {}).unwrap();
         assert_eq!(nothing, Recovered::default());
     }
 }

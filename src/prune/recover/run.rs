@@ -19,10 +19,8 @@ use crate::prune::recover::task::Task;
 pub(super) struct Run<'a> {
     pub(super) cut: &'a Cut,
     pub(super) recovery: &'a Recovery,
-    /// Samples that weights are made from.
+    /// Samples that weights are made from; the others are held out.
     pub(super) fitted: usize,
-    /// These and those that are held out, which come behind them; the others are mixtures.
-    pub(super) real: usize,
     pub(super) dense: Stepper<'a>,
     pub(super) pruned: Stepper<'a>,
     /// Layers that are not repaired yet.
@@ -51,20 +49,19 @@ impl Run<'_> {
         let weight = graph.operand(of_pruned.node, WEIGHT).and_then(|w| of_pruned.matrix(graph.constant(w)?));
         let Some(weight) = weight else { return Ok(Err("its weight cannot be read")) };
         let picked = |tensors, rows| Patches::of(of_pruned, tensors, rows, self.recovery.seed);
-        let parts = [0..self.fitted, self.fitted..self.real, self.real..read.len()];
-        let patches: Option<Vec<Patches<'_>>> =
-            parts.iter().map(|part| picked(&read[part.clone()], self.recovery.rows)).collect();
-        let Some(patches) = patches else { return Ok(Err("what it reads is of other sizes than it says")) };
+        let patches =
+            picked(&read[..self.fitted], self.recovery.rows).zip(picked(&read[self.fitted..], self.recovery.rows));
+        let Some((fitted, held_out)) = patches else { return Ok(Err("what it reads is of other sizes than it says")) };
         let start =
             merged(dense, self.cut, of_dense, of_pruned, &target, &weight, &self.dense, self.fitted, self.recovery);
-        let task = |(patches, samples)| Task::of(patches, of_pruned, &target, &self.dense, &self.pruned, samples);
-        let tasks: Option<Vec<Task<'_>>> = patches.iter().zip(parts).map(task).collect();
-        let Some(Ok([fitted, held_out, mixed])) = tasks.map(<[Task<'_>; 3]>::try_from) else {
-            return Ok(Err("its result is of other sizes than it says"));
+        let task = |patches, samples: std::ops::Range<usize>| {
+            Task::of(patches, of_pruned, &target, &self.dense, &self.pruned, samples)
         };
+        let tasks = task(&fitted, 0..self.fitted).zip(task(&held_out, self.fitted..read.len()));
+        let Some((fitted, held_out)) = tasks else { return Ok(Err("its result is of other sizes than it says")) };
         let constant = if of_pruned.adds_bias() { of_pruned.biases(graph) } else { vec![0.0; of_pruned.outputs] };
         let fit = Fit { layer: of_pruned, weight: &weight, start: start.as_ref(), constant: &constant };
-        let Some(found) = fit.best(&fitted, &mixed, &held_out, self.recovery.ridge) else {
+        let Some(found) = fit.best(&fitted, &held_out, self.recovery.ridge) else {
             return Ok(Err("what it reads is not finite"));
         };
         if let Some(change) = &found.change {
