@@ -27,7 +27,7 @@ use onnx_slim::optimizer::Optimizer;
 use onnx_slim::passes::pipeline::{self, Silent};
 use onnx_slim::passes::{Context, Pipeline, infer_declared};
 use onnx_slim::proof::first_guilty;
-use onnx_slim::report::Step;
+use onnx_slim::rewrite::Step;
 use onnx_slim::rewrite::{Exactness, Fuel, Growth, Rule, var};
 use onnx_slim::{target, text};
 use proptest::prelude::*;

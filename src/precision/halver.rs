@@ -18,7 +18,7 @@ use crate::precision::cells::{Asked, Cell, cells};
 use crate::precision::culprits::{Hunt, over_signal, worst};
 use crate::precision::store::store;
 use crate::precision::summary::Summary;
-use crate::quality::{Bounds, OutOfBounds, Quality, compare, in_decibels};
+use crate::quality::{Bounds, Measured, OutOfBounds, Quality, compare, in_decibels};
 use crate::target::{self, Effect, Profile};
 
 /// What takes the place of float32.
@@ -180,9 +180,6 @@ impl Halver {
             Half::Weights => (self.stored(model, &probe.held_out, &mut notes)?, None),
             _ => self.converted(model, &excluded, &calibration, &probe.held_out, &mut notes, tell)?,
         };
-        if summary.outputs.is_empty() {
-            summary.held_out = 0;
-        }
         summary.made_up = made_up;
         summary.notes = notes;
         Ok((summary, rehearsal))
@@ -249,8 +246,7 @@ impl Halver {
             casts: done.stored.len(),
             kept: kept.list(),
             made_up: false,
-            held_out: feeds.len(),
-            outputs,
+            measured: Measured::of(feeds.len(), outputs),
             notes: Vec::new(),
         })
     }
@@ -374,8 +370,7 @@ impl Halver {
             casts,
             kept,
             made_up: false,
-            held_out: feeds.len(),
-            outputs,
+            measured: Measured::of(feeds.len(), outputs),
             notes: Vec::new(),
         };
         Ok((summary, Some(rehearsal)))

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::precision::Half;
-use crate::quality::Quality;
+use crate::quality::Measured;
 
 /// Nodes of one operator that stay float32 for one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -38,10 +38,9 @@ pub struct Summary {
     pub kept: Vec<Kept>,
     /// Samples were made up: what tensors hold in use is not known, and neither is what was measured.
     pub made_up: bool,
-    /// Samples that float model and result were both run on.
-    pub held_out: usize,
-    /// How far outputs are from those of the float model.
-    pub outputs: Vec<Quality>,
+    /// How far outputs are from those of the float model, on samples that both were run on.
+    #[serde(flatten)]
+    pub measured: Measured,
     /// What there is to say of the samples and of what was not compared.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
