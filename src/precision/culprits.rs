@@ -3,7 +3,7 @@
 //! Roundings hardly know of each other, so the noise that each brings to an output adds up. Stretches of what is rounded
 //! are run alone, each of the others as it was: first a few long ones, then the halves of those that would have to stay as
 //! they were, until these are single ones or enough was run. What stays is what takes the most noise away for what it
-//! costs.
+//! costs, and no more of it than a run without says that it takes.
 
 use std::ops::Range;
 
@@ -24,6 +24,9 @@ const STRETCHES: usize = 8;
 
 /// Stretches that are run at the most.
 const RUN: usize = 32;
+
+/// The part of the noise allowed that is aimed at by sums: what is left is more together than alone now and then.
+const AIM: f64 = 0.5;
 
 /// What stands for noise that is no number.
 const LOST: f64 = 1e30;
@@ -73,8 +76,8 @@ impl<'a> Hunt<'a> {
         Ok(Hunt { float, samples, known, engine })
     }
 
-    /// Which of `items` stay as they were, so that no output has more noise over its signal than `allowed` as far as that
-    /// can be told; nothing where none has more. `rounded` is the model in which these items alone are rounded, and `cost`
+    /// Which of `items` stay as they were, so that no output has more noise over its signal than `allowed` on these
+    /// samples, or all that can be told to bring any beyond that; nothing where none has more. `rounded` is the model in which these items alone are rounded, and `cost`
     /// what it costs that one stays.
     ///
     /// # Errors
@@ -98,7 +101,7 @@ impl<'a> Hunt<'a> {
         }
         let mut run = parts.len();
         loop {
-            let kept = kept(&parts, &all, allowed);
+            let kept = kept(&parts, &all, AIM * allowed);
             let widest = kept.iter().copied().filter(|&at| parts[at].items.len() > 1);
             match widest.max_by_key(|&at| (parts[at].items.len(), std::cmp::Reverse(at))) {
                 Some(at) if run + 2 <= RUN => {
@@ -108,9 +111,33 @@ impl<'a> Hunt<'a> {
                     }
                     run += 2;
                 }
-                _ => return Ok(kept.into_iter().flat_map(|at| items[parts[at].items.clone()].to_vec()).collect()),
+                _ => {
+                    let kept: Vec<Range<usize>> = kept.into_iter().map(|at| parts[at].items.clone()).collect();
+                    return self.fewest(items, &kept, allowed, rounded);
+                }
             }
         }
+    }
+
+    /// As few of `kept` items, the first ones, as bring noise down to what is allowed.
+    fn fewest<T: Copy>(
+        &self,
+        items: &[T],
+        kept: &[Range<usize>],
+        allowed: f64,
+        rounded: impl Fn(&[T]) -> Model,
+    ) -> Result<Vec<T>, Cannot> {
+        let (mut low, mut high) = (0, kept.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let stays = |place: usize| kept[..middle].iter().any(|range| range.contains(&place));
+            let others: Vec<T> = (0..items.len()).filter(|&place| !stays(place)).map(|place| items[place]).collect();
+            match self.noise(&rounded(&others))?.iter().all(|&noise| noise <= allowed) {
+                true => high = middle,
+                false => low = middle + 1,
+            }
+        }
+        Ok(kept[..high].iter().flat_map(|range| items[range.clone()].to_vec()).collect())
     }
 
     /// Noise over signal of each output.

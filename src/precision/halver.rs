@@ -109,7 +109,7 @@ const FLOOR_MADE_UP: f64 = 51.0;
 
 /// How often it is looked for what keeps outputs from being good; each time they are to have this part of the noise that
 /// there may be, as what is rounded together is not quite what it is alone.
-const HUNTS: [f64; 3] = [0.8, 0.5, 0.25];
+const HUNTS: [f64; 3] = [0.9, 0.7, 0.4];
 
 /// Calls stay float32 for this gain in dB, where they do not make an output as good as it has to be.
 const HELPS: f64 = 6.0;
@@ -225,11 +225,11 @@ impl Halver {
         }
         let last = worst(&outputs);
         if last < self.floor() && needed > 0.0 {
-            notes.push(everywhere(last, self.floor(), needed));
             if let Some(before) = all_stored.filter(|_| last < first + HELPS) {
                 (stay, outputs) = (FxHashSet::default(), before);
                 (half, done) = with(&stay);
             }
+            notes.push(everywhere(worst(&outputs), self.floor(), needed));
         }
         self.bounds.check(&outputs).map_err(HalveError::Bounds)?;
         let mut kept = Kepts::default();
@@ -348,11 +348,11 @@ impl Halver {
         }
         let last = worst(&outputs);
         if last < self.floor() && needed > 0.0 {
-            notes.push(everywhere(last, self.floor(), needed));
             // Float32 here and there does not help.
             if let Some((all, before)) = first.take().filter(|(_, before)| last < worst(before) + HELPS) {
                 (attempt, outputs) = (all, before);
             }
+            notes.push(everywhere(worst(&outputs), self.floor(), needed));
         }
         self.bounds.check(&outputs).map_err(HalveError::Bounds)?;
         if attempt.halves == 0 && attempt.floats > 0 {
