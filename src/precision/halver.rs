@@ -207,8 +207,8 @@ impl Halver {
                 break;
             }
             let rounded = |stored: &[ValueId]| {
-                let others = all.iter().copied().filter(|weight| !stored.contains(weight));
-                with(&others.collect()).0
+                let stored: FxHashSet<ValueId> = stored.iter().copied().collect();
+                with(&all.iter().copied().filter(|weight| !stored.contains(weight)).collect()).0
             };
             let found = Hunt::new(&float, &half, feeds, &*self.engine)
                 .and_then(|hunt| hunt.culprits(&done.stored, part * over_signal(self.floor()), bytes, rounded));
@@ -234,7 +234,7 @@ impl Halver {
         self.bounds.check(&outputs).map_err(HalveError::Bounds)?;
         let mut kept = Kepts::default();
         let why = |weight: &ValueId| (*weight, prevents(first));
-        for (value, why) in done.left.into_iter().chain(stay.iter().map(why)) {
+        for (value, why) in done.left.into_iter().chain(all.iter().filter(|weight| stay.contains(weight)).map(why)) {
             let Some(tensor) = float.graph.constant(value) else { continue };
             kept.add(tensor.to_string(), why, float.graph.value_label(value));
         }
