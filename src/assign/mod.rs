@@ -205,6 +205,7 @@ impl Assigner {
                 let picks = search.within_bounds(&front, &plain, &known)?;
                 ledger.add("the search", search.take_runs());
                 let found = search.kept(&front, picks)?;
+                let found = search.further(&front, found)?;
                 self.cheapest(search, &mut uniform, found)?
             }
         };
