@@ -5,9 +5,10 @@
 
 Each model (without any: those in fixtures/models) becomes float16, and float16 in its weights alone. Either result has to
 pass onnx's strict checker, load in onnxruntime and in OpenVINO, and be near the float model on the same inputs, in both, or
-the report has to say that its noise comes from everywhere. Its constants take at most 51 % of the float model's bytes, apart from those that the report says stay float32. bfloat16 has to
-pass the checker. With --peer and onnxconverter-common installed, no model may have more Casts than that leaves in the same
-graph, where what it leaves runs at all and nothing had to stay float32.
+the report has to say that its noise comes from everywhere. Its constants take at most 51 % of the float model's bytes,
+apart from those that the report says stay float32. bfloat16 has to pass the checker. With --peer and onnxconverter-common
+installed, no model may have more Casts than that leaves in the same graph, where what it leaves runs at all and nothing had
+to stay float32.
 """
 
 import argparse
