@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use onnx_slim::exec::tract::Tract;
-use onnx_slim::ir::{DType, Graph, NodeId, OpKind, ScopeId};
+use onnx_slim::ir::{Attr, DType, Graph, NodeId, OpKind, ScopeId};
 use onnx_slim::model::Model;
 use onnx_slim::ops::schema;
 use onnx_slim::passes::infer_shapes;
@@ -205,4 +205,16 @@ fn noise_from_everywhere_is_told_and_stays() {
     let mut asked = halver("fp16");
     asked.bounds.min_sqnr = Some(51.0);
     assert!(asked.run(&mut model.clone(), &|_, _| {}).is_err());
+}
+
+#[test]
+fn attributes_are_rounded_as_operands_are() {
+    // Of numbers that are halves 0.01 times each is none: 0.01 is 0.010002136 as a half.
+    let text = "g (float[2,4] x) => (float[2,4] y) <float[4,4] w = {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1}> {
+        a = MatMul(x, w) y = LeakyRelu <alpha = 0.01> (a) }";
+    let (summary, rehearsal) = halver("fp16").rehearsed(&mut parsed(text), &|_, _| {}).unwrap();
+    let graph = &rehearsal.unwrap().graph;
+    let relu = graph.nodes().find(|&node| graph.node(node).op == OpKind::LeakyRelu).unwrap();
+    assert_eq!(graph.node(relu).attr("alpha"), Some(&Attr::Float(0.010_002_136)));
+    assert_eq!(summary.halves, 2);
 }
