@@ -104,12 +104,9 @@ const MADE_UP: usize = 2;
 /// stay float32.
 const FLOOR: f64 = 50.0;
 
-/// The same on made-up samples, beside which others have more noise as often as less.
-const FLOOR_MADE_UP: f64 = 51.0;
-
 /// How often it is looked for what keeps outputs from being good; each time they are to have this part of the noise that
-/// there may be, as what is rounded together is not quite what it is alone.
-const HUNTS: [f64; 3] = [0.9, 0.7, 0.4];
+/// there may be, as other samples have a little more.
+const HUNTS: [f64; 3] = [0.7, 0.5, 0.3];
 
 /// Calls stay float32 for this gain in dB, where they do not make an output as good as it has to be.
 const HELPS: f64 = 6.0;
@@ -253,8 +250,7 @@ impl Halver {
 
     /// How much signal over noise outputs are to have, in dB.
     fn floor(&self) -> f64 {
-        let is_real = self.calibration.source.as_ref().is_some_and(Source::is_real);
-        self.bounds.min_sqnr.unwrap_or(if is_real { FLOOR } else { FLOOR_MADE_UP })
+        self.bounds.min_sqnr.unwrap_or(FLOOR)
     }
 
     /// Whether nothing can be found of where noise comes from: what is found or not of inputs that mean nothing says
