@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use onnx_slim::exec::tract::Tract;
-use onnx_slim::ir::{DType, Graph, NodeId, OpKind, ScopeId};
+use onnx_slim::ir::{Attr, DType, Graph, NodeId, OpKind, ScopeId};
 use onnx_slim::model::Model;
 use onnx_slim::ops::schema;
 use onnx_slim::passes::infer_shapes;
@@ -169,4 +169,52 @@ fn made_up_inputs_decide_nothing_where_sizes_follow_what_tensors_hold() {
     assert_eq!(follows.floats, 0);
     let fixed = run(model("found = Cast <to = 7> (y)"));
     assert!(fixed.notes.is_empty() && fixed.floats > 0, "{:?} {}", fixed.notes, fixed.floats);
+}
+
+/// Numbers near 4096, where float16 has every second or every fourth whole number.
+fn near_4096(name: &str, number: &str, dims: [usize; 2]) -> String {
+    let count = dims[0] * dims[1];
+    format!("float[{},{}] {name} = {{{}}}", dims[0], dims[1], vec![number; count].join(", "))
+}
+
+#[test]
+fn weights_that_cost_too_much_are_not_stored() {
+    let (up, down) = (near_4096("up", "4097.3", [1, 64]), near_4096("down", "4095.1", [1, 64]));
+    let mut model = parsed(&format!(
+        "g (float[2,64] x) => (float[2,64] y) <float[64,64] w, {up}, {down}> {{
+            a = MatMul(x, w) b = Add(a, up) y = Sub(b, down) }}"
+    ));
+    let summary = halver("fp16-weights").run(&mut model, &|_, _| {}).unwrap();
+    let kept: Vec<&String> = summary.kept.iter().flat_map(|kept| &kept.nodes).collect();
+    assert_eq!((summary.halves, kept), (1, vec![&"up".to_string(), &"down".to_string()]), "{:?}", summary.kept);
+    assert!(summary.kept[0].why.contains("dB of signal over its noise"), "{:?}", summary.kept);
+    assert!(summary.measured.outputs[0].sqnr > 51.0 && summary.notes.is_empty(), "{summary:?}");
+}
+
+#[test]
+fn noise_from_everywhere_is_told_and_stays() {
+    let (up, down) = (near_4096("up", "4097.3", [4, 4]), near_4096("down", "4095.1", [4, 4]));
+    let model = parsed(&format!(
+        "g (float[2,4] x) => (float[2,4] y) <{up}, {down}> {{
+            a = MatMul(x, up) b = MatMul(x, down) y = Sub(a, b) }}"
+    ));
+    let summary = halver("fp16").run(&mut model.clone(), &|_, _| {}).unwrap();
+    assert_eq!((summary.halves, summary.floats), (3, 0), "{summary:?}");
+    assert!(summary.notes.iter().any(|note| note.contains("noise comes from everywhere")), "{:?}", summary.notes);
+    // Whoever says how good it has to be gets that or nothing.
+    let mut asked = halver("fp16");
+    asked.bounds.min_sqnr = Some(51.0);
+    assert!(asked.run(&mut model.clone(), &|_, _| {}).is_err());
+}
+
+#[test]
+fn attributes_are_rounded_as_operands_are() {
+    // Of numbers that are halves 0.01 times each is none: 0.01 is 0.010002136 as a half.
+    let text = "g (float[2,4] x) => (float[2,4] y) <float[4,4] w = {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1}> {
+        a = MatMul(x, w) y = LeakyRelu <alpha = 0.01> (a) }";
+    let (summary, rehearsal) = halver("fp16").rehearsed(&mut parsed(text), &|_, _| {}).unwrap();
+    let graph = &rehearsal.unwrap().graph;
+    let relu = graph.nodes().find(|&node| graph.node(node).op == OpKind::LeakyRelu).unwrap();
+    assert_eq!(graph.node(relu).attr("alpha"), Some(&Attr::Float(0.010_002_136)));
+    assert_eq!(summary.halves, 2);
 }

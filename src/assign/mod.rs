@@ -30,7 +30,7 @@ pub use budget::{Amount, Budget, Cost};
 pub use error::AssignError;
 
 use crate::assign::account::{Ledger, costed};
-use crate::assign::realize::{Depth, Realized};
+use crate::assign::realize::Realized;
 use crate::assign::search::Search;
 use crate::assign::uniform::Plain;
 use crate::assign::units::{Costs, units};
@@ -190,33 +190,34 @@ impl Assigner {
 
     /// What a search finds.
     fn found(&self, search: &mut Search<'_>, ledger: &mut Ledger) -> Result<Found, AssignError> {
-        let front = search.front();
+        let (plain, front) = (search.front(), search.bordered());
         let mut uniform = self.uniform(search)?;
         ledger.add("one precision for all", search.take_runs());
         let (realized, verdict, picks) = match self.budget {
             Some(budget) => {
-                let picks = self.within(search, &front, budget)?;
+                let picks = self.within(search, &front, &plain, budget)?;
                 let (realized, verdict) = search.verified(&picks)?;
                 self.bounds.check(&verdict.outputs).map_err(AssignError::Bounds)?;
                 (realized, verdict, picks)
             }
             None => {
                 let known: Vec<[f64; 2]> = uniform.iter().map(|plain| [plain.predicted, plain.excess]).collect();
-                let picks = search.within_bounds(&front, &known)?;
+                let picks = search.within_bounds(&front, &plain, &known)?;
                 ledger.add("the search", search.take_runs());
                 let found = search.kept(&front, picks)?;
+                let found = search.further(&front, found)?;
                 self.cheapest(search, &mut uniform, found)?
             }
         };
         ledger.add("verification", search.take_runs());
-        let points = if self.lists_front { self.points(search, &front) } else { Vec::new() };
+        let listed = if search.cost == Cost::Latency { &front } else { &plain };
+        let points = if self.lists_front { self.points(search, listed) } else { Vec::new() };
         Ok(Found { realized, verdict, predicted: search.predicted(&picks), uniform, front: points })
     }
 
     /// What was asked for.
     fn as_given(&self, search: &mut Search<'_>, ledger: &mut Ledger) -> Result<Found, AssignError> {
-        let realized = self.realize(search.measured, &self.explicit(search.measured)?, Depth::Corrected)?;
-        let verdict = search.full_verdict(&realized)?;
+        let (realized, verdict) = search.best(&self.explicit(search.measured)?)?;
         ledger.add("verification", search.take_runs());
         self.bounds.check(&verdict.outputs).map_err(AssignError::Bounds)?;
         Ok(Found { realized, verdict, predicted: 0.0, uniform: Vec::new(), front: Vec::new() })

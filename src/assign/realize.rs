@@ -3,15 +3,17 @@
 //!
 //! While assignments are only tried, they are rehearsed: weights are what integers give back, and nothing is written.
 
+use std::collections::BTreeSet;
+
 use rustc_hash::FxHashMap;
 
 use crate::assign::{AssignError, Assigner};
 use crate::choice::Choice;
 use crate::exec::demand::run_of;
 use crate::ir::{Graph, NodeId, OpKind};
-use crate::lowbit::Packer;
+use crate::lowbit::{Integers, Method, Packer};
 use crate::model::Model;
-use crate::precision::Halver;
+use crate::precision::{Half, Halver};
 use crate::quantize::correct::Bench;
 use crate::quantize::{Plan, QuantizeError, Step, TakenOut, emit, place_without};
 use crate::selecting::exactly;
@@ -42,10 +44,22 @@ pub(super) enum Depth {
     Written,
     /// Before that, biases take back what integers take away.
     Corrected,
+    /// And integers of few bits are found on samples, in what the model computes with those before.
+    Learned,
 }
 
 /// Why a node that is to have no halves stays.
 const OTHER: &str = "it computes in another precision";
+
+/// An assignment on its way to a model.
+struct Making<'a> {
+    assigner: &'a Assigner,
+    measured: &'a Measured,
+    depth: Depth,
+    done: Realized,
+    /// Nodes that compute in integers.
+    integers: Vec<NodeId>,
+}
 
 impl Assigner {
     /// The model with these precisions.
@@ -59,87 +73,35 @@ impl Assigner {
         depth: Depth,
     ) -> Result<Realized, AssignError> {
         let ground = &measured.ground;
-        let has = |precision: Precision| precisions.contains(&precision);
-        let mut model = match has(Precision::Int8) {
-            true => ground.model.clone(),
+        let model = match precisions.contains(&Precision::Int8) {
+            true => &ground.model,
             // What was equalized computes the same, and nothing is gained by it.
-            false => ground.float.clone(),
+            false => &ground.float,
         };
-        let mut done = precisions.to_vec();
-        let (mut corrections, mut runs) = (Vec::new(), 0);
-        let other = |nodes: &mut dyn Iterator<Item = NodeId>| -> Vec<(NodeId, String)> {
-            nodes.map(|node| (node, OTHER.to_string())).collect()
+        let done = Realized {
+            model: model.clone(),
+            rehearsal: model.clone(),
+            precisions: precisions.to_vec(),
+            corrections: Vec::new(),
+            runs: 0,
         };
-        let mut taken: FxHashMap<NodeId, String> = FxHashMap::default();
-        if has(Precision::Int8) {
-            let plan = self.plan(measured, precisions)?;
-            let scales = ground.scales_of(&plan)?;
-            for (layer, done) in measured.layers.iter().zip(&mut done) {
-                if *done == Precision::Int8 && !plan.integer.contains(&layer.node) {
-                    *done = Precision::Fp32;
-                }
-            }
-            if depth == Depth::Corrected && !plan.is_empty() {
-                let probe = bench_probe(&ground.probe);
-                let (_, limits) = limits(&ground.float, &probe);
-                // As they were and corrected in two ways, with the float model, and through the model layer by layer.
-                runs = probe.held_out.len() + 3 * limits.judged + limits.stepped;
-                let none = std::collections::BTreeSet::new();
-                let bench = Bench::new(&ground.float, &*self.sensitivity.engine, &probe, &plan, &none, limits)?;
-                bench.correct_biases(&mut model, &ground.gathered, &scales, None, &mut corrections)?;
-            }
-            taken.extend(other(&mut plan.integer.iter().copied()));
-            emit(&mut model.graph, &plan, &scales).map_err(QuantizeError::from)?;
+        let mut making = Making { assigner: self, measured, depth, done, integers: Vec::new() };
+        if precisions.contains(&Precision::Int8) {
+            making.integers()?;
         }
-        let mut rehearsal = model.clone();
         for precision in Precision::ALL {
-            let Some(integers) = precision.few_bits().filter(|_| has(precision)) else { continue };
-            let chosen = || measured.layers.iter().zip(&done).filter(|(_, p)| **p == precision).map(|(layer, _)| layer);
-            for layer in chosen() {
-                if let Some((weight, tensor)) = ground.packed(layer.node, precision) {
-                    rehearsal.graph.set_constant(weight, tensor);
-                }
-            }
-            if depth >= Depth::Written {
-                let only = chosen().map(|layer| exactly(&model.graph, layer.node)).collect();
-                let choice = Choice { only, ..Choice::default() };
-                let packer = Packer { choice, ..self.sensitivity.packer(integers) };
-                packer.run(&mut model, &|_, _| {}).map_err(AssignError::from)?;
+            if let Some(integers) = precision.few_bits().filter(|_| precisions.contains(&precision)) {
+                making.few_bits(precision, integers)?;
             }
         }
-        let plain = rehearsal.graph.clone();
-        let mut has_half: Vec<NodeId> = Vec::new();
-        for precision in Precision::ALL {
-            let (Some(half), true) = (precision.half(), has(precision)) else { continue };
-            let Some(halves) = ground.halves.get(&precision) else { continue };
-            let others = measured.layers.iter().zip(&done).filter(|(_, p)| **p != precision);
-            let others = other(&mut others.map(|(layer, _)| layer.node).chain(has_half.iter().copied()));
-            // What came in with weights of few bits is float32, too, and so are the borders of halves of another type.
-            let is_new = |graph: &Graph, node: NodeId| {
-                let op = graph.node(node).op;
-                let is_border = matches!(op, OpKind::QuantizeLinear | OpKind::DequantizeLinear);
-                is_border || !plain.has_node(node) || op != plain.node(node).op
-            };
-            let staying = |graph: &Graph| -> FxHashMap<NodeId, String> {
-                let new = other(&mut graph.nodes().filter(|&node| is_new(graph, node)));
-                let known = taken.iter().chain(&halves.stays).map(|(node, why)| (*node, why.clone()));
-                known.chain(others.clone()).chain(new).collect()
-            };
-            let target = self.sensitivity.target;
-            let halver = Halver { target, ..Halver::new(half, self.sensitivity.engine.clone()) };
-            let [narrow, next] = halver.halved(&rehearsal, &halves.fit, staying(&rehearsal.graph));
-            rehearsal = next;
-            if depth >= Depth::Written {
-                [model, _] = halver.halved(&model, &halves.fit, staying(&model.graph));
-            }
-            // What has one half does not have another.
-            let graph = &narrow.graph;
-            has_half.extend(graph.nodes().filter(|&node| {
-                let mut results = graph.results(node).iter().flatten();
-                results.any(|&value| graph.value(value).ty.dtype() == Some(halves.fit.half))
-            }));
-        }
-        Ok(Realized { model, rehearsal, precisions: done, corrections, runs })
+        making.halves(precisions);
+        Ok(making.done)
+    }
+
+    /// Whether integers of few bits, which some layer has with these precisions, can be found on samples.
+    pub(super) fn learns(&self, precisions: &[Precision]) -> bool {
+        self.sensitivity.calibration.source.is_some()
+            && precisions.iter().any(|precision| precision.few_bits().is_some())
     }
 
     /// Integers for the layers that are to have them, and for what follows these.
@@ -151,5 +113,113 @@ impl Assigner {
         let sized = ground.probe.tried.first().map(|sample| run_of(&ground.model, sample));
         let graph = sized.as_ref().unwrap_or(&ground.model.graph);
         Ok(place_without(graph, &asked.policy, ground.model.opset(), &asked.choice, &ground.unfit, &out)?)
+    }
+}
+
+impl<'a> Making<'a> {
+    /// The nodes of the layers that compute in `precision`.
+    fn layers(&self, precision: Precision) -> impl Iterator<Item = NodeId> {
+        let layers = self.measured.layers.iter().zip(&self.done.precisions);
+        layers.filter(move |(_, p)| **p == precision).map(|(layer, _)| layer.node)
+    }
+
+    /// Integers in what layers read and give.
+    fn integers(&mut self) -> Result<(), AssignError> {
+        let ground = &self.measured.ground;
+        let plan = self.assigner.plan(self.measured, &self.done.precisions)?;
+        let scales = ground.scales_of(&plan)?;
+        for (layer, precision) in self.measured.layers.iter().zip(&mut self.done.precisions) {
+            if *precision == Precision::Int8 && !plan.integer.contains(&layer.node) {
+                *precision = Precision::Fp32;
+            }
+        }
+        let model = &mut self.done.model;
+        if self.depth >= Depth::Corrected && !plan.is_empty() {
+            let probe = bench_probe(&ground.probe);
+            let (_, limits) = limits(&ground.float, &probe);
+            // As they were and corrected in two ways, with the float model, and through the model layer by layer.
+            self.done.runs += probe.held_out.len() + 3 * limits.judged + limits.stepped;
+            let (engine, none) = (&*self.assigner.sensitivity.engine, BTreeSet::new());
+            let bench = Bench::new(&ground.float, engine, &probe, &plan, &none, limits)?;
+            bench.correct_biases(model, &ground.gathered, &scales, None, &mut self.done.corrections)?;
+        }
+        self.integers.extend(plan.integer.iter().copied());
+        emit(&mut model.graph, &plan, &scales).map_err(QuantizeError::from)?;
+        self.done.rehearsal = model.clone();
+        Ok(())
+    }
+
+    /// Integers of few bits in the place of the weights of layers that are to have them.
+    fn few_bits(&mut self, precision: Precision, integers: Integers) -> Result<(), AssignError> {
+        let ground = &self.measured.ground;
+        let nodes: Vec<NodeId> = self.layers(precision).collect();
+        let Realized { model, rehearsal, runs, .. } = &mut self.done;
+        let only = nodes.iter().map(|&node| exactly(&model.graph, node)).collect();
+        let choice = Choice { only, ..Choice::default() };
+        let asked = &self.assigner.sensitivity;
+        let packer = Packer { choice, ..asked.packer(integers) };
+        if self.depth >= Depth::Learned {
+            let packer = Packer { method: Method::Auto, calibration: asked.calibration.clone(), ..packer };
+            *rehearsal = packer.learned(model, rehearsal)?;
+            *runs += ground.probe.tried.len();
+            return Ok(());
+        }
+        for node in nodes {
+            if let Some((weight, tensor)) = ground.packed(node, precision) {
+                rehearsal.graph.set_constant(weight, tensor);
+            }
+        }
+        if self.depth >= Depth::Written {
+            packer.run(model, &|_, _| {})?;
+        }
+        Ok(())
+    }
+
+    /// Halves in the layers that are to have them and in what lies around these.
+    fn halves(&mut self, precisions: &[Precision]) {
+        let plain = self.done.rehearsal.graph.clone();
+        let mut has_half: Vec<NodeId> = Vec::new();
+        for precision in Precision::ALL {
+            if let Some(half) = precision.half().filter(|_| precisions.contains(&precision)) {
+                has_half.extend(self.half(precision, half, &plain, &has_half));
+            }
+        }
+    }
+
+    /// One type of halves, in `plain` calls that do not have another one. Returns the nodes that have it.
+    fn half(&mut self, precision: Precision, half: Half, plain: &Graph, has_half: &[NodeId]) -> Vec<NodeId> {
+        let Some(halves) = self.measured.ground.halves.get(&precision) else { return Vec::new() };
+        let layers = self.measured.layers.iter().zip(&self.done.precisions);
+        let others: Vec<NodeId> = layers.filter(|(_, p)| **p != precision).map(|(layer, _)| layer.node).collect();
+        // What came in with weights of few bits is float32, too, and so are the borders of halves of another type.
+        let is_new = |graph: &Graph, node: NodeId| {
+            let op = graph.node(node).op;
+            let is_border = matches!(op, OpKind::QuantizeLinear | OpKind::DequantizeLinear);
+            is_border || !plain.has_node(node) || op != plain.node(node).op
+        };
+        let staying = |graph: &Graph| -> FxHashMap<NodeId, String> {
+            let other = |node: NodeId| (node, OTHER.to_string());
+            let taken = self.integers.iter().copied().map(other);
+            let known = taken.chain(halves.stays.iter().map(|(node, why)| (*node, why.clone())));
+            let new = graph.nodes().filter(|&node| is_new(graph, node));
+            known.chain(others.iter().chain(has_half).copied().chain(new).map(other)).collect()
+        };
+        let asked = &self.assigner.sensitivity;
+        let halver = Halver { target: asked.target, ..Halver::new(half, asked.engine.clone()) };
+        let stays = staying(&self.done.rehearsal.graph);
+        let [narrow, rehearsal] = halver.halved(&self.done.rehearsal, &halves.fit, stays);
+        let written = (self.depth >= Depth::Written)
+            .then(|| halver.halved(&self.done.model, &halves.fit, staying(&self.done.model.graph)));
+        self.done.rehearsal = rehearsal;
+        if let Some([model, _]) = written {
+            self.done.model = model;
+        }
+        // What has one half does not have another.
+        let graph = &narrow.graph;
+        let is_half = |node: &NodeId| {
+            let mut results = graph.results(*node).iter().flatten();
+            results.any(|&value| graph.value(value).ty.dtype() == Some(halves.fit.half))
+        };
+        graph.nodes().filter(is_half).collect()
     }
 }

@@ -6,13 +6,13 @@
 //! room, layers then get fewer bits one by one, as far as the same proportion promises anything. What is found is run on
 //! all samples as it is written; where it does not keep the bound, the proportion says how far to go back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::assign::realize::{Depth, Realized};
-use crate::assign::units::{Choice, Costs, Unit};
+use crate::assign::units::{Choice, Costs, Unit, kind};
 use crate::assign::verdict::{Verdict, Verifier};
 use crate::assign::{AssignError, Assigner, Cost};
-use crate::knapsack::{self, Front};
+use crate::knapsack::{self, Border, Front};
 use crate::quality::Bounds;
 use crate::sensitivity::{Measured, Precision};
 
@@ -30,6 +30,12 @@ const PROMISING: f64 = 1.1;
 
 /// The part of what may be lost that is aimed at, where what was found did not keep the bound.
 const AIM: f64 = 0.9;
+
+/// How often what keeps the bound with room to spare as it is written is made cheaper.
+const FURTHER: usize = 3;
+
+/// Bounds are aimed at from so far below at a time at the most: how losses add up is known less well far off.
+const STRIDE: f64 = 4.0;
 
 /// What a search works on.
 pub(super) struct Search<'a> {
@@ -53,8 +59,8 @@ pub(super) struct Search<'a> {
 pub(super) type Picks = Vec<usize>;
 
 impl Search<'_> {
-    /// The front of sums over units.
-    pub(super) fn front(&self) -> Front {
+    /// What each unit may be.
+    fn items(&self) -> Vec<Vec<knapsack::Choice>> {
         let of = |unit: &Unit| -> Vec<knapsack::Choice> {
             let cost = |choice: &Choice| {
                 unit.layers
@@ -64,7 +70,43 @@ impl Search<'_> {
             };
             unit.choices.iter().map(|c| knapsack::Choice { loss: c.loss, cost: cost(c) }).collect()
         };
-        knapsack::front(&self.units.iter().map(of).collect::<Vec<_>>())
+        self.units.iter().map(of).collect()
+    }
+
+    /// The front of sums over units.
+    pub(super) fn front(&self) -> Front {
+        knapsack::front(&self.items())
+    }
+
+    /// The front of sums over units and what lies between these.
+    pub(super) fn bordered(&self) -> Front {
+        let types: BTreeSet<_> = Precision::ALL.into_iter().map(kind).collect();
+        let place = |choice: &Choice| types.range(..kind(choice.precision)).count() as u8;
+        let kinds: Vec<Vec<u8>> = self.units.iter().map(|unit| unit.choices.iter().map(place).collect()).collect();
+        let unit_of = self.units_of_layers();
+        let mut costs: BTreeMap<[usize; 2], u64> = BTreeMap::new();
+        for (layers, cost) in self.costs.borders(self.cost) {
+            let mut units = layers.map(|layer| unit_of[layer]);
+            units.sort_unstable();
+            // The layers of a unit have one type.
+            if units[0] != units[1] && cost > 0 {
+                let sum = costs.entry(units).or_default();
+                *sum = sum.saturating_add(cost);
+            }
+        }
+        let borders: Vec<Border> = costs.into_iter().map(|(items, cost)| Border { items, cost }).collect();
+        knapsack::bordered(&self.items(), &kinds, &borders)
+    }
+
+    /// The unit of each layer.
+    fn units_of_layers(&self) -> Vec<usize> {
+        let mut unit_of = vec![0; self.measured.layers.len()];
+        for (index, unit) in self.units.iter().enumerate() {
+            for &layer in &unit.layers {
+                unit_of[layer] = index;
+            }
+        }
+        unit_of
     }
 
     /// By layer.
@@ -84,9 +126,8 @@ impl Search<'_> {
     }
 
     /// What the layers cost, and what lies between them.
-    fn price(&self, picks: &[usize]) -> u64 {
-        let precisions = self.precisions(picks);
-        self.costs.all(&precisions, self.cost).saturating_add(self.costs.between(&precisions, self.cost))
+    pub(super) fn price(&self, picks: &[usize]) -> u64 {
+        self.costs.whole(&self.precisions(picks), self.cost)
     }
 
     /// The runs since this was asked for last.
@@ -118,24 +159,43 @@ impl Search<'_> {
         Ok((realized, verdict))
     }
 
-    /// The model as it is written, and how good it is on all samples. Corrections make noise less, and not always what
-    /// a bound is about: where it is not kept with them, the better of both ways.
+    /// The model as it is written, and how good it is on all samples.
     ///
     /// # Errors
     /// When it cannot be made or run.
     pub(super) fn verified(&mut self, picks: &[usize]) -> Result<(Realized, Verdict), AssignError> {
-        let (precisions, bounds) = (self.precisions(picks), self.assigner.bounds);
+        self.best(&self.precisions(picks))
+    }
+
+    /// The same for precisions by layer. Integers of few bits that were found on samples are taken where they lose less
+    /// than those that weights alone tell. Corrections make noise less, and not always what a bound is about: where it is
+    /// not kept with them, the better of both ways.
+    ///
+    /// # Errors
+    /// When it cannot be made or run.
+    pub(super) fn best(&mut self, precisions: &[Precision]) -> Result<(Realized, Verdict), AssignError> {
+        let (assigner, bounds) = (self.assigner, self.assigner.bounds);
         let mut way = |depth: Depth| -> Result<(Realized, Verdict), AssignError> {
-            let realized = self.assigner.realize(self.measured, &precisions, depth)?;
+            let realized = assigner.realize(self.measured, precisions, depth)?;
             let verdict = self.full_verdict(&realized)?;
             Ok((realized, verdict))
         };
-        let corrected = way(Depth::Corrected)?;
-        if corrected.1.meets(&bounds) || corrected.0.corrections.iter().all(|step| !step.kept) {
-            return Ok(corrected);
+        let lost = |verdict: &Verdict| match bounds == Bounds::default() {
+            true => verdict.loss,
+            false => verdict.excess(&bounds),
+        };
+        let mut best = way(Depth::Corrected)?;
+        if assigner.learns(precisions) {
+            let learned = way(Depth::Learned)?;
+            if lost(&learned.1) < lost(&best.1) {
+                best = learned;
+            }
+        }
+        if best.1.meets(&bounds) || best.0.corrections.iter().all(|step| !step.kept) {
+            return Ok(best);
         }
         let written = way(Depth::Written)?;
-        Ok(if written.1.excess(&bounds) < corrected.1.excess(&bounds) { written } else { corrected })
+        Ok(if lost(&written.1) < lost(&best.1) { written } else { best })
     }
 
     /// How good a model is on all samples.
@@ -148,12 +208,19 @@ impl Search<'_> {
         Ok(self.verifier.judge(&realized.rehearsal)?)
     }
 
-    /// The cheapest on the front that keeps the bounds, made cheaper where there is room. What some assignments were
-    /// predicted to lose, and have lost beside what they may, is `known`.
+    /// The cheapest on the front that keeps the bounds, made cheaper where there is room; what is found on the `plain`
+    /// one, of sums without what lies between, where that costs less: where many layers have to do with each other not
+    /// all borders are in the front. What some assignments were predicted to lose, and have lost beside what they may, is
+    /// `known`.
     ///
     /// # Errors
     /// When a model cannot be run.
-    pub(super) fn within_bounds(&mut self, front: &Front, known: &[[f64; 2]]) -> Result<Picks, AssignError> {
+    pub(super) fn within_bounds(
+        &mut self,
+        front: &Front,
+        plain: &Front,
+        known: &[[f64; 2]],
+    ) -> Result<Picks, AssignError> {
         let bounds = self.assigner.bounds;
         let points = front.points();
         // What sums of losses may be: as one says that loses about what it may.
@@ -185,7 +252,44 @@ impl Search<'_> {
         if self.price(&picks) < self.price(&front.picks(high)) && !self.judge(&picks)?.meets(&bounds) {
             picks = front.picks(high);
         }
+        if let Some(point) = plain.losing(points[high].loss) {
+            let other = self.merged(plain.picks(point), |_| true);
+            if self.price(&other) < self.price(&picks) && self.judge(&other)?.meets(&bounds) {
+                picks = other;
+            }
+        }
         self.demoted(picks, &bounds)
+    }
+
+    /// What was found, or what is cheaper on the front and keeps the bounds as it is written: integers of few bits that
+    /// are found on samples lose less than a search reckons with.
+    ///
+    /// # Errors
+    /// When a model cannot be made or run.
+    pub(super) fn further(
+        &mut self,
+        front: &Front,
+        mut found: (Realized, Verdict, Picks),
+    ) -> Result<(Realized, Verdict, Picks), AssignError> {
+        let bounds = self.assigner.bounds;
+        for _ in 0..FURTHER {
+            let excess = found.1.excess(&bounds);
+            if excess > ENOUGH || !self.assigner.learns(&self.precisions(&found.2)) {
+                break;
+            }
+            let aim = self.predicted(&found.2) * (AIM / excess).min(STRIDE);
+            let Some(point) = front.losing(aim) else { break };
+            let next = self.merged(front.picks(point), |_| true);
+            if self.price(&next) >= self.price(&found.2) {
+                break;
+            }
+            let (realized, verdict) = self.verified(&next)?;
+            if !verdict.meets(&bounds) {
+                break;
+            }
+            found = (realized, verdict, next);
+        }
+        Ok(found)
     }
 
     /// Make units cheaper one by one, as long as the bound is kept: those first that save the most for what they lose.
@@ -234,12 +338,7 @@ impl Search<'_> {
 
     /// Have units be as a neighbour is, where that costs less with what lies between them and loses no more together.
     pub(super) fn merged(&self, mut picks: Picks, allowed: impl Fn(&Picks) -> bool) -> Picks {
-        let mut unit_of = vec![0; self.measured.layers.len()];
-        for (index, unit) in self.units.iter().enumerate() {
-            for &layer in &unit.layers {
-                unit_of[layer] = index;
-            }
-        }
+        let unit_of = self.units_of_layers();
         // Each turn costs less, and there is an end to it; this many are enough for all that was seen.
         for _ in 0..4 {
             let mut changed = false;

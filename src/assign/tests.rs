@@ -244,3 +244,51 @@ fn the_account_is_told_in_lines() {
     assert_eq!(summary.rows().len(), 4);
     assert!(serde_json::to_value(&summary).unwrap()["layers"][0]["effects"]["int8"]["loss"].is_number());
 }
+
+#[test]
+fn integers_of_few_bits_are_found_on_samples() {
+    let given = [("*", Precision::Int4), ("left", Precision::Int8Weights), ("right", Precision::Int8)];
+    let given = given.map(|(pattern, precision)| (pattern.to_string(), precision)).to_vec();
+    let asked = Assigner { given, ..assigner() };
+    let float = net(NET);
+    let mut model = float.clone();
+    let (summary, rehearsal) = asked.rehearsed(&mut model, &|_, _| {}).unwrap();
+    // What is written computes what was rehearsed.
+    let others = crate::calibrate::Calibration {
+        source: Some(crate::calibrate::Source::Random(77)),
+        samples: Some(16),
+        ..Default::default()
+    };
+    let fresh = others.probe(&float, &Tract, &|_| 16).unwrap().tried;
+    let found = compare(&rehearsal, &model, &fresh, &Tract).unwrap();
+    assert!(found[0].sqnr > 60.0, "{found:?}");
+    // Weights by themselves lose more.
+    let measured = asked.sensitivity.prepared(&float, &|_, _| {}).unwrap();
+    let loss = |depth| {
+        let realized = asked.realize(&measured, &precisions(&summary), depth).unwrap();
+        compare(&float, &realized.rehearsal, &fresh, &Tract).unwrap()[0].sqnr
+    };
+    let [by_itself, learned] = [realize::Depth::Corrected, realize::Depth::Learned].map(loss);
+    assert!(learned > by_itself, "{learned} {by_itself}");
+}
+
+#[test]
+fn a_budget_of_time_has_room_for_what_lies_between() {
+    let candidates = vec![Precision::Int8, Precision::Int8Weights];
+    for share in [95, 80, 60] {
+        let sensitivity = Sensitivity { candidates: candidates.clone(), ..sensitivity(16) };
+        let asked = Assigner { sensitivity, ..budget(&format!("latency={share}%")) };
+        let summary = match asked.run(&mut net(NET), &|_, _| {}) {
+            Ok(summary) => summary,
+            Err(AssignError::TooLittle { .. }) => continue,
+            Err(why) => panic!("{why}"),
+        };
+        let [now, float] = [&summary.costs, &summary.float].map(|costs| costs.nanoseconds.unwrap());
+        assert!(now <= 0.01 * f64::from(share) * float, "{share}: {now} {float}");
+    }
+    let measured = sensitivity(8).measured(&net(NET), &|_, _| {}, false).unwrap();
+    let costs = Costs::of(&measured, assigner().latency(&measured));
+    let mixed = [Precision::Int8, Precision::Fp32, Precision::Int8, Precision::Fp32];
+    let layers: u64 = (0..4).map(|layer| costs.layer(layer, mixed[layer], Cost::Latency)).sum();
+    assert!(costs.all(&mixed, Cost::Latency) > layers + costs.beside(Cost::Latency));
+}

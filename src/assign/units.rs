@@ -217,10 +217,22 @@ impl<'a> Costs<'a> {
         }
     }
 
-    /// What an assignment costs, with what lies between layers of different types.
+    /// What an assignment costs. Of time with what lies between layers of different types; that takes nothing of what
+    /// else is counted, and only of two assignments that cost the same it says which one is better: see
+    /// [`Costs::between`].
     pub(super) fn all(&self, precisions: &[Precision], cost: Cost) -> u64 {
+        if cost == Cost::Balance {
+            return self.balanced(|cost| self.all(precisions, cost));
+        }
         let layers = precisions.iter().enumerate().map(|(index, &p)| self.layer(index, p, cost));
-        layers.fold(self.beside(cost), u64::saturating_add)
+        let between = if cost == Cost::Latency { self.between(precisions, cost) } else { 0 };
+        layers.fold(self.beside(cost).saturating_add(between), u64::saturating_add)
+    }
+
+    /// The same with what lies between layers, whatever is counted.
+    pub(super) fn whole(&self, precisions: &[Precision], cost: Cost) -> u64 {
+        let layers = precisions.iter().enumerate().map(|(index, &p)| self.layer(index, p, cost));
+        layers.fold(self.beside(cost).saturating_add(self.between(precisions, cost)), u64::saturating_add)
     }
 
     /// What the model costs beside its layers.
@@ -234,12 +246,16 @@ impl<'a> Costs<'a> {
     }
 
     /// What lies between layers of different types.
-    pub(super) fn between(&self, precisions: &[Precision], cost: Cost) -> u64 {
-        let is_border = |border: &&Border| kind(precisions[border.from]) != kind(precisions[border.to]);
-        if cost == Cost::Balance {
-            return self.balanced(|cost| self.between(precisions, cost));
-        }
-        let of = |border: &Border| match cost {
+    fn between(&self, precisions: &[Precision], cost: Cost) -> u64 {
+        let differs = |border: &&Border| kind(precisions[border.from]) != kind(precisions[border.to]);
+        let of = |border: &Border| self.border(border, cost);
+        self.borders.iter().filter(differs).map(of).fold(0, u64::saturating_add)
+    }
+
+    /// What a border costs where the types on both sides differ.
+    fn border(&self, border: &Border, cost: Cost) -> u64 {
+        match cost {
+            Cost::Balance => self.balanced(|cost| self.border(border, cost)),
             Cost::Bytes => PAIR,
             // A conversion of each element, of 32 bits.
             Cost::Bitops => border.elements.saturating_mul(32),
@@ -247,9 +263,13 @@ impl<'a> Costs<'a> {
                 let [call, element] = latency.border;
                 fine(call + element * border.elements as f64)
             }),
-            Cost::Bits | Cost::Balance => 0,
-        };
-        self.borders.iter().filter(is_border).map(of).fold(0, u64::saturating_add)
+            Cost::Bits => 0,
+        }
+    }
+
+    /// The pairs of layers that have something between them, with what it costs where their types differ.
+    pub(super) fn borders(&self, cost: Cost) -> impl Iterator<Item = ([usize; 2], u64)> {
+        self.borders.iter().map(move |border| ([border.from, border.to], self.border(border, cost)))
     }
 
     /// The layers that stand next to `layer`.
@@ -264,11 +284,12 @@ impl<'a> Costs<'a> {
 }
 
 /// The type of what a layer reads and makes.
-fn kind(precision: Precision) -> (u64, bool) {
+pub(super) fn kind(precision: Precision) -> (u64, bool) {
     (precision.operand_bits(), precision == Precision::Bf16)
 }
 
-/// Which layers read what others make, with nothing but other operators between.
+/// Which layers read what others make, with nothing but other operators between, and no more than one of these that brings
+/// several tensors together: what else flows into a sum behind that has the type of those nearest to it.
 fn borders(measured: &Measured) -> Vec<Border> {
     let graph = &measured.ground.model.graph;
     let index: FxHashMap<NodeId, usize> =
@@ -282,9 +303,9 @@ fn borders(measured: &Measured) -> Vec<Border> {
     let mut found = Vec::new();
     for (from, layer) in measured.layers.iter().enumerate() {
         let mut seen = rustc_hash::FxHashSet::default();
-        let mut open = vec![layer.node];
+        let mut open = vec![(layer.node, 0)];
         let mut count = 0;
-        while let Some(node) = open.pop() {
+        while let Some((node, met)) = open.pop() {
             count += 1;
             if count > NEAR {
                 break;
@@ -299,13 +320,22 @@ fn borders(measured: &Measured) -> Vec<Border> {
                         let value = graph.result(layer.node, 0);
                         found.push(Border { from, to, elements: value.map_or(0, elements) });
                     }
-                    None => open.push(reader),
+                    None => {
+                        let computed = graph.operands(reader).flatten().filter(|&v| graph.constant(v).is_none());
+                        let met = met + usize::from(computed.count() > 1);
+                        if met <= MEETINGS {
+                            open.push((reader, met));
+                        }
+                    }
                 }
             }
         }
     }
     found
 }
+
+/// Operators of several tensors that are looked through.
+const MEETINGS: usize = 1;
 
 /// Operators behind a layer that are looked through for the next layers.
 const NEAR: usize = 256;

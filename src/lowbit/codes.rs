@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use crate::ir::{DType, Tensor};
 use crate::lowbit::grid::{Grid, Steps};
+use crate::lowbit::levels::Width;
 
 /// A matrix of a weight's elements, where they lie.
 #[derive(Clone, Debug)]
@@ -108,7 +109,7 @@ pub struct Codes {
     /// Integers that share a scale and a zero point; the last of a row may be fewer.
     pub group: usize,
     /// The bits of each.
-    pub bits: usize,
+    pub width: Width,
     /// The integers, counted from zero upwards.
     pub integers: Vec<u8>,
     /// For each row, what the integers of each group are worth.
@@ -131,7 +132,7 @@ impl Codes {
     }
 
     /// The integers nearest to the elements of `matrix`. `None` where an element is not finite.
-    pub fn of(matrix: &Matrix, grid: &Grid, group: usize, bits: usize, search: Search<'_>) -> Option<Codes> {
+    pub fn of(matrix: &Matrix, grid: &Grid, group: usize, width: Width, search: Search<'_>) -> Option<Codes> {
         let (outputs, columns) = (matrix.outputs, matrix.columns);
         let group = group.max(1);
         let groups = columns.div_ceil(group);
@@ -160,13 +161,13 @@ impl Codes {
             Some(())
         });
         let done: Option<Vec<()>> = done.collect();
-        done.map(|_| Codes { outputs, columns, group, bits, integers, steps })
+        done.map(|_| Codes { outputs, columns, group, width, integers, steps })
     }
 
     /// Bytes that they take with scales of this type, and with zero points where there are any.
     pub fn bytes(&self, dtype: DType) -> usize {
-        let zeros = if self.is_symmetric() { 0 } else { self.steps.len() * self.bits / 8 };
-        self.integers.len() * self.bits / 8 + self.steps.len() * dtype.bits() / 8 + zeros
+        let zeros = if self.is_symmetric() { 0 } else { self.steps.len() * self.width.bits() / 8 };
+        self.integers.len() * self.width.bits() / 8 + self.steps.len() * dtype.bits() / 8 + zeros
     }
 
     /// What the integers of a row are worth.
@@ -213,29 +214,29 @@ impl Codes {
 
     /// What the sign of an integer is told by, where they are counted from the middle.
     fn flip(&self, is_signed: bool) -> u8 {
-        if is_signed { 1 << (self.bits - 1) } else { 0 }
+        if is_signed { 1 << (self.width.bits() - 1) } else { 0 }
     }
 
     /// The integers packed, row by row, each row to whole bytes and to whole groups: what a row lacks is worth zero.
     pub fn packed_groups(&self) -> Vec<u8> {
         let columns = self.groups() * self.group;
-        let each = (columns * self.bits).div_ceil(8);
+        let each = (columns * self.width.bits()).div_ceil(8);
         let mut packed = vec![0u8; self.outputs * each];
         packed.par_chunks_mut(each).enumerate().for_each(|(output, packed)| {
             let row = &self.integers[output * self.columns..(output + 1) * self.columns];
             if columns == self.columns {
-                return pack(self.bits, row, packed);
+                return pack(self.width, row, packed);
             }
             let mut whole = row.to_vec();
             whole.resize(columns, self.steps[(output + 1) * self.groups() - 1].zero);
-            pack(self.bits, &whole, packed);
+            pack(self.width, &whole, packed);
         });
         packed
     }
 
     /// The integers packed one after another, row by row or column by column.
     pub fn packed(&self, is_by_output: bool, is_signed: bool) -> Vec<u8> {
-        let (per, flip) = (8 / self.bits, self.flip(is_signed));
+        let (per, flip) = (8 / self.width.bits(), self.flip(is_signed));
         let turned;
         let integers = match is_by_output {
             true => &self.integers,
@@ -247,8 +248,8 @@ impl Codes {
         let mut packed = vec![0u8; integers.len().div_ceil(per)];
         let parts = packed.par_chunks_mut(PART).zip(integers.par_chunks(PART * per));
         parts.for_each(|(packed, integers)| match flip {
-            0 => pack(self.bits, integers, packed),
-            _ => pack(self.bits, &integers.iter().map(|integer| integer ^ flip).collect::<Vec<u8>>(), packed),
+            0 => pack(self.width, integers, packed),
+            _ => pack(self.width, &integers.iter().map(|integer| integer ^ flip).collect::<Vec<u8>>(), packed),
         });
         packed
     }
@@ -271,10 +272,10 @@ impl Codes {
     /// The zero points of the rows packed, each row's to whole bytes.
     pub fn packed_row_zeros(&self) -> Vec<u8> {
         let groups = self.groups();
-        let each = (groups * self.bits).div_ceil(8);
+        let each = (groups * self.width.bits()).div_ceil(8);
         let mut packed = vec![0u8; self.outputs * each];
         for (steps, packed) in self.steps.chunks(groups).zip(packed.chunks_mut(each)) {
-            pack(self.bits, &steps.iter().map(|steps| steps.zero).collect::<Vec<u8>>(), packed);
+            pack(self.width, &steps.iter().map(|steps| steps.zero).collect::<Vec<u8>>(), packed);
         }
         packed
     }
@@ -282,9 +283,9 @@ impl Codes {
     /// The zero points packed one after another, row by row or group by group.
     pub fn packed_zeros(&self, is_by_output: bool, is_signed: bool) -> Vec<u8> {
         let (flip, count) = (self.flip(is_signed), self.steps.len());
-        let mut packed = vec![0u8; (count * self.bits).div_ceil(8)];
+        let mut packed = vec![0u8; (count * self.width.bits()).div_ceil(8)];
         let zeros: Vec<u8> = (0..count).map(|i| self.steps[self.place(i, is_by_output)].zero ^ flip).collect();
-        pack(self.bits, &zeros, &mut packed);
+        pack(self.width, &zeros, &mut packed);
         packed
     }
 
@@ -308,12 +309,11 @@ impl Codes {
 const PART: usize = 1 << 14;
 
 /// As many of `integers` in a byte as have room there, the first in its lowest bits.
-fn pack(bits: usize, integers: &[u8], packed: &mut [u8]) {
-    match bits {
-        8 => packed.copy_from_slice(integers),
-        4 => pack_by(integers, packed, |[a, b]| a | b << 4),
-        2 => pack_by(integers, packed, |[a, b, c, d]| a | b << 2 | c << 4 | d << 6),
-        bits => unreachable!("there are no integers of {bits} bits"),
+fn pack(width: Width, integers: &[u8], packed: &mut [u8]) {
+    match width {
+        Width::Eight => packed.copy_from_slice(integers),
+        Width::Four => pack_by(integers, packed, |[a, b]| a | b << 4),
+        Width::Two => pack_by(integers, packed, |[a, b, c, d]| a | b << 2 | c << 4 | d << 6),
     }
 }
 
@@ -340,7 +340,7 @@ mod tests {
 
     fn codes(matrix: &Matrix, symmetric: bool) -> Codes {
         let grid = Grid::of(4, symmetric, false, DType::F32);
-        Codes::of(matrix, &grid, 16, 4, Search::Refined(None)).unwrap()
+        Codes::of(matrix, &grid, 16, Width::Four, Search::Refined(None)).unwrap()
     }
 
     #[test]
@@ -365,7 +365,8 @@ mod tests {
     #[test]
     fn integers_are_packed_as_the_formats_say() {
         let steps = [0, 3].map(|zero| Steps { scale: 1.0, zero }).to_vec();
-        let codes = Codes { outputs: 2, columns: 3, group: 4, bits: 4, integers: vec![1, 2, 15, 4, 5, 6], steps };
+        let codes =
+            Codes { outputs: 2, columns: 3, group: 4, width: Width::Four, integers: vec![1, 2, 15, 4, 5, 6], steps };
         // Rows one after another, columns one after another, and with the sign of what is counted from the middle.
         assert_eq!(codes.packed(true, false), [0x21, 0x4f, 0x65]);
         assert_eq!(codes.packed(false, false), [0x41, 0x52, 0x6f]);
@@ -374,7 +375,7 @@ mod tests {
         assert_eq!(codes.packed_groups(), [0x21, 0x0f, 0x54, 0x36]);
         assert_eq!((codes.packed_row_zeros(), codes.packed_zeros(true, false)), (vec![0, 3], vec![0x30]));
         assert_eq!(codes.row(1).collect::<Vec<_>>(), [1.0, 2.0, 3.0]);
-        let two = Codes { bits: 2, integers: vec![1, 2, 3, 0, 1, 2], ..codes };
+        let two = Codes { width: Width::Two, integers: vec![1, 2, 3, 0, 1, 2], ..codes };
         assert_eq!(two.packed(true, false), [0b0011_1001, 0b1001]);
     }
 
@@ -385,7 +386,7 @@ mod tests {
             let matrix = Matrix::of(&weight, 2, 2, true).unwrap();
             let grid = Grid::of(4, true, false, DType::F32);
             for search in [Search::Nearest, Search::Refined(None)] {
-                assert!(Codes::of(&matrix, &grid, 16, 4, search).is_none());
+                assert!(Codes::of(&matrix, &grid, 16, Width::Four, search).is_none());
             }
         }
         assert!(Matrix::of(&weight(&[2, 3], 2), 2, 2, true).is_none());

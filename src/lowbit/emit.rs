@@ -143,7 +143,7 @@ impl<'m> Emitter<'m> {
 
     /// Integers of rows, scales and zero points as com.microsoft's operators read them, with an axis of groups or without.
     fn rows(&mut self, codes: &Codes, dtype: DType, label: &str, is_flat: bool) -> Result<Written, TensorError> {
-        let (groups, bits) = (codes.groups(), codes.bits);
+        let (groups, bits) = (codes.groups(), codes.width.bits());
         let bytes = codes.packed_groups();
         let each = codes.group * bits / 8;
         let dims: &[usize] = if is_flat { &[codes.outputs, groups * each] } else { &[codes.outputs, groups, each] };
@@ -169,7 +169,7 @@ impl<'m> Emitter<'m> {
         let made = self.graph.node_mut(call);
         made.custom = Some(Arc::new((CONTRIB.into(), name.into())));
         made.name = label;
-        for (name, number) in [("bits", codes.bits), ("block_size", codes.group)] {
+        for (name, number) in [("bits", codes.width.bits()), ("block_size", codes.group)] {
             self.graph.set_attr(call, name, i64::try_from(number).unwrap_or(i64::MAX).into());
         }
         call
@@ -219,7 +219,7 @@ impl<'m> Emitter<'m> {
         let integers = match is_flat {
             true => rows.integers,
             false => {
-                let each = i64::try_from(codes.groups() * codes.group * codes.bits / 8).unwrap_or(i64::MAX);
+                let each = i64::try_from(codes.groups() * codes.group * codes.width.bits() / 8).unwrap_or(i64::MAX);
                 let dims = Tensor::vector(&[-1, each]);
                 let dims = self.graph.add_constant(ScopeId::MAIN, &suffixed(&rows.label, "shape"), dims);
                 let order = self.graph.node(node).order();

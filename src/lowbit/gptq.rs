@@ -14,13 +14,14 @@ use rayon::slice::ParallelSliceMut;
 use crate::gram::sweep::{Decide, sweep};
 use crate::lowbit::codes::Codes;
 use crate::lowbit::grid::{Grid, Steps};
+use crate::lowbit::levels::Width;
 
 /// What is added to the diagonal of second moments, in parts of its mean.
 const DAMPING: f64 = 0.01;
 
 /// Integers for `weight`, a row for each output, whose columns are multiplied with what has the second moments
 /// `square`. `None` where these are not finite.
-pub fn gptq(weight: &Array2<f32>, square: &Array2<f64>, grid: &Grid, group: usize, bits: usize) -> Option<Codes> {
+pub fn gptq(weight: &Array2<f32>, square: &Array2<f64>, grid: &Grid, group: usize, width: Width) -> Option<Codes> {
     let (outputs, columns) = weight.dim();
     let order = order(square, group);
     let groups = columns.div_ceil(group);
@@ -32,7 +33,7 @@ pub fn gptq(weight: &Array2<f32>, square: &Array2<f64>, grid: &Grid, group: usiz
     let integers = rounded
         .indexed_iter()
         .map(|((output, column), &weight)| steps[output * groups + column / group].integer(weight, grid.most));
-    Some(Codes { outputs, columns, group, bits, integers: integers.collect(), steps })
+    Some(Codes { outputs, columns, group, width, integers: integers.collect(), steps })
 }
 
 /// Groups in the order of what they weigh, the last last where it is shorter; in each the columns likewise.
@@ -105,8 +106,8 @@ mod tests {
                     (change.dot(&square) * change).sum()
                 };
                 let matrix = Matrix::of_rows(&weight).unwrap();
-                by_itself += loss(&Codes::of(&matrix, &grid, 16, 4, Search::Refined(None)).unwrap());
-                let swept = gptq(&weight, &square, &grid, 16, 4).unwrap();
+                by_itself += loss(&Codes::of(&matrix, &grid, 16, Width::Four, Search::Refined(None)).unwrap());
+                let swept = gptq(&weight, &square, &grid, 16, Width::Four).unwrap();
                 assert!(swept.integers.iter().all(|&i| i <= 15) && swept.steps.len() == 6 * 3);
                 by_sweep += loss(&swept);
             }
@@ -123,6 +124,6 @@ mod tests {
         assert_eq!(order(&square, 2), [3, 2, 1, 0, 4]);
         let weight = Array2::from_elem((1, 5), 1.0f32);
         let grid = Grid::of(4, true, false, DType::F32);
-        assert!(gptq(&weight, &Array2::from_elem((5, 5), f64::NAN), &grid, 2, 4).is_none());
+        assert!(gptq(&weight, &Array2::from_elem((5, 5), f64::NAN), &grid, 2, Width::Four).is_none());
     }
 }

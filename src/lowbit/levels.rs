@@ -24,7 +24,16 @@ pub enum Integers {
 impl Integers {
     /// How many bits each has.
     pub fn bits(self) -> usize {
-        self.dtype().bits()
+        self.width().bits()
+    }
+
+    /// The same, of the numbers that there are.
+    pub fn width(self) -> Width {
+        match self {
+            Integers::Int8 => Width::Eight,
+            Integers::Int4 | Integers::Uint4 => Width::Four,
+            Integers::Int2 => Width::Two,
+        }
     }
 
     /// The element type.
@@ -48,6 +57,28 @@ impl Integers {
             Integers::Int8 => Group::Channel,
             Integers::Int4 | Integers::Uint4 => Group::Columns(32),
             Integers::Int2 => Group::Columns(16),
+        }
+    }
+}
+
+/// Bits of an integer: as many as lie in a byte without a rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Width {
+    /// Four in a byte.
+    Two,
+    /// Two in a byte.
+    Four,
+    /// One in a byte.
+    Eight,
+}
+
+impl Width {
+    /// As a number.
+    pub fn bits(self) -> usize {
+        match self {
+            Width::Two => 2,
+            Width::Four => 4,
+            Width::Eight => 8,
         }
     }
 }

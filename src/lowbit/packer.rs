@@ -145,6 +145,25 @@ impl Packer {
         model: &mut Model,
         tell: &dyn Fn(u64, u64),
     ) -> Result<(Summary, Option<Model>), LowBitError> {
+        self.written(model, None, tell)
+    }
+
+    /// Give the weights of `model` few bits, which are found in what `rehearsal` computes with its own: a model that any
+    /// engine runs, of the same calls and weights as far as these are to have them. Returns that with them.
+    ///
+    /// # Errors
+    /// As [`Packer::run`], and where there are no samples.
+    pub(crate) fn learned(&self, model: &mut Model, rehearsal: &Model) -> Result<Model, LowBitError> {
+        let nothing = || LowBitError::Calibration(CalibrationError::Nothing);
+        self.written(model, Some(rehearsal), &|_, _| {})?.1.ok_or_else(nothing)
+    }
+
+    fn written(
+        &self,
+        model: &mut Model,
+        given: Option<&Model>,
+        tell: &dyn Fn(u64, u64),
+    ) -> Result<(Summary, Option<Model>), LowBitError> {
         let row = self.row()?;
         if !self.is_symmetric() && !row.zero_points {
             return Err(LowBitError::Asymmetric(self.target.name));
@@ -167,9 +186,9 @@ impl Packer {
             measured: Measured::default(),
             notes: self.other_groups(&sites),
         };
-        let probe = self.probe(model, &sites, &mut summary)?;
+        let probe = self.probe(given.unwrap_or(model), &sites, &mut summary)?;
         // What integers give back in the place of weights, which any engine runs.
-        let float = (!probe.held_out.is_empty()).then(|| model.clone());
+        let float = (!probe.held_out.is_empty()).then(|| given.unwrap_or(model).clone());
         let mut rehearsal = float.clone();
         let learns = self.method != Method::Nearest && !probe.tried.is_empty();
         let mut stepper = match &rehearsal {
@@ -241,7 +260,7 @@ impl Packer {
             return Err(LowBitError::Nothing { integers: self.integers.dtype().name(), why: why.unwrap_or_default() });
         }
         model.import_domains();
-        if let (Some(float), Some(rehearsal)) = (&float, &rehearsal) {
+        if let (Some(float), Some(rehearsal), None) = (&float, &rehearsal, given) {
             match compare(float, rehearsal, &probe.held_out, &*self.engine) {
                 Ok(outputs) => summary.measured = Measured { held_out: probe.held_out.len(), outputs },
                 Err(why) if self.bounds == Bounds::default() => summary.not_compared(&why),
@@ -358,18 +377,18 @@ impl Packer {
 
     /// The integers of a weight, by the best of the methods that may be, and that method.
     fn codes(&self, matrix: &Matrix, grid: &Grid, site: &Site, seen: Option<&Seen>) -> Option<(Codes, Method)> {
-        let (group, bits) = (site.group, site.integers.bits());
+        let (group, width) = (site.group, site.integers.width());
         if self.method == Method::Nearest {
-            return Some((Codes::of(matrix, grid, group, bits, Search::Nearest)?, Method::Nearest));
+            return Some((Codes::of(matrix, grid, group, width, Search::Nearest)?, Method::Nearest));
         }
         let Some(seen) = seen else {
-            return Some((Codes::of(matrix, grid, group, bits, Search::Refined(None))?, Method::Refined));
+            return Some((Codes::of(matrix, grid, group, width, Search::Refined(None))?, Method::Refined));
         };
         let importance = seen.importance();
-        let refined = Codes::of(matrix, grid, group, bits, Search::Refined(Some(&importance)))?;
+        let refined = Codes::of(matrix, grid, group, width, Search::Refined(Some(&importance)))?;
         let rows = matrix.rows()?;
         let swept = match self.method {
-            Method::Auto | Method::Gptq => gptq(&rows, &seen.square, grid, group, bits),
+            Method::Auto | Method::Gptq => gptq(&rows, &seen.square, grid, group, width),
             _ => None,
         };
         let Some(swept) = swept else { return Some((refined, Method::Refined)) };

@@ -77,11 +77,11 @@ pub struct Trial<'a> {
 impl Trial<'_> {
     /// What the results lose where the columns have these factors; with a sweep, where that is how integers are found.
     fn loss(&self, rows: &Array2<f32>, factors: &Array1<f64>, sweeps: bool) -> Option<f64> {
-        let (group, bits) = (self.site.group, self.site.integers.bits());
+        let (group, width) = (self.site.group, self.site.integers.width());
         let scaled = rows * &factors.mapv(|x| x as f32);
         let codes = if sweeps {
             let square = &self.seen.square / &outer(factors);
-            gptq(&scaled, &square, &self.grid, group, bits)?
+            gptq(&scaled, &square, &self.grid, group, width)?
         } else {
             let importance: Vec<f32> = self
                 .seen
@@ -90,7 +90,7 @@ impl Trial<'_> {
                 .zip(factors)
                 .map(|(of, by)| (f64::from(*of) / (by * by)) as f32)
                 .collect();
-            Codes::of(&Matrix::of_rows(&scaled)?, &self.grid, group, bits, Search::Refined(Some(&importance)))?
+            Codes::of(&Matrix::of_rows(&scaled)?, &self.grid, group, width, Search::Refined(Some(&importance)))?
         };
         Some(self.seen.loss(&(codes.reals() / &factors.mapv(|x| x as f32) - rows)))
     }

@@ -66,7 +66,7 @@ impl Summary {
             layer: site.readers.first().map(|reader| graph.label(reader.node)).unwrap_or_default(),
             readers: site.readers.len(),
             sizes: [site.outputs, site.columns],
-            bits: codes.bits,
+            bits: codes.width.bits(),
             group: site.group,
             method,
         });

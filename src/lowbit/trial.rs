@@ -6,13 +6,14 @@ use crate::choice::Choice;
 use crate::ir::{Graph, NodeId, Tensor, ValueId};
 use crate::lowbit::codes::{Codes, Matrix, Search};
 use crate::lowbit::grid::Grid;
+use crate::lowbit::levels::Width;
 use crate::lowbit::packer::Packer;
 use crate::lowbit::sites::{Site, Wish, sites};
 
 /// The weights of a model that can be integers.
 pub(crate) struct Trial {
     sites: Vec<Site>,
-    bits: usize,
+    width: Width,
     is_symmetric: bool,
     of_node: FxHashMap<NodeId, usize>,
     left: FxHashMap<String, &'static str>,
@@ -36,7 +37,7 @@ impl Trial {
         let readers = sites.iter().enumerate().flat_map(|(i, site)| site.readers.iter().map(move |r| (r.node, i)));
         let of_node = readers.collect();
         let left = left.into_iter().flat_map(|(why, nodes)| nodes.into_iter().map(move |node| (node, why))).collect();
-        Ok(Trial { bits: packer.integers.bits(), is_symmetric, of_node, left, sites })
+        Ok(Trial { width: packer.integers.width(), is_symmetric, of_node, left, sites })
     }
 
     fn site(&self, node: NodeId) -> Option<&Site> {
@@ -56,8 +57,8 @@ impl Trial {
         let site = self.site(node)?;
         let weight = graph.constant(site.weight)?;
         let matrix = Matrix::of(weight, site.outputs, site.columns, site.is_by_output)?;
-        let grid = Grid::of(self.bits, self.is_symmetric, site.row.negative_scales, weight.dtype());
-        let codes = Codes::of(&matrix, &grid, site.group, self.bits, Search::Refined(None))?;
+        let grid = Grid::of(self.width.bits(), self.is_symmetric, site.row.negative_scales, weight.dtype());
+        let codes = Codes::of(&matrix, &grid, site.group, self.width, Search::Refined(None))?;
         let bytes = codes.given_back(&matrix);
         Some((site.weight, Tensor::raw(weight.dtype(), weight.dims(), bytes.into()).ok()?))
     }
@@ -68,7 +69,8 @@ impl Trial {
         let scale = graph.constant(site.weight)?.dtype().bits() as u64;
         let (outputs, columns) = (site.outputs as u64, site.columns as u64);
         let groups = outputs * columns.div_ceil(site.group.max(1) as u64);
-        let zero = if self.is_symmetric { 0 } else { self.bits as u64 };
-        Some((outputs * columns * self.bits as u64 + groups * (scale + zero)).div_ceil(8))
+        let bits = self.width.bits() as u64;
+        let zero = if self.is_symmetric { 0 } else { bits };
+        Some((outputs * columns * bits + groups * (scale + zero)).div_ceil(8))
     }
 }

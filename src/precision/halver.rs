@@ -1,25 +1,24 @@
 //! From a model in float32 to one in halves, and what that costs.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
 use crate::calibrate::{Calibration, CalibrationError, Sample, Source, Wanted};
 use crate::choice::{Choice, ChoiceError};
 use crate::exec::demand::{of_type, run_of};
 use crate::exec::{Cannot, Executor};
-use crate::ir::{DType, Graph, NodeId, OpKind, ScopeId};
+use crate::ir::{DType, NodeId, OpKind, ScopeId, ValueId};
 use crate::model::Model;
 use crate::ops::CallView;
-use crate::precision::cells::{Asked, Cells, FLOAT, cells};
-use crate::precision::emit::emit;
-use crate::precision::rehearse::rehearse;
-use crate::precision::repair::noisiest;
-use crate::precision::sides::sides;
-use crate::precision::{Fit, store};
-use crate::quality::{Bounds, Measured, OutOfBounds, Quality, compare};
+use crate::precision::Fit;
+use crate::precision::attempt::{Attempt, Kepts};
+use crate::precision::cells::{Asked, Cell, cells};
+use crate::precision::culprits::{Hunt, over_signal, worst};
+use crate::precision::store::store;
+use crate::precision::summary::Summary;
+use crate::quality::{Bounds, Measured, OutOfBounds, Quality, compare, in_decibels};
 use crate::target::{self, Effect, Profile};
 
 /// What takes the place of float32.
@@ -98,40 +97,6 @@ pub enum HalveError {
     },
 }
 
-/// Nodes of one operator that stay float32 for one reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Kept {
-    /// Their operator.
-    pub op: String,
-    /// The reason.
-    pub why: String,
-    /// Their names, in order.
-    pub nodes: Vec<String>,
-}
-
-/// What became of a model that got halves.
-#[derive(Clone, Debug, Serialize)]
-pub struct Summary {
-    /// What took the place of float32.
-    pub half: Half,
-    /// Calls that have halves; weights that are stored so.
-    pub halves: usize,
-    /// Calls of float tensors that stay float32.
-    pub floats: usize,
-    /// `Cast`s that came in.
-    pub casts: usize,
-    /// What had to stay float32, and why.
-    pub kept: Vec<Kept>,
-    /// Samples were made up: what tensors hold in use is not known, and neither is what was measured.
-    pub made_up: bool,
-    /// How far outputs are from those of the float model, on samples that both were run on.
-    #[serde(flatten)]
-    pub measured: Measured,
-    /// What there is to say of the samples and of what was not compared.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
-}
-
 /// Samples that are made up where there are none.
 const MADE_UP: usize = 2;
 
@@ -139,28 +104,15 @@ const MADE_UP: usize = 2;
 /// stay float32.
 const FLOOR: f64 = 50.0;
 
-/// The same on made-up samples, which tell less.
-const FLOOR_MADE_UP: f64 = 45.0;
-
-/// How often nodes are looked for that keep outputs from being good.
-const REPAIRS: usize = 4;
+/// How often it is looked for what keeps outputs from being good; each time they are to have this part of the noise that
+/// there may be, as other samples have a little more.
+const HUNTS: [f64; 3] = [0.7, 0.5, 0.3];
 
 /// Calls stay float32 for this gain in dB, where they do not make an output as good as it has to be.
 const HELPS: f64 = 6.0;
 
-/// One way to do it.
-pub(super) struct Attempt {
-    model: Model,
-    /// What it computes, in float32.
-    pub rehearsal: Model,
-    halves: usize,
-    floats: usize,
-    casts: usize,
-    kept: Vec<Kept>,
-    /// Calls that have halves.
-    pub half_nodes: Vec<NodeId>,
-    in_bodies: bool,
-}
+/// The part of what may have halves that may stay float32 where no bound was given.
+const MOST_KEPT: f64 = 0.5;
 
 impl Halver {
     /// This half for every model, with nothing else asked for.
@@ -233,23 +185,85 @@ impl Halver {
     /// Weights alone.
     fn stored(&self, model: &mut Model, feeds: &[Sample], notes: &mut Vec<String>) -> Result<Summary, HalveError> {
         let float = model.clone();
-        let (stored, left) = store(&mut model.graph);
+        let with = |stay: &FxHashSet<ValueId>| {
+            let mut half = float.clone();
+            let done = store(&mut half.graph, stay);
+            (half, done)
+        };
+        let mut stay: FxHashSet<ValueId> = FxHashSet::default();
+        let (mut half, mut done) = with(&stay);
+        let mut outputs = self.measured(&float, &half, feeds, notes)?;
+        let all = done.stored.clone();
+        let bytes = |weight: ValueId| float.graph.constant(weight).map_or(0.0, |t| t.stored_bytes() as f64);
+        let sum = |weights: &mut dyn Iterator<Item = ValueId>| weights.map(bytes).sum::<f64>();
+        let first = worst(&outputs);
+        let (mut needed, mut all_stored) = (0.0, None);
+        for part in HUNTS {
+            let ratio = worst(&outputs);
+            if ratio >= self.floor() || outputs.is_empty() || self.blind(&float, feeds, ratio, notes) {
+                break;
+            }
+            let rounded = |stored: &[ValueId]| {
+                let stored: FxHashSet<ValueId> = stored.iter().copied().collect();
+                with(&all.iter().copied().filter(|weight| !stored.contains(weight)).collect()).0
+            };
+            let found = Hunt::new(&float, &half, feeds, &*self.engine)
+                .and_then(|hunt| hunt.culprits(&done.stored, part * over_signal(self.floor()), bytes, rounded));
+            let Some(found) = found.ok().filter(|found| !found.is_empty()) else { break };
+            let next: FxHashSet<ValueId> = stay.iter().copied().chain(found).collect();
+            needed = sum(&mut next.iter().copied()) / sum(&mut all.iter().copied());
+            if needed > MOST_KEPT && self.bounds.min_sqnr.is_none() {
+                break;
+            }
+            let (model, stored) = with(&next);
+            let before = std::mem::replace(&mut outputs, self.measured(&float, &model, feeds, notes)?);
+            (stay, half, done) = (next, model, stored);
+            all_stored.get_or_insert(before);
+        }
+        let last = worst(&outputs);
+        if last < self.floor() && needed > 0.0 {
+            if let Some(before) = all_stored.filter(|_| last < first + HELPS) {
+                (stay, outputs) = (FxHashSet::default(), before);
+                (half, done) = with(&stay);
+            }
+            notes.push(everywhere(worst(&outputs), self.floor(), needed));
+        }
+        self.bounds.check(&outputs).map_err(HalveError::Bounds)?;
         let mut kept = Kepts::default();
-        for (value, why) in left {
+        let why = |weight: &ValueId| (*weight, prevents(first));
+        for (value, why) in done.left.into_iter().chain(all.iter().filter(|weight| stay.contains(weight)).map(why)) {
             let Some(tensor) = float.graph.constant(value) else { continue };
             kept.add(tensor.to_string(), why, float.graph.value_label(value));
         }
-        let outputs = self.measured(&float, model, feeds, notes)?;
+        *model = half;
         Ok(Summary {
             half: self.half,
-            halves: stored,
+            halves: done.stored.len(),
             floats: kept.count(),
-            casts: stored,
+            casts: done.stored.len(),
             kept: kept.list(),
             made_up: false,
             measured: Measured::of(feeds.len(), outputs),
             notes: Vec::new(),
         })
+    }
+
+    /// How much signal over noise outputs are to have, in dB.
+    fn floor(&self) -> f64 {
+        self.bounds.min_sqnr.unwrap_or(FLOOR)
+    }
+
+    /// Whether nothing can be found of where noise comes from: what is found or not of inputs that mean nothing says
+    /// little of halves, and may take long, where sizes follow what tensors hold.
+    fn blind(&self, float: &Model, feeds: &[Sample], ratio: f64, notes: &mut Vec<String>) -> bool {
+        let blind = self.calibration.source.is_none() && sizes_follow_numbers(float, feeds);
+        if blind {
+            notes.push(format!(
+                "{ratio:.1} dB on made-up inputs; what brings the noise in was not looked for: sizes follow what tensors \
+                 hold: --calib"
+            ));
+        }
+        blind
     }
 
     /// Whatever can be.
@@ -280,13 +294,11 @@ impl Halver {
         let mut excluded = excluded.clone();
         let mut bodies = true;
         let float = model.clone();
-        let is_real = self.calibration.source.as_ref().is_some_and(Source::is_real);
-        let made_up = self.calibration.source.is_none();
-        let floor = self.bounds.min_sqnr.unwrap_or(if is_real { FLOOR } else { FLOOR_MADE_UP });
         let mut attempt = self.attempt(&float, &fit, bodies, &mut excluded);
-        let mut outputs = Vec::new();
+        let mut outputs: Vec<Quality>;
         let mut first: Option<(Attempt, Vec<Quality>)> = None;
-        for round in 0..=REPAIRS {
+        let (mut hunts, mut needed) = (HUNTS.iter(), 0.0);
+        loop {
             outputs = match compare(&float, &attempt.rehearsal, feeds, &*self.engine) {
                 Ok(outputs) => outputs,
                 Err(_) if attempt.in_bodies && bodies => {
@@ -300,50 +312,48 @@ impl Halver {
                 }
                 Err(why) => return Err(HalveError::NotCompared(why)),
             };
-            let worst = worst(&outputs);
-            if worst >= floor || outputs.is_empty() || half == DType::BF16 {
+            let ratio = worst(&outputs);
+            if ratio >= self.floor() || outputs.is_empty() || half == DType::BF16 {
                 break;
             }
-            // What is found or not of inputs that mean nothing says little of halves, and may take long.
-            if made_up && sizes_follow_numbers(&float, feeds) {
-                notes.push(format!(
-                    "{worst:.1} dB on made-up inputs; what brings the noise in was not looked for: sizes follow what \
-                     tensors hold: --calib"
-                ));
-                break;
-            }
-            if round == REPAIRS {
-                // Float32 here and there does not help: noise comes from everywhere.
-                if let Some((all, before)) = first.take().filter(|(_, before)| worst < self::worst(before) + HELPS) {
-                    notes.push(format!(
-                        "{worst:.1} dB is what float32 in {} more calls would give: noise comes from everywhere",
-                        attempt.floats - all.floats
-                    ));
-                    (attempt, outputs) = (all, before);
-                }
+            if self.blind(&float, feeds, ratio, notes) {
                 break;
             }
             if attempt.in_bodies && bodies {
                 bodies = false;
             } else {
-                let Ok(found) = noisiest(&float, &attempt, feeds, &*self.engine, 1 << round) else { break };
-                if found.is_empty() {
+                let Some(part) = hunts.next() else { break };
+                let calls = attempt.calls(&float.graph);
+                let rounded = |calls: &[Cell]| attempt.rehearsed(&float, &fit, calls);
+                let found = Hunt::new(&float, &attempt.rehearsal, feeds, &*self.engine)
+                    .and_then(|hunt| hunt.culprits(&calls, part * over_signal(self.floor()), |_| 1.0, rounded));
+                let Some(found) = found.ok().filter(|found| !found.is_empty()) else { break };
+                let all = first.as_ref().map_or(attempt.halves, |(first, _)| first.halves);
+                needed = (all - attempt.halves + found.len()) as f64 / all as f64;
+                if needed > MOST_KEPT && self.bounds.min_sqnr.is_none() {
                     break;
                 }
-                for node in found {
-                    excluded.insert(node, format!("an output had {worst:.1} dB of signal over its noise with it"));
-                }
+                let said = first.as_ref().map_or(ratio, |(_, before)| worst(before));
+                excluded.extend(found.iter().filter_map(|&call| Some((attempt.node(call)?, prevents(said)))));
             }
             let next = self.attempt(&float, &fit, bodies, &mut excluded);
             let before = std::mem::replace(&mut attempt, next);
-            if first.is_none() && worst.is_finite() {
+            if first.is_none() && (attempt.in_bodies || !before.in_bodies) {
                 first = Some((before, std::mem::take(&mut outputs)));
             }
+        }
+        let last = worst(&outputs);
+        if last < self.floor() && needed > 0.0 {
+            // Float32 here and there does not help.
+            if let Some((all, before)) = first.take().filter(|(_, before)| last < worst(before) + HELPS) {
+                (attempt, outputs) = (all, before);
+            }
+            notes.push(everywhere(worst(&outputs), self.floor(), needed));
         }
         self.bounds.check(&outputs).map_err(HalveError::Bounds)?;
         if attempt.halves == 0 && attempt.floats > 0 {
             match attempt.kept.iter().max_by_key(|kept| kept.nodes.len()) {
-                Some(kept) => return Err(HalveError::Nothing { half: half.name(), why: said(kept) }),
+                Some(kept) => return Err(HalveError::Nothing { half: half.name(), why: kept.said() }),
                 None => notes.push("nothing gains by halves: all is cheaper than the casts".into()),
             }
         }
@@ -365,7 +375,7 @@ impl Halver {
     /// One way to do it that the target runs.
     fn attempt(&self, float: &Model, fit: &Fit, bodies: bool, excluded: &mut FxHashMap<NodeId, String>) -> Attempt {
         loop {
-            let attempt = attempt(float, fit, self.io, bodies, excluded);
+            let attempt = Attempt::new(float, fit, self.io, bodies, excluded);
             let lacking = self.lacking(float, &attempt.model);
             let known = excluded.len();
             excluded.extend(lacking);
@@ -411,10 +421,7 @@ impl Halver {
         notes: &mut Vec<String>,
     ) -> Result<Vec<Quality>, HalveError> {
         match compare(float, half, feeds, &*self.engine) {
-            Ok(outputs) => {
-                self.bounds.check(&outputs).map_err(HalveError::Bounds)?;
-                Ok(outputs)
-            }
+            Ok(outputs) => Ok(outputs),
             Err(why) if self.bounds == Bounds::default() => {
                 notes.push(format!("not compared with the float model: {why}"));
                 Ok(Vec::new())
@@ -432,57 +439,13 @@ fn sizes_follow_numbers(model: &Model, feeds: &[Sample]) -> bool {
     results.any(|&value| run.value(value).ty.dtype().is_some() && of_type(&run.value(value).ty).is_none())
 }
 
-/// The least ratio of the float outputs, in dB.
-fn worst(outputs: &[Quality]) -> f64 {
-    outputs.iter().filter(|q| q.cosine.is_some()).map(|q| q.sqnr).fold(f64::INFINITY, f64::min)
+/// Why a call or a weight stays that would keep an output from being good enough.
+fn prevents(ratio: f64) -> String {
+    format!("an output had {} of signal over its noise with it", in_decibels(ratio))
 }
 
-fn said(kept: &Kept) -> String {
-    format!("{} \"{}\": {}", kept.op, kept.nodes.first().map_or("", |n| n), kept.why)
-}
-
-fn attempt(float: &Model, fit: &Fit, io: Io, bodies: bool, excluded: &FxHashMap<NodeId, String>) -> Attempt {
-    let mut model = float.clone();
-    let asked = Asked { opset: model.opset(), fit, io, bodies, excluded };
-    let cells = cells(&model.graph, &asked);
-    let is_half = sides(&model.graph, &cells);
-    let kept = kept(&model.graph, &cells);
-    let nodes = |is: bool| {
-        let of = cells.facts.iter().enumerate().filter(move |(cell, _)| *cell != FLOAT);
-        of.filter(|(cell, _)| is_half[*cell] == is).filter_map(|(_, facts)| facts.node).collect::<Vec<NodeId>>()
-    };
-    let (half_nodes, floats) = (nodes(true), nodes(false).len());
-    let in_bodies = half_nodes.iter().any(|&n| model.graph.node(n).scope() != ScopeId::MAIN);
-    let mut rehearsal = model.clone();
-    rehearse(&mut rehearsal.graph, &cells, &is_half, fit);
-    let written = emit(&mut model.graph, &cells, &is_half, fit);
-    Attempt { model, rehearsal, halves: half_nodes.len(), floats, casts: written.casts, kept, half_nodes, in_bodies }
-}
-
-/// What had to stay.
-fn kept(graph: &Graph, cells: &Cells) -> Vec<Kept> {
-    let mut kept = Kepts::default();
-    for facts in &cells.facts {
-        let (Some(node), Some(why)) = (facts.node, &facts.stays) else { continue };
-        kept.add(graph.node(node).op_name().to_string(), why.clone(), graph.label(node));
-    }
-    kept.list()
-}
-
-/// Gathers nodes by operator and reason.
-#[derive(Default)]
-struct Kepts(BTreeMap<(String, String), Vec<String>>);
-
-impl Kepts {
-    fn add(&mut self, op: String, why: String, node: String) {
-        self.0.entry((op, why)).or_default().push(node);
-    }
-
-    fn count(&self) -> usize {
-        self.0.values().map(Vec::len).sum()
-    }
-
-    fn list(self) -> Vec<Kept> {
-        self.0.into_iter().map(|((op, why), nodes)| Kept { op, why, nodes }).collect()
-    }
+/// What there is to say where float32 here and there does not help.
+fn everywhere(ratio: f64, floor: f64, needed: f64) -> String {
+    let ratio = in_decibels(ratio);
+    format!("{ratio}: noise comes from everywhere; {:.0} % would have to stay float32 for {floor} dB", 100.0 * needed)
 }

@@ -9,24 +9,26 @@
 //! Types are explicit: every operand of a call has the type that its operator asks for, and a `Cast` stands wherever a
 //! tensor is made in one type and read in the other, one for each such tensor. What that costs in accuracy is told by a
 //! rehearsal: the float32 model with each of these tensors rounded, which any engine runs. Calls that cost too much stay
-//! float32. [`store`] is another way, which halves the file and changes nothing that is computed but by the rounding of
-//! the weights.
+//! float32: the module `culprits` finds them. Storing weights alone in halves is another way, which halves the file and
+//! changes nothing that is computed but by the rounding of the weights.
 
+mod attempt;
 mod cells;
+mod culprits;
 mod emit;
 mod fit;
 mod halver;
 mod keep;
 mod masks;
 mod rehearse;
-mod repair;
 mod sides;
 mod slots;
 mod store;
+mod summary;
 
 pub use fit::{Fit, Role};
-pub use halver::{Half, HalveError, Halver, Io, Kept, Summary};
+pub use halver::{Half, HalveError, Halver, Io};
 pub use keep::{KEEPS, Keep};
 pub use masks::Masks;
 pub(crate) use rehearse::rounded;
-pub use store::store;
+pub use summary::{Kept, Summary};

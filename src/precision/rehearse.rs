@@ -4,12 +4,44 @@
 //! Products in halves are summed up in float32 wherever they are fast, and rounded once. An engine that has no such
 //! kernels sums in halves or not at all, and would tell of itself, so results are measured this way.
 
-use crate::ir::{DType, Graph, OpKind, Tensor, Type, User, ValueId};
+use crate::ir::{Attr, DType, Graph, NodeId, OpKind, Tensor, Type, User, ValueId};
 use crate::precision::Fit;
 use crate::precision::cells::Cells;
 
+/// Attributes that are cast to the type of the operand, as the operators' definitions by other operators have it, and
+/// what they are where they are not given. Rounded alike in every call, they err to one side together.
+const CAST_LIKE: &[(OpKind, &[(&str, f32)])] = &[
+    (OpKind::HardSigmoid, &[("alpha", 0.2), ("beta", 0.5)]),
+    (OpKind::LeakyRelu, &[("alpha", 0.01)]),
+    (OpKind::Elu, &[("alpha", 1.0)]),
+    (OpKind::Celu, &[("alpha", 1.0)]),
+    (OpKind::Selu, &[("alpha", 1.673_263_2), ("gamma", 1.050_701)]),
+    (OpKind::ThresholdedRelu, &[("alpha", 1.0)]),
+];
+
+/// Round the attributes of `node` that are cast to its operand's type.
+fn round_attributes(graph: &mut Graph, node: NodeId, half: DType) {
+    let op = graph.node(node).op;
+    let Some((_, names)) = CAST_LIKE.iter().find(|(known, _)| *known == op) else { return };
+    for &(name, default) in *names {
+        let number = match graph.node(node).attr(name) {
+            Some(Attr::Float(number)) => *number,
+            _ => default,
+        };
+        let rounded = Tensor::rounded(half, &[], &[number.into()]).ok().and_then(|tensor| tensor.item());
+        if let Some(rounded) = rounded {
+            graph.set_attr(node, name, Attr::Float(rounded as f32));
+        }
+    }
+}
+
 /// Round in `graph`, which stays float32, what has halves where `is_half` says so of a cell.
 pub(super) fn rehearse(graph: &mut Graph, cells: &Cells, is_half: &[bool], fit: &Fit) {
+    for (facts, _) in cells.facts.iter().zip(is_half).filter(|(_, is_half)| **is_half) {
+        if let Some(node) = facts.node {
+            round_attributes(graph, node, fit.half);
+        }
+    }
     let is_read = |user: &User| cells.reads.get(user).is_some_and(|&reader| is_half[reader]);
     let constants: Vec<ValueId> =
         graph.values().filter(|&v| graph.constant(v).is_some_and(|t| t.dtype() == DType::F32)).collect();

@@ -3,6 +3,8 @@
 //! Behind each weight stands a `Cast`, the form that OpenVINO and converters to TFLite keep compressed and onnxruntime
 //! folds when it loads the model.
 
+use rustc_hash::FxHashSet;
+
 use crate::ir::{DType, Graph, Tensor, User, ValueId};
 use crate::precision::emit::cast;
 use crate::precision::{Fit, Role};
@@ -10,16 +12,25 @@ use crate::precision::{Fit, Role};
 /// Smaller constants stay: a `Cast` takes as many bytes.
 const LEAST: usize = 64;
 
-/// Have the weights of `graph` lie in float16. Returns how many do, and those that do not fit, with the reason.
-pub fn store(graph: &mut Graph) -> (usize, Vec<(ValueId, String)>) {
+/// What became of the weights.
+pub(super) struct Stored {
+    /// Those that lie in float16.
+    pub stored: Vec<ValueId>,
+    /// Those that do not fit, with the reason.
+    pub left: Vec<(ValueId, String)>,
+}
+
+/// Have the weights of `graph` lie in float16, but those that `stay`.
+pub(super) fn store(graph: &mut Graph, stay: &FxHashSet<ValueId>) -> Stored {
     let fit = Fit::unknown(DType::F16, graph);
     let is_large = |t: &Tensor| t.dtype() == DType::F32 && t.len() >= LEAST && !t.is_repeated();
-    let weights: Vec<ValueId> = graph.values().filter(|&v| graph.constant(v).is_some_and(is_large)).collect();
-    let (mut stored, mut left) = (0, Vec::new());
+    let is_weight = |v: &ValueId| graph.constant(*v).is_some_and(is_large) && !stay.contains(v);
+    let weights: Vec<ValueId> = graph.values().filter(is_weight).collect();
+    let mut done = Stored { stored: Vec::new(), left: Vec::new() };
     for value in weights {
         let Some(tensor) = graph.constant(value) else { continue };
         if let Some(why) = fit.refuses(tensor, Role::Number) {
-            left.push((value, why));
+            done.left.push((value, why));
             continue;
         }
         let Some(half) = fit.halved(tensor, Role::Number) else { continue };
@@ -29,7 +40,7 @@ pub fn store(graph: &mut Graph) -> (usize, Vec<(ValueId, String)>) {
         for user in users {
             graph.replace_use(user, float);
         }
-        stored += 1;
+        done.stored.push(value);
     }
-    (stored, left)
+    done
 }

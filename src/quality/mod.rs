@@ -7,7 +7,6 @@ mod layers;
 use serde::{Serialize, Serializer};
 
 pub use bounds::{Bounds, OutOfBounds};
-pub(crate) use layers::showing;
 pub use layers::{Layer, WORST, layers};
 
 use crate::calibrate::Sample;
