@@ -12,10 +12,11 @@ mod pool;
 mod range;
 mod samples;
 mod saved;
+mod settling;
 mod split;
 mod statistics;
 
-pub use calibration::{Calibration, CalibrationError, Probe};
+pub use calibration::{Calibration, CalibrationError, Probe, Runs};
 pub use channels::Channels;
 pub use gather::{GatherError, Gathered, Unknown, Wanted, gather, observed};
 pub use histogram::{Bin, Histogram};

@@ -161,6 +161,24 @@ impl<'a> Bench<'a> {
         Ok(judged(self.probe.held_out.iter().zip(&self.reference), run)?.mean())
     }
 
+    /// As [`Bench::judge`], of one model after another: of each sample, how close its outputs are. One that is behind
+    /// `best` on each of the first samples, [`EARLY`] of them, is not run on more.
+    fn judge_beside(
+        &self,
+        best: &[Judged],
+        mut run: impl FnMut(&Sample) -> Result<Vec<Tensor>, QuantizeError>,
+    ) -> Result<Vec<Judged>, QuantizeError> {
+        let mut each: Vec<Judged> = Vec::with_capacity(self.reference.len());
+        for sample in self.probe.held_out.iter().zip(&self.reference) {
+            let is_behind = |(found, best): (&Judged, &Judged)| found.mean() < best.mean();
+            if each.len() == EARLY && best.len() > EARLY && each.iter().zip(best).all(is_behind) {
+                break;
+            }
+            each.push(judged(std::iter::once(sample), &mut run)?);
+        }
+        Ok(each)
+    }
+
     /// As [`Bench::judge`] on the samples held out; and on these and others together.
     fn judge_further(
         &self,
@@ -168,8 +186,7 @@ impl<'a> Bench<'a> {
     ) -> Result<[f64; 2], QuantizeError> {
         let held_out = judged(self.probe.held_out.iter().zip(&self.reference), &mut run)?;
         let further = judged(self.probe.tried.iter().zip(&self.further), run)?;
-        let all = Judged { sum: held_out.sum + further.sum, count: held_out.count + further.count };
-        Ok([held_out.mean(), all.mean()])
+        Ok([held_out.mean(), Judged::all(&[held_out, further]).mean()])
     }
 
     /// `float` with the plan's integers, to be run with any scales of these groups.
@@ -256,16 +273,32 @@ impl<'a> Bench<'a> {
         }
         let mut simulation = self.simulated(float, &first)?;
         let mut known = [[f64::NEG_INFINITY; 2]; LADDER.len()];
-        let mut measured = |rung: usize| {
-            let tried = of(LADDER[rung])?;
-            known[rung] = self.judge_further(|feed| simulation.run(feed, &tried))?;
-            Ok::<f64, QuantizeError>(known[rung][1])
-        };
         let rung = match self.further.is_empty() {
-            true => highest(LADDER.len(), measured)?,
+            true => {
+                let mut best: Vec<Judged> = Vec::new();
+                highest(LADDER.len(), |rung| {
+                    let tried = of(LADDER[rung])?;
+                    let found = self.judge_beside(&best, |feed| simulation.run(feed, &tried))?;
+                    // Where it is behind and was not run on all, so is what is known of it.
+                    let height = match found.len() < best.len() {
+                        true => f64::NEG_INFINITY,
+                        false => Judged::all(&found).mean(),
+                    };
+                    if height > Judged::all(&best).mean() || best.is_empty() {
+                        best = found;
+                    }
+                    known[rung] = [height; 2];
+                    Ok::<f64, QuantizeError>(height)
+                })?
+            }
             // Runs take little: what is chance is no slope.
             false => {
-                let heights = (0..LADDER.len()).map(&mut measured).collect::<Result<Vec<f64>, QuantizeError>>()?;
+                let measured = |rung: usize| {
+                    let tried = of(LADDER[rung])?;
+                    known[rung] = self.judge_further(|feed| simulation.run(feed, &tried))?;
+                    Ok::<f64, QuantizeError>(known[rung][1])
+                };
+                let heights = (0..LADDER.len()).map(measured).collect::<Result<Vec<f64>, QuantizeError>>()?;
                 (1..heights.len()).fold(0, |best, rung| if heights[rung] > heights[best] { rung } else { best })
             }
         };
@@ -329,13 +362,23 @@ pub struct Limits {
     pub stepped: usize,
 }
 
+/// Samples that tell early that a model is not the best: it is behind on all of them.
+const EARLY: usize = 2;
+
 /// How close outputs are, added up.
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Judged {
     sum: f64,
     count: u32,
 }
 
 impl Judged {
+    /// Of several samples.
+    fn all(each: &[Judged]) -> Judged {
+        let none = Judged { sum: 0.0, count: 0 };
+        each.iter().fold(none, |all, one| Judged { sum: all.sum + one.sum, count: all.count + one.count })
+    }
+
     fn mean(&self) -> f64 {
         if self.count == 0 { BEST } else { self.sum / f64::from(self.count) }
     }
@@ -484,6 +527,7 @@ mod tests {
                 slot: 1,
                 axis: Some(axis),
                 grid: Grid::I8,
+                scales: None,
                 rule: String::new(),
                 bias: crate::target::policy::BiasForm::Float,
             });
