@@ -17,16 +17,12 @@ Run it with a python that has tests/requirements.txt. PYTHON has onnxruntime, an
 cannot run is named.
 """
 
-import argparse
-import json
 import pathlib
-import re
 import shlex
-import sys
-import tempfile
 
 import measure
-from quantize import RUNTIMES, Helper, manifest, raced, shown
+from judging import raced
+from trained import compare, options, shown
 
 HERE = pathlib.Path(__file__).resolve().parent
 PEERS = ["rtn", "rtn-asymmetric", "hqq", "k-quant", "gptq"]
@@ -84,55 +80,23 @@ def one_model(name, model, calib, held_out, kind, args, folder, ask):
     return rows
 
 
-def cells(tool, row, latency):
-    if "error" in row:
-        return [tool, "FAILED: " + row["error"][-70:], *[""] * (8 + (len(RUNTIMES) if latency else 0))]
-    first = [
-        tool, shown(row.get("metric"), 4), shown(row.get("lost"), 2), shown(row.get("sqnr"), 1), shown(row.get("agree"), 4),
+def cells(row):
+    return [
+        shown(row.get("metric"), 4), shown(row.get("lost"), 2), shown(row.get("sqnr"), 1), shown(row.get("agree"), 4),
         shown(row["bytes"] / 1000, 0), str(row.get("nbits", "")), shown(row.get("cpu"), 1), shown(row.get("wall"), 1),
         shown(row.get("rss"), 0),
     ]  # fmt: skip
-    return [*first, *(shown(row.get(r)) for r in RUNTIMES)] if latency else first
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("folders", nargs="*", type=pathlib.Path)
-    p.add_argument("--bin", required=True, type=lambda b: pathlib.Path(b).resolve())
+    p = options(__doc__)
     p.add_argument("--peers-python", type=lambda b: pathlib.Path(b).absolute())
     p.add_argument("--peers", default=",".join(PEERS))
-    p.add_argument("--ours", action="append")
-    p.add_argument("--models", default="")
-    p.add_argument("--model", type=lambda b: pathlib.Path(b).resolve())
-    p.add_argument("--calib", type=lambda b: pathlib.Path(b).resolve())
-    p.add_argument("--eval", type=lambda b: pathlib.Path(b).resolve())
-    p.add_argument("--metric", default="")
-    p.add_argument("--latency", action="store_true")
-    p.add_argument("--seconds", type=float, default=4.0)
-    p.add_argument("--timeout", type=float, default=1800)
-    p.add_argument("--work", type=lambda b: pathlib.Path(b).resolve())
-    p.add_argument("--json", type=pathlib.Path)
     args = p.parse_args()
-    models = [m for folder in args.folders for m in manifest(folder.resolve()) if re.search(args.models, m[0])]
-    if args.model:
-        models.append((args.model.stem, args.model, args.calib, args.eval, args.metric))
-    if not models:
-        sys.exit("no models")
     for peer in args.peers.split(",") if args.peers_python else []:
         if (cost := measure.run([args.peers_python, HERE / "peers/lowbit.py", peer])).code:
             print(f"{peer} cannot run: {cost.message[-160:]}")
-    columns = ["", "metric", "lost %", "dB", "agree", "kB", "nbits", "cpu", "s", "MB"]
-    columns += RUNTIMES.values() if args.latency else []
-    results = {}
-    with tempfile.TemporaryDirectory() as temporary:
-        ask = Helper()
-        for name, *rest in models:
-            results[name] = one_model(name, *rest, args, args.work or pathlib.Path(temporary), ask)
-            print(f"\n{name}")
-            measure.print_table(columns, [cells(t, r, args.latency) for t, r in results[name].items()])
-            if args.json:
-                args.json.write_text(json.dumps(results, indent=1))
-        ask.close()
+    compare(args, ["", "metric", "lost %", "dB", "agree", "kB", "nbits", "cpu", "s", "MB"], one_model, cells)
 
 
 if __name__ == "__main__":

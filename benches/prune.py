@@ -20,17 +20,14 @@ With --groups, nothing is pruned: for each model of the folders, how long it tak
 removed together, the best of three. Run it with a python that has tests/requirements.txt.
 """
 
-import argparse
 import json
-import pathlib
 import re
 import shlex
 import subprocess
-import sys
-import tempfile
 
 import measure
-from quantize import RUNTIMES, Helper, manifest, raced, shown
+from judging import raced
+from trained import compare, options, shown
 
 SETTINGS = [
     "by weights 0.5=--ratio 0.5 --importance l2 --without-recovery",
@@ -78,17 +75,13 @@ def one_model(name, model, calib, held_out, kind, args, folder, ask):
     return rows
 
 
-def cells(setting, row, latency):
-    if "error" in row:
-        return [setting, "FAILED: " + row["error"][-60:], *[""] * (7 + (len(RUNTIMES) if latency else 0))]
-    percent = lambda share: "" if share is None else f"{100 * share:.0f} %"
-    agree = row.get("agree")
-    first = [
-        setting, percent(row.get("macs", 1.0)), percent(row.get("params", 1.0)), shown(row.get("metric"), 4),
-        shown(row.get("sqnr"), 1), shown(agree, 4), shown(row.get("cpu"), 1), shown(row.get("wall"), 1),
+def cells(row):
+    percent = lambda share: f"{100 * share:.0f} %"
+    return [
+        percent(row.get("macs", 1.0)), percent(row.get("params", 1.0)), shown(row.get("metric"), 4),
+        shown(row.get("sqnr"), 1), shown(row.get("agree"), 4), shown(row.get("cpu"), 1), shown(row.get("wall"), 1),
         shown(row.get("rss"), 0),
     ]  # fmt: skip
-    return [*first, *(shown(row.get(r)) for r in RUNTIMES)] if latency else first
 
 
 def groups(args):
@@ -107,41 +100,12 @@ def groups(args):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("folders", nargs="*", type=pathlib.Path)
-    p.add_argument("--bin", required=True, type=pathlib.Path)
-    p.add_argument("--ours", action="append")
-    p.add_argument("--models", default="")
-    p.add_argument("--model", type=pathlib.Path)
-    p.add_argument("--calib", type=pathlib.Path)
-    p.add_argument("--eval", type=pathlib.Path)
-    p.add_argument("--metric", default="")
+    p = options(__doc__)
     p.add_argument("--groups", action="store_true")
-    p.add_argument("--latency", action="store_true")
-    p.add_argument("--seconds", type=float, default=4.0)
-    p.add_argument("--timeout", type=float, default=1800)
-    p.add_argument("--work", type=pathlib.Path)
-    p.add_argument("--json", type=pathlib.Path)
     args = p.parse_args()
     if args.groups:
         return groups(args)
-    models = [m for folder in args.folders for m in manifest(folder) if re.search(args.models, m[0])]
-    if args.model:
-        models.append((args.model.stem, args.model, args.calib, args.eval, args.metric))
-    if not models:
-        sys.exit("no models")
-    columns = ["", "macs", "params", "metric", "dB", "agree", "cpu", "s", "MB"]
-    columns += RUNTIMES.values() if args.latency else []
-    results = {}
-    with tempfile.TemporaryDirectory() as temporary:
-        ask = Helper()
-        for name, *rest in models:
-            results[name] = one_model(name, *rest, args, args.work or pathlib.Path(temporary), ask)
-            print(f"\n{name}")
-            measure.print_table(columns, [cells(s, r, args.latency) for s, r in results[name].items()])
-            if args.json:
-                args.json.write_text(json.dumps(results, indent=1))
-        ask.close()
+    compare(args, ["", "macs", "params", "metric", "dB", "agree", "cpu", "s", "MB"], one_model, cells)
 
 
 if __name__ == "__main__":

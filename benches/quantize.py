@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Quantizes models with onnx-slim and with its peers in the same run: accuracy, cost, and speed in runtimes.
 
-    quantize.py [--bin PATH --ours "NAME=FLAGS"...] [--peers-venv DIR] [--modelopt-venv DIR] [--peers LIST]
+    quantize.py --bin PATH [--ours "NAME=FLAGS"...] [--peers-venv DIR] [--modelopt-venv DIR] [--peers LIST]
                 [--models REGEX] [--samples 64] [--evaluate N] [--latency [--seconds 4]] [--repeat 1]
                 [--work DIR] [--json FILE] [--markdown FILE]
                 FOLDER... | --model FILE --calib FILE --eval FILE [--metric top1|perplexity|miou]
@@ -21,120 +21,26 @@ Run it with a python that has tests/requirements.txt; --peers-venv has benches/p
 modelopt in the environments that are given, those peers are left out, and that is said.
 """
 
-import argparse
 import dataclasses
 import json
 import math
 import os
 import pathlib
-import re
 import shlex
 import statistics
-import subprocess
-import sys
 import tempfile
 
 import measure
+from judging import RUNTIMES, Helper, raced
+from trained import models, options, shown
 
 HERE = pathlib.Path(__file__).resolve().parent
 PEERS = ["ort-minmax-u8s8", "ort-minmax-s8s8", "ort-entropy-u8s8", "ort-percentile-u8s8", "nncf-mixed", "modelopt-max"]
 PEERS_OF_ALL = {*PEERS, "ort-dynamic", "nncf-performance", "modelopt-entropy"}
-RUNTIMES = {"ort-all": "ORT ×", "openvino": "OV ×"}
-
-
-class Helper:
-    """What needs numpy and runtimes, in a process of its own: this one must stay small to measure memory."""
-
-    def __init__(self):
-        self.p = None
-
-    def __call__(self, *question):
-        if self.p is None or self.p.poll() is not None:
-            self.p = subprocess.Popen(
-                [sys.executable, __file__, "--helper"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
-        try:
-            self.p.stdin.write(json.dumps([os.fspath(q) if isinstance(q, os.PathLike) else q for q in question]) + "\n")
-            self.p.stdin.flush()
-            line = self.p.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        return json.loads(line) if line else {"error": "the judge died"}
-
-    def close(self):
-        if self.p is not None:
-            self.p.communicate()
-
-
-def help_out():
-    sys.path.insert(0, str(HERE))
-    import quality
-    import samples
-
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    known = {}
-
-    def judge(model, held_out, metric, most):
-        key = (model, held_out)
-        if key not in known:
-            known.clear()
-            known[key] = quality.Judge(model, held_out, metric, most)
-        return known[key]
-
-    def answer(what, *rest):
-        if what == "trim":
-            samples.trimmed(*rest)
-            return {}
-        if what == "float":
-            float_model = judge(*rest)
-            return {"metric": float_model.value, "samples": len(float_model.feeds)}
-        if what == "quantized":
-            *float_model, path = rest
-            return judge(*float_model)(path)
-        return speed(*rest)
-
-    for line in sys.stdin:
-        try:
-            result = answer(*json.loads(line))
-        except Exception as e:
-            result = {"error": " ".join(f"{type(e).__name__}: {e}".split())[:300]}
-        answers.write(json.dumps(result) + "\n")
-        answers.flush()
-
-
-def speed(runtime, variants, held_out, seconds):
-    """{variant: processor time of the first over its own}, and its time for the first."""
-    import latency
-    import quality
-    import samples
-
-    first = next(iter(variants.values()))
-    feed = samples.samples(held_out, quality.session(first, "ORT_DISABLE_ALL").get_inputs(), 1)[0]
-    runs, failed = {}, {}
-    for name, path in variants.items():
-        try:
-            runs[name] = latency.RUNTIMES[runtime](path, 1)
-            runs[name](feed)
-        except Exception as e:
-            runs.pop(name, None)
-            failed[name] = " ".join(str(e).split())[:200]
-    times = latency.race(runs, feed, seconds)
-    return {"ms": times[next(iter(times))][0] * 1e3, "times": {n: 1 / t[1] for n, t in times.items()}, "failed": failed}
-
-
-def manifest(folder):
-    for row in json.loads((folder / "MANIFEST.json").read_text()):
-        if row.get("calib") and row.get("eval"):
-            kind = str((row.get("fp32_metric") or {}).get("kind", ""))
-            paths = (folder / row[k] for k in ("file", "calib", "eval"))
-            yield row.get("name") or pathlib.Path(row["file"]).stem, *paths, kind
-
-
 def tools_of(args):
     """{name: command}, and what is left out."""
     tools, out = {}, []
-    for setting in args.ours or (["onnx-slim="] if args.bin else []):
+    for setting in args.ours or ["onnx-slim="]:
         name, _, flags = setting.partition("=")
         flags = shlex.split(flags)
         tools[name] = lambda m, c, o, f=flags: [args.bin, "quantize", m, "--calib", c, "-o", o, "--no-check", *f]
@@ -169,20 +75,6 @@ def quantized(is_peer, command, out, args):
     return cost
 
 
-def raced(rows, base, model, held_out, seconds):
-    """Put into each row how much faster it is than the first in each runtime; the first's own time is in milliseconds."""
-    variants = {base: str(model)} | {t: r["file"] for t, r in rows.items() if t != base and "error" not in r}
-    for runtime in RUNTIMES:
-        racer = Helper()
-        result = racer("speed", runtime, variants, held_out, seconds)
-        racer.close()
-        for name, ratio in result.get("times", {}).items():
-            rows[name][runtime] = ratio
-        rows[base][f"{runtime} ms"] = result.get("ms")
-        for name, why in result.get("failed", {}).items():
-            rows[name][f"{runtime} failed"] = why
-
-
 def one_model(name, model, calib, held_out, kind, tools, args, folder, ask):
     """{tool: what came of it}."""
     given = (model, held_out, kind, args.evaluate)
@@ -206,10 +98,6 @@ def one_model(name, model, calib, held_out, kind, tools, args, folder, ask):
     if args.latency:
         raced(rows, "float", model, held_out, args.seconds)
     return rows
-
-
-def shown(value, digits=2, unit=1):
-    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else f"{value * unit:.{digits}f}"
 
 
 def cells(tool, row, base, latency):
@@ -272,36 +160,16 @@ def summary(results, kinds, tools, ours):
 
 
 def main():
-    if sys.argv[1:] == ["--helper"]:
-        return help_out()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin", type=lambda p: pathlib.Path(p).resolve())
-    parser.add_argument("--ours", action="append", metavar="NAME=FLAGS")
+    parser = options(__doc__)
     parser.add_argument("--peers-venv", type=lambda p: pathlib.Path(p).absolute())
     parser.add_argument("--modelopt-venv", type=lambda p: pathlib.Path(p).absolute())
     parser.add_argument("--peers", default=",".join(PEERS))
-    parser.add_argument("--models", default="", metavar="REGEX")
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--evaluate", type=int, help="samples of the held-out set that are used")
-    parser.add_argument("--latency", action="store_true")
-    parser.add_argument("--seconds", type=float, default=4, help="per model and runtime")
     parser.add_argument("--repeat", type=int, default=1, help="the cheapest run counts")
-    parser.add_argument("--timeout", type=float, default=1800)
-    parser.add_argument("--work", type=lambda p: pathlib.Path(p).resolve(), help="keeps what was written; peers' results are used again")
-    parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--markdown", type=pathlib.Path)
-    parser.add_argument("--model", type=lambda p: pathlib.Path(p).resolve())
-    parser.add_argument("--calib", type=lambda p: pathlib.Path(p).resolve())
-    parser.add_argument("--eval", type=lambda p: pathlib.Path(p).resolve())
-    parser.add_argument("--metric", default="")
-    parser.add_argument("folders", nargs="*", type=lambda p: pathlib.Path(p).resolve())
     args = parser.parse_args()
-    if args.model and not (args.calib and args.eval):
-        parser.error("--model goes with --calib and --eval")
-    jobs = [job for f in args.folders for job in manifest(f)]
-    if args.model:
-        jobs.append((args.model.stem, args.model, args.calib, args.eval, args.metric))
-    jobs = [j for j in jobs if re.search(args.models, j[0])]
+    jobs = models(args)
     tools, out = tools_of(args)
     ours = [t for t in tools if t not in args.peers.split(",")]
     columns = ["model", "tool", "metric", "agree", "dB", "cosine", "int", "kernels", "size", "CPU s", "MB"]

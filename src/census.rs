@@ -1,9 +1,29 @@
 //! What a model holds, counted: nodes by operator, parameters, bytes, and multiply-accumulates of one run.
 
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
 use crate::ir::{Attr, Data, Graph, NodeId, Origin, ScopeId, Tensor};
 use crate::model::Model;
 use crate::ops::{CallView, row_of};
-use crate::report::Census;
+
+/// What a model holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Census {
+    /// Nodes, bodies included.
+    pub nodes: usize,
+    /// Nodes by operator.
+    pub ops: BTreeMap<String, usize>,
+    /// Elements of constants.
+    pub parameters: u64,
+    /// Bytes of constants.
+    pub parameter_bytes: u64,
+    /// Multiply-accumulates of one run, where every shape on the way is a number.
+    pub macs: Option<u64>,
+    /// Bytes of the file with its external data.
+    pub file_bytes: u64,
+}
 
 /// Count everything in `model`, of which shapes have been inferred.
 pub fn take(model: &Model) -> Census {

@@ -37,6 +37,8 @@ pub mod knapsack;
 pub mod liveness;
 pub mod lowbit;
 pub mod manual;
+mod mapped;
+mod min_cut;
 pub mod model;
 pub mod onnx;
 pub mod ops;

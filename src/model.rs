@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::ir::{DType, Graph};
-use crate::onnx::Files;
+use crate::mapped::Files;
 
 /// The opset of a domain that a model's nodes follow.
 #[derive(Clone, Debug, PartialEq, Eq)]

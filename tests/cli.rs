@@ -61,7 +61,10 @@ fn without_times(line: &str) -> String {
     };
     let mut kept: Vec<&str> = Vec::new();
     for (i, word) in words.iter().enumerate() {
-        if is_time(i) {
+        if i > 0 && is_time(i - 1) {
+            // Its unit: a busy machine takes seconds where another takes milliseconds.
+            kept.push(if word.ends_with(',') { "ms," } else { "ms" });
+        } else if is_time(i) {
             // Padding before a figure depends on its length.
             while kept.last() == Some(&"") {
                 kept.pop();

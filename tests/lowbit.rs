@@ -142,7 +142,7 @@ const UNEVEN: &str = r#"<ir_version: 10, opset_import: ["": 21]>
 fn quality(model: &Model, method: Method) -> (f64, Summary) {
     let packer = Packer { method, calibration: random(200), ..packer("onnx-int4") };
     let summary = packer.run(&mut model.clone(), &|_, _| {}).unwrap();
-    (summary.outputs[0].sqnr, summary)
+    (summary.measured.outputs[0].sqnr, summary)
 }
 
 #[test]
@@ -185,6 +185,6 @@ fn integers_are_what_the_report_says() {
     let mut packed = float.clone();
     let summary = packer.run(&mut packed, &|_, _| {}).unwrap();
     assert_eq!(nodes(&packed.graph, OpKind::DequantizeLinear).len(), 1);
-    assert!(summary.outputs[0].sqnr > 35.0, "{}", summary.outputs[0].sqnr);
+    assert!(summary.measured.outputs[0].sqnr > 35.0, "{}", summary.measured.outputs[0].sqnr);
     assert!(summary.bytes[1] * 3 < summary.bytes[0], "{:?}", summary.bytes);
 }

@@ -80,7 +80,7 @@ fn fixtures() {
         let words = match halver.run(&mut case.model, &|_, _| {}) {
             Ok(summary) => {
                 let least = if halver.half == Half::BF16 { 35.0 } else { 55.0 };
-                for output in summary.outputs.iter().filter(|q| q.cosine.is_some()) {
+                for output in summary.measured.outputs.iter().filter(|q| q.cosine.is_some()) {
                     assert!(output.sqnr > least, "{} is {} dB", output.output, output.sqnr);
                 }
                 words(&summary)

@@ -5,11 +5,10 @@ use std::fmt::{self, Display};
 use serde::Serialize;
 
 use crate::census;
-use crate::ir::{DType, Graph, Key, NodeId, OpKind, ScopeId, ValueId};
+use crate::ir::{DType, Graph, NodeId, OpKind, ScopeId, ValueId};
 use crate::model::Model;
+use crate::ops::window::GROUP;
 use crate::ops::{CallView, row_of};
-
-const GROUP: Key<i64> = Key::new("group", 1);
 
 /// What a model is like.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

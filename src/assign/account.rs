@@ -9,7 +9,7 @@ use crate::assign::search::Search;
 use crate::assign::units::{Costs, FINE};
 use crate::assign::{Assigner, Cost};
 use crate::knapsack::Front;
-use crate::quality::Quality;
+use crate::quality;
 use crate::quantize::Step;
 use crate::selecting::exactly;
 use crate::sensitivity::{Effect, Measured, Precision};
@@ -121,14 +121,13 @@ pub struct Summary {
     /// The share of samples with another class in percent: the largest that is likely on other samples.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drop: Option<f64>,
-    /// How far outputs are from those of the float model, as counted.
-    pub outputs: Vec<Quality>,
+    /// How far outputs are from those of the float model, as counted on samples that both were run on.
+    #[serde(flatten)]
+    pub measured: quality::Measured,
     /// What one precision for all would be.
     pub uniform: Vec<Uniform>,
     /// What corrections brought.
     pub corrections: Vec<Step>,
-    /// Samples that result and float model were both run on.
-    pub held_out: usize,
     /// Samples were made up: what was measured is not real.
     pub made_up: bool,
     /// Runs on one sample that it all took, of whole models or as much.

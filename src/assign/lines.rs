@@ -35,7 +35,7 @@ impl Summary {
             "loss ({}) {} on {} samples held out{predicted}{likely}",
             self.measure,
             loss(self.loss),
-            self.held_out
+            self.measured.held_out
         ));
         for uniform in &self.uniform {
             lines.push(self.uniform_line(uniform));

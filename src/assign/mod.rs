@@ -40,7 +40,7 @@ use crate::census;
 use crate::exec::demand::run_of;
 use crate::ir::NodeId;
 use crate::model::Model;
-use crate::quality::Bounds;
+use crate::quality::{self, Bounds};
 use crate::quantize::{Latencies, latencies};
 use crate::selecting::matching;
 use crate::sensitivity::ground::Ground;
@@ -149,10 +149,9 @@ impl Assigner {
             loss: verdict.loss,
             sqnr: verdict.sqnr.is_finite().then_some(verdict.sqnr),
             drop: verdict.drop,
-            outputs: verdict.outputs,
+            measured: quality::Measured { held_out: verifier.samples(), outputs: verdict.outputs },
             uniform: uniform.into_iter().map(|plain| plain.uniform).collect(),
             corrections: ground.corrections.iter().cloned().chain(corrections).collect(),
-            held_out: verifier.samples(),
             made_up: Ground::is_made_up(asked),
             forwards: ledger.forwards(),
             verdicts: search.verdicts,

@@ -65,7 +65,7 @@ fn a_bound_is_kept_at_less_cost_than_float32() {
         let bounds = Bounds { min_sqnr: Some(least), max_drop: None };
         let asked = Assigner { bounds, ..assigner() };
         let (summary, rehearsal) = asked.rehearsed(&mut model, &|_, _| {}).unwrap();
-        assert!(summary.sqnr.unwrap() >= least && summary.outputs[0].sqnr >= least);
+        assert!(summary.sqnr.unwrap() >= least && summary.measured.outputs[0].sqnr >= least);
         // On samples that were never seen.
         let others = crate::calibrate::Calibration {
             source: Some(crate::calibrate::Source::Random(77)),
@@ -124,7 +124,7 @@ fn two_kinds_of_halves_meet() {
     assert_eq!(read("right"), [DType::F16, DType::F16]);
     assert!(Tract.load(&rehearsal).is_ok());
     // What bfloat16 rounds off is some 18 dB more than float16 does.
-    assert!((30.0..60.0).contains(&summary.outputs[0].sqnr), "{:?}", summary.outputs);
+    assert!((30.0..60.0).contains(&summary.measured.outputs[0].sqnr), "{:?}", summary.measured.outputs);
     // Where float16 fits, bfloat16 costs the same and loses more.
     let bounds = Bounds { min_sqnr: Some(20.0), max_drop: None };
     let found = Assigner { sensitivity, bounds, ..assigner() }.run(&mut net(&text), &|_, _| {}).unwrap();

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cli::args::{self, Noise};
+use crate::census::Census;
+use crate::cli::args;
 use crate::cli::jobs::Job;
 use crate::cli::render;
+use crate::cli::shared::Noise;
 use crate::precision::{self, Half};
 use crate::proof::{Proof, Reason};
-use crate::quality::{Measured, Quality, in_decibels};
+use crate::quality::{Measured, in_decibels};
 use crate::quantize::{Coverage, Summary};
-use crate::report::{Census, Report, Step};
+use crate::report::Report;
+use crate::rewrite::Step;
 use crate::stages::Stand;
 use crate::survey;
 
@@ -184,7 +187,7 @@ fn integers(text: &mut String, done: &Summary, in_full: bool) {
         "  integers in {share} multiply-accumulates: {integer} of {weighted} layers{}",
         if done.samples > 0 { format!(", ranges from {}", samples(done.samples)) } else { String::new() }
     );
-    qualities(text, &done.outputs, done.held_out);
+    qualities(text, &done.measured);
     if in_full && !done.layers.is_empty() {
         text.push_str("  layers that err most, with what came to them\n");
         let rows: Vec<[String; 3]> =
@@ -210,7 +213,7 @@ fn halves(text: &mut String, done: &precision::Summary, in_full: bool) {
         let places = if in_full { kept.nodes.join(", ") } else { format!("{first}{others}") };
         let _ = writeln!(text, "  float32: {} {places}: {}", kept.op, kept.why);
     }
-    qualities(text, &done.outputs, done.held_out);
+    qualities(text, &done.measured);
 }
 
 /// How the model stood behind each stage.
@@ -246,15 +249,16 @@ fn against(measured: &Measured) -> String {
 }
 
 /// How far outputs are from what they were, on samples that were held out.
-fn qualities(text: &mut String, outputs: &[Quality], held_out: usize) {
-    for q in outputs {
+fn qualities(text: &mut String, measured: &Measured) {
+    for q in &measured.outputs {
         let mut said = vec![match q.equal {
             Some(share) => format!("{:.1} % of its elements are the same", 100.0 * share),
             None => in_decibels(q.sqnr),
         }];
         said.extend(q.cosine.map(|cosine| format!("cosine {cosine:.4}")));
         said.extend(q.agreement.map(|share| format!("the same class in {:.1} %", 100.0 * share)));
-        let _ = writeln!(text, "  output \"{}\" on {}: {}", q.output, samples(held_out as u64), said.join(", "));
+        let _ =
+            writeln!(text, "  output \"{}\" on {}: {}", q.output, samples(measured.held_out as u64), said.join(", "));
     }
 }
 
@@ -272,11 +276,11 @@ fn notes(text: &mut String, report: &Report, in_full: bool) {
     if !matches!(report.proof, Proof::Without(Reason::Edited)) {
         let _ = writeln!(text, "  {}", report.proof);
     }
-    if let Some(done) = &report.pruning {
+    if let Some(done) = &report.accounts.pruning {
         for line in done.lines() {
             let _ = writeln!(text, "  {line}");
         }
-        qualities(text, &done.outputs, done.held_out);
+        qualities(text, &done.measured);
         if in_full {
             text.push_str("  channels of each group before and after\n");
             let rows: Vec<[String; 3]> = done
@@ -290,45 +294,45 @@ fn notes(text: &mut String, report: &Report, in_full: bool) {
             text.push_str(&render::columns(&rows));
         }
     }
-    if let Some(done) = &report.sparsity {
+    if let Some(done) = &report.accounts.sparsity {
         for line in done.lines() {
             let _ = writeln!(text, "  {line}");
         }
-        qualities(text, &done.outputs, done.held_out);
+        qualities(text, &done.measured);
     }
-    if let Some(done) = &report.assignment {
+    if let Some(done) = &report.accounts.assignment {
         for line in done.lines() {
             let _ = writeln!(text, "  {line}");
         }
-        qualities(text, &done.outputs, done.held_out);
+        qualities(text, &done.measured);
         if in_full {
             text.push_str("  what each layer computes in, what it loses by that, and why\n");
             let rows: Vec<[String; 5]> = done.rows();
             text.push_str(&render::columns(&rows));
         }
     }
-    if let Some(done) = &report.quantization {
+    if let Some(done) = &report.accounts.quantization {
         integers(text, done, in_full);
     }
-    if let Some(done) = &report.precision {
+    if let Some(done) = &report.accounts.precision {
         halves(text, done, in_full);
     }
-    if let Some(done) = &report.low_bits {
+    if let Some(done) = &report.accounts.low_bits {
         for line in done.lines() {
             let _ = writeln!(text, "  {line}");
         }
-        qualities(text, &done.outputs, done.held_out);
+        qualities(text, &done.measured);
     }
     course(text, &report.stages);
     for line in survey::lines(&report.findings) {
         let mark = if line.starts_with(' ') { "         " } else { "warning: " };
         text.push_str(&render::fitted(&format!("{mark}{line}")));
     }
-    let pruning = report.pruning.iter().flat_map(|done| &done.notes);
-    let assigning = report.assignment.iter().flat_map(|done| &done.notes);
-    let quantizing = report.quantization.iter().flat_map(|done| &done.notes);
-    let halving = report.precision.iter().flat_map(|done| &done.notes);
-    let packing = report.low_bits.iter().flat_map(|done| &done.notes);
+    let pruning = report.accounts.pruning.iter().flat_map(|done| &done.notes);
+    let assigning = report.accounts.assignment.iter().flat_map(|done| &done.notes);
+    let quantizing = report.accounts.quantization.iter().flat_map(|done| &done.notes);
+    let halving = report.accounts.precision.iter().flat_map(|done| &done.notes);
+    let packing = report.accounts.low_bits.iter().flat_map(|done| &done.notes);
     let mut said: BTreeSet<&String> = BTreeSet::new();
     for note in report.notes.iter().chain(pruning).chain(assigning).chain(quantizing).chain(halving).chain(packing) {
         // Stages that share samples say the same of them.

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use crate::advise::{self, Traits};
-use crate::cli::args::Format;
+use crate::cli::shared::Format;
 use crate::cli::{End, usage};
 use crate::error::Error;
 use crate::model::Model;

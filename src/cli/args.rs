@@ -3,18 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::calibrate::Method;
 use crate::cli::advise::Advise;
-use crate::cli::assigning::Assigning;
-use crate::cli::calibration::Calibration;
-use crate::cli::choosing::{Choosing, TargetParser};
+use crate::cli::choosing::TargetParser;
+use crate::cli::dump::Dump;
 use crate::cli::editing::{Edits, rename, some};
-use crate::cli::lowbit::LowBits;
 use crate::cli::pruning::Pruning;
+use crate::cli::quantizing::Quantizing;
 use crate::cli::sensitivity::Sensitivity;
+use crate::cli::shared::{Engine, Files, Format, Noise, Proving, gibibytes, seconds};
 use crate::edit::Rename;
 use crate::target;
 
@@ -44,17 +43,6 @@ pub(super) struct Cli {
     pub verb: Verb,
     #[command(flatten)]
     pub noise: Noise,
-}
-
-/// How much is said on stderr.
-#[derive(Clone, Copy, Debug, Args)]
-pub(super) struct Noise {
-    /// Say more on stderr; twice for everything
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet", display_order = 1000)]
-    pub verbose: u8,
-    /// Say nothing but errors
-    #[arg(short, long, global = true, display_order = 1001)]
-    pub quiet: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -143,7 +131,7 @@ pub(super) struct Optimize {
     #[arg(long, value_name = "RULE")]
     pub only: Vec<String>,
     /// Write the model as text after each run of a pass: to a file, into a folder, or to standard output
-    #[arg(long, value_name = "PASS[=PATH]", value_parser = dump)]
+    #[arg(long, value_name = "PASS[=PATH]", value_parser = Dump::parse)]
     pub dump_after: Vec<Dump>,
     /// Print a report on standard output
     #[arg(long, value_enum)]
@@ -179,169 +167,6 @@ impl Optimize {
             OptimizeVerb::Prune => "prune",
         }
     }
-}
-
-/// Under this the help lists what makes integers of real numbers.
-pub(super) const QUANTIZING: &str = "Quantizing";
-
-/// How a model gets integers.
-#[derive(Debug, Default, Args)]
-pub(super) struct Quantizing {
-    /// What the result computes in
-    #[arg(help_heading = QUANTIZING, long, value_enum)]
-    pub precision: Option<Precision>,
-    /// What becomes of float32 inputs and outputs with --precision fp16 or bf16
-    #[arg(help_heading = QUANTIZING, long, value_enum, default_value_t)]
-    pub io: Io,
-    /// Write nothing, and exit with code 1, where an output has less than DB dB of signal over its quantization noise
-    #[arg(help_heading = QUANTIZING, long, value_name = "DB", allow_negative_numbers = true, value_parser = decibels)]
-    pub min_sqnr: Option<f64>,
-    /// Write nothing, and exit with code 1, where the class that scores highest is another one for more than PERCENT
-    /// of the samples
-    #[arg(help_heading = QUANTIZING, long, value_name = "PERCENT", value_parser = percent)]
-    pub max_drop: Option<f64>,
-    /// Leave out a correction of what integers lose (equalize-channels, smooth-activations, choose-ranges,
-    /// correct-biases); may be repeated
-    #[arg(help_heading = QUANTIZING, long, value_name = "NAME")]
-    pub without_correction: Vec<String>,
-    /// Quantize whatever the target can run in integers, even where its costs say that this takes longer
-    #[arg(help_heading = QUANTIZING, long)]
-    pub quantize_all: bool,
-    /// Measure where integers pay, and do not go by the target's costs: its runtime runs the model without, where costs
-    /// say that they pay, and with all of them, in a PYTHON that has onnxruntime or openvino
-    #[arg(
-        help_heading = QUANTIZING, long, value_name = "PYTHON", num_args = 0..=1, require_equals = true,
-        default_missing_value = "python3", conflicts_with = "quantize_all"
-    )]
-    pub measure: Option<PathBuf>,
-    #[command(flatten)]
-    pub assigning: Assigning,
-    #[command(flatten)]
-    pub low_bits: LowBits,
-    /// How ranges of tensors are chosen from samples: auto for what is best for the outputs, minmax, mean or ema (of the
-    /// least and greatest element of each sample), percentile or percentile=99.9 (of the elements inside), entropy, mse
-    #[arg(help_heading = QUANTIZING, long, value_name = "METHOD", value_parser = ranges)]
-    pub ranges: Option<Ranges>,
-    #[command(flatten)]
-    pub choosing: Choosing,
-    #[command(flatten)]
-    pub calibration: Calibration,
-}
-
-fn decibels(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|n: &f64| n.is_finite()).ok_or_else(|| "expected a number of dB, such as 30".to_string())
-}
-
-fn percent(text: &str) -> Result<f64, String> {
-    let number = text.trim_end_matches('%').trim().parse().ok().filter(|n| (0.0..=100.0).contains(n));
-    number.ok_or_else(|| "expected a number from 0 to 100".to_string())
-}
-
-/// How ranges of tensors are chosen.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Ranges {
-    /// As is best for the outputs.
-    Auto,
-    /// In this way, for all tensors.
-    By(Method),
-}
-
-impl Ranges {
-    /// As the library has it.
-    pub(super) fn method(self) -> Option<Method> {
-        match self {
-            Ranges::Auto => None,
-            Ranges::By(method) => Some(method),
-        }
-    }
-}
-
-fn ranges(text: &str) -> Result<Ranges, String> {
-    if text == "auto" { Ok(Ranges::Auto) } else { text.parse().map(Ranges::By) }
-}
-
-impl Precision {
-    /// The same of single layers.
-    ///
-    /// # Errors
-    /// When layers have no such precision.
-    pub(super) fn of_layers(self) -> Result<crate::sensitivity::Precision, String> {
-        let value = self.to_possible_value();
-        value.map_or_else(String::new, |value| value.get_name().to_string()).parse()
-    }
-}
-
-/// What a model computes in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Precision {
-    /// For each layer what keeps --min-sqnr or --max-drop at the least cost, or is best within --budget
-    Auto,
-    /// Integers of 8 bits, where the target is faster with them
-    Int8,
-    /// The same without samples: weights become integers, and activations do while the model runs
-    Int8Dynamic,
-    /// float16, where it is enough: what needs more stays float32, and the report says why
-    Fp16,
-    /// bfloat16, which has the range of float32 and fewer digits than float16
-    Bf16,
-    /// Weights in float16 in the file, and float32 in a run
-    Fp16Weights,
-    /// Weights in integers of 8 bits, all else as it was
-    Int8Weights,
-    /// Weights in integers of 4 bits around zero, all else as it was
-    Int4,
-    /// Weights in integers of 4 bits with zero points, all else as it was
-    Uint4,
-    /// Weights in integers of 2 bits around zero: few models are any good with them
-    Int2,
-}
-
-/// What becomes of inputs and outputs of a model that gets halves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum Io {
-    /// They stay as they are
-    #[default]
-    Keep,
-    /// They change their type, too
-    Convert,
-}
-
-/// How a result is compared with what it was made of.
-#[derive(Debug, Args)]
-pub(super) struct Proving {
-    /// Do not run original and result to compare them
-    #[arg(long, conflicts_with_all = ["check_data", "check_budget", "check_memory", "engine"])]
-    pub no_check: bool,
-    /// Compare on these inputs: arrays in an .npz file under the names of the inputs, an .npy file for the only input, or a
-    /// folder of such files or of ONNX test data
-    #[arg(long, value_name = "PLACE")]
-    pub check_data: Option<PathBuf>,
-    /// Stop comparing after about this many seconds of each model
-    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
-    pub check_budget: Duration,
-    /// Make no run that takes more memory than this
-    #[arg(long, value_name = "GIB", default_value = "4", value_parser = gibibytes)]
-    pub check_memory: u64,
-    /// What runs the models
-    #[arg(long, value_enum, default_value_t = Engine::default())]
-    pub engine: Engine,
-}
-
-/// How models are read and written.
-#[derive(Debug, Args)]
-pub(super) struct Files {
-    /// Keep weights in a file beside the model, whatever its size
-    #[arg(long)]
-    pub external_data: bool,
-    /// Make inputs that have a default value constants; callers cannot pass them any more
-    #[arg(long)]
-    pub freeze_defaults: bool,
-    /// Keep inputs that have a default value, also where the file gives every weight as one
-    #[arg(long, conflicts_with = "freeze_defaults")]
-    pub keep_defaults: bool,
-    /// Keep calls of functions that the model defines, instead of putting the function's nodes in their place
-    #[arg(long)]
-    pub keep_functions: bool,
 }
 
 const EDIT_EXAMPLES: &str = "\
@@ -504,54 +329,6 @@ pub(super) struct Completions {
     pub shell: Shell,
 }
 
-/// What runs models.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum Engine {
-    /// Built in
-    #[default]
-    Tract,
-    /// An onnxruntime library, found through ORT_DYLIB_PATH
-    Ort,
-}
-
-/// How a report is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
-    /// For programs: one object, or an array when there are several models
-    Json,
-    /// For people
-    Table,
-}
-
-/// A request for the model's text after a pass.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Dump {
-    /// The pass.
-    pub pass: String,
-    /// A file or folder; none for standard output.
-    pub to: Option<PathBuf>,
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    text.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok()).ok_or_else(|| "not a number of seconds".into())
-}
-
-/// Bytes.
-fn gibibytes(text: &str) -> Result<u64, String> {
-    let bytes = text.parse().ok().map(|gib: f64| gib * f64::from(1u32 << 30));
-    // Beyond the largest number, all there are.
-    bytes.filter(|b| *b >= 0.0).map(|b| b as u64).ok_or_else(|| "not a number of GiB".into())
-}
-
-fn dump(text: &str) -> Result<Dump, String> {
-    let (pass, to) = match text.split_once('=') {
-        Some((_, "")) => return Err("a file or folder is missing after =".into()),
-        Some((pass, to)) => (pass, Some(to.into())),
-        None => (text, None),
-    };
-    Ok(Dump { pass: pass.into(), to })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -560,29 +337,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_dump_goes_where_it_is_told() {
-        assert_eq!(dump("fuse").unwrap(), Dump { pass: "fuse".into(), to: None });
-        assert_eq!(dump("fuse=a=b.txt").unwrap(), Dump { pass: "fuse".into(), to: Some("a=b.txt".into()) });
-        assert!(dump("fuse=").is_err());
-    }
-
-    #[test]
-    fn memory_is_an_amount() {
-        assert_eq!(gibibytes("0.5"), Ok(1 << 29));
-        assert_eq!(gibibytes("inf"), Ok(u64::MAX));
-        for wrong in ["-1", "nan", "all"] {
-            assert!(gibibytes(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_budget_is_a_length_of_time() {
-        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
-        for wrong in ["-1", "nan", "inf", "1e300", "soon"] {
-            assert!(seconds(wrong).is_err(), "{wrong}");
-        }
     }
 }

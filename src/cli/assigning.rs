@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::assign::{Assigner, Budget, Cost, Point, Summary};
 use crate::calibrate::Calibration;
 use crate::choice::Choice;
-use crate::cli::args::QUANTIZING;
+use crate::cli::precision::QUANTIZING;
 use crate::cli::sensitivity::Loss;
 use crate::onnx;
 use crate::quality::Bounds;

@@ -4,7 +4,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::choice::Choice;
-use crate::cli::args::QUANTIZING;
+use crate::cli::precision::QUANTIZING;
 use crate::target;
 
 /// What of a model may have integers.

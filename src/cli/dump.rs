@@ -6,10 +6,33 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::cli::args::Dump;
 use crate::ir::Graph;
 use crate::model::Model;
 use crate::text;
+
+/// A request for the model's text after a pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Dump {
+    /// The pass.
+    pub pass: String,
+    /// A file or folder; none for standard output.
+    pub to: Option<PathBuf>,
+}
+
+impl Dump {
+    /// `PASS[=PATH]`.
+    ///
+    /// # Errors
+    /// When nothing follows the `=`.
+    pub(super) fn parse(text: &str) -> Result<Dump, String> {
+        let (pass, to) = match text.split_once('=') {
+            Some((_, "")) => return Err("a file or folder is missing after =".into()),
+            Some((pass, to)) => (pass, Some(to.into())),
+            None => (text, None),
+        };
+        Ok(Dump { pass: pass.into(), to })
+    }
+}
 
 /// Writes the texts that were asked for while a model is optimized.
 pub(super) struct Dumper<'a> {
@@ -74,4 +97,16 @@ pub(super) fn prepare(requests: &[Dump]) -> anyhow::Result<()> {
         fs::create_dir_all(path).with_context(|| format!("{}: this folder cannot be made", path.display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dump_goes_where_it_is_told() {
+        assert_eq!(Dump::parse("fuse").unwrap(), Dump { pass: "fuse".into(), to: None });
+        assert_eq!(Dump::parse("fuse=a=b.txt").unwrap(), Dump { pass: "fuse".into(), to: Some("a=b.txt".into()) });
+        assert!(Dump::parse("fuse=").is_err());
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 #[cfg(feature = "ort")]
 use anyhow::Context as _;
 
-use crate::cli::args::{Engine, Proving};
+use crate::cli::shared::{Engine, Proving};
 use crate::exec::{Bounded, Data, Executor, Plan};
 
 /// The engine, if it is built in and can be found.

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
 
-use crate::cli::args::Noise;
+use crate::cli::shared::Noise;
 
 /// Bytes of stack for a thread that works on a model. Only what is used takes memory.
 pub(super) const STACK: usize = 64 << 20;

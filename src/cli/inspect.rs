@@ -8,6 +8,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::census;
+use crate::census::Census;
 use crate::cli::{End, args, render};
 use crate::error::Error;
 use crate::interface::{Interface, Port};
@@ -19,7 +20,6 @@ use crate::optimizer::Optimizer;
 use crate::passes::infer_declared;
 use crate::prune::{Choices, Colouring, GroupAccount, Groups, StopAccount, accounts, stops, untie};
 use crate::quantize::{Coverage, coverage};
-use crate::report::Census;
 use crate::target;
 
 /// What is printed.

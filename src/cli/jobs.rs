@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
+use crate::cli::precision::Precision;
+use crate::cli::source::is_stream;
 use crate::cli::{args, dump, usage};
 
 /// One model to optimize.
@@ -22,11 +24,6 @@ impl Job {
             && (self.input == self.output
                 || matches!((self.input.canonicalize(), self.output.canonicalize()), (Ok(a), Ok(b)) if a == b))
     }
-}
-
-/// Whether `path` stands for standard input or output.
-pub(super) fn is_stream(path: &Path) -> bool {
-    path.as_os_str() == "-"
 }
 
 /// The jobs that the command line asks for.
@@ -76,13 +73,13 @@ fn output(input: &Path, args: &args::Optimize) -> anyhow::Result<PathBuf> {
         args::OptimizeVerb::Optimize => ".slim.onnx",
         args::OptimizeVerb::Edit => ".edited.onnx",
         args::OptimizeVerb::Quantize => match args.quantizing.precision {
-            Some(args::Precision::Auto) => ".auto.onnx",
-            Some(args::Precision::Fp16 | args::Precision::Fp16Weights) => ".fp16.onnx",
-            Some(args::Precision::Bf16) => ".bf16.onnx",
-            Some(args::Precision::Int8Weights) => ".int8.onnx",
-            Some(args::Precision::Int4 | args::Precision::Uint4) => ".int4.onnx",
-            Some(args::Precision::Int2) => ".int2.onnx",
-            Some(args::Precision::Int8 | args::Precision::Int8Dynamic) | None => ".int8.onnx",
+            Some(Precision::Auto) => ".auto.onnx",
+            Some(Precision::Fp16 | Precision::Fp16Weights) => ".fp16.onnx",
+            Some(Precision::Bf16) => ".bf16.onnx",
+            Some(Precision::Int8Weights) => ".int8.onnx",
+            Some(Precision::Int4 | Precision::Uint4) => ".int4.onnx",
+            Some(Precision::Int2) => ".int2.onnx",
+            Some(Precision::Int8 | Precision::Int8Dynamic) | None => ".int8.onnx",
         },
         args::OptimizeVerb::Prune => ".pruned.onnx",
     });

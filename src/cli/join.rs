@@ -5,8 +5,10 @@ use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cli::args::{self, Noise};
-use crate::cli::{End, engine, jobs, optimize, render, usage};
+use crate::cli::args;
+use crate::cli::shared::Noise;
+use crate::cli::source::is_stream;
+use crate::cli::{End, engine, render, usage};
 use crate::edit::{self, Edits};
 use crate::error::Error;
 use crate::exec::{Executor, Plan};
@@ -16,10 +18,10 @@ use crate::onnx::{IrVersion, Weights, WriteOptions};
 use crate::proof::Reason;
 
 pub(super) fn run(args: &args::Join, noise: Noise) -> anyhow::Result<End> {
-    if jobs::is_stream(&args.first) && jobs::is_stream(&args.second) {
+    if is_stream(&args.first) && is_stream(&args.second) {
         return Err(usage("join", "standard input holds one model"));
     }
-    if jobs::is_stream(&args.output) && io::stdout().is_terminal() {
+    if is_stream(&args.output) && io::stdout().is_terminal() {
         return Err(usage("join", "a model is not for the terminal: name a file with -o, or pipe it on"));
     }
     let start = Instant::now();
@@ -30,7 +32,7 @@ pub(super) fn run(args: &args::Join, noise: Noise) -> anyhow::Result<End> {
             Some((engine::executor(proof.engine)?, plan))
         }
     };
-    let options = optimize::reading(&args.files);
+    let options = args.files.reading();
     let first = Model::read_with(&args.first, &options).map_err(Error::from)?;
     let second = Model::read_with(&args.second, &options).map_err(Error::from)?;
     let opsets = (first.opset(), second.opset());

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::args::{Precision, QUANTIZING};
+use crate::cli::precision::{Precision, QUANTIZING};
 use crate::lowbit::{Group, Integers, Method, Packer};
 
 /// How weights get few bits.

@@ -17,12 +17,16 @@ mod jobs;
 mod join;
 mod lowbit;
 mod optimize;
+mod precision;
 mod preparing;
 mod progress;
 mod pruning;
+mod quantizing;
 mod recipe;
 mod render;
 mod sensitivity;
+mod shared;
+mod source;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -30,7 +34,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use tracing_subscriber::filter::LevelFilter;
 
-use args::{Cli, Noise, Verb};
+use args::{Cli, Verb};
+use shared::Noise;
 
 /// How a run ended that was not stopped by an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

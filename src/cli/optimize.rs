@@ -2,27 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use crate::assign::Assigner;
 use crate::cli::account::{self, Account, Delivery};
-use crate::cli::args::{self, Dump, Format, Noise};
-use crate::cli::dump::{self, Dumper};
+use crate::cli::args;
+use crate::cli::dump::{self, Dump, Dumper};
 use crate::cli::jobs::{self, Job};
+use crate::cli::precision::{Io as IoArg, Precision};
 use crate::cli::progress::Progress;
+use crate::cli::quantizing::Ranges;
+use crate::cli::shared::{Format, Noise};
+use crate::cli::source::{Source, is_stream};
 use crate::cli::{End, assigning, engine, guard, lowbit, usage};
 use crate::error::Error;
 use crate::exec::race::Race;
 use crate::ir::Graph;
 use crate::lowbit::{Integers, Packer};
 use crate::model::Model;
-use crate::onnx::{self, Defaults, Functions, IrVersion, ReadError, ReadOptions, Weights, WriteOptions};
+use crate::onnx::{self, IrVersion, ReadOptions, Weights, WriteOptions};
 use crate::optimizer::Optimizer;
 use crate::passes::pipeline::Observer;
 use crate::precision::{Half, Halver, Io};
@@ -107,8 +110,8 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
         return Err(usage(args.verb(), why));
     }
     let assigning = &args.quantizing.assigning;
-    let is_assigned = args.quantizing.precision == Some(args::Precision::Auto) || !assigning.layer_precision.is_empty();
-    if (half.is_none() || is_assigned) && args.quantizing.io != args::Io::Keep {
+    let is_assigned = args.quantizing.precision == Some(Precision::Auto) || !assigning.layer_precision.is_empty();
+    if (half.is_none() || is_assigned) && args.quantizing.io != IoArg::Keep {
         return Err(usage(args.verb(), "--io goes with --precision fp16 or bf16 for all layers"));
     }
     if let (false, Some(option)) = (is_assigned, assigning.given()) {
@@ -117,7 +120,7 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     let mut takes_ranges = false;
     if is_assigned {
         optimizer = optimizer.assigned(assigner(args, target)?);
-    } else if args.quantizing.precision == Some(args::Precision::Int8Dynamic) {
+    } else if args.quantizing.precision == Some(Precision::Int8Dynamic) {
         optimizer = optimizer.quantized_dynamically(dynamic(args, target.profile)?);
     } else if let Some(integers) = lowbit::integers(args.quantizing.precision) {
         optimizer = optimizer.packed(packer(args, integers, target.profile)?);
@@ -179,7 +182,7 @@ fn request(args: &args::Optimize) -> anyhow::Result<Request<'_>> {
     }
     dump::prepare(&args.dump_after)?;
     let files = &args.files;
-    let read = reading(files);
+    let read = files.reading();
     let is_asked = is_quantized
         || is_assigned
         || budget.is_some()
@@ -215,7 +218,7 @@ fn quantizer(args: &args::Optimize, target: Target) -> anyhow::Result<Quantizer>
         policy: target.policy,
         choice: args.quantizing.choosing.choice(),
         calibration: calibration.calibration()?,
-        method: args.quantizing.ranges.and_then(args::Ranges::method),
+        method: args.quantizing.ranges.and_then(Ranges::method),
         everywhere: args.quantizing.quantize_all,
         without: args.quantizing.without_correction.iter().cloned().collect(),
         engine: engine::bounded(&args.proof)?,
@@ -228,8 +231,8 @@ fn assigner(args: &args::Optimize, target: Target) -> anyhow::Result<Assigner> {
     let quantizing = &args.quantizing;
     // What layers compute in that no pattern names.
     let is_quantize = args.verb == args::OptimizeVerb::Quantize;
-    let default = match quantizing.precision.or(is_quantize.then_some(args::Precision::Int8)) {
-        None | Some(args::Precision::Auto) => None,
+    let default = match quantizing.precision.or(is_quantize.then_some(Precision::Int8)) {
+        None | Some(Precision::Auto) => None,
         Some(precision) => match precision.of_layers() {
             Ok(precision) => Some(("*".to_string(), precision)),
             Err(why) => return Err(usage(args.verb(), format!("--precision with --layer-precision: {why}"))),
@@ -292,9 +295,9 @@ fn dynamic(args: &args::Optimize, target: &Profile) -> anyhow::Result<Dynamic> {
 /// What takes the place of float32, if anything is to.
 fn half(args: &args::Optimize) -> Option<Half> {
     match args.quantizing.precision? {
-        args::Precision::Fp16 => Some(Half::F16),
-        args::Precision::Bf16 => Some(Half::BF16),
-        args::Precision::Fp16Weights => Some(Half::Weights),
+        Precision::Fp16 => Some(Half::F16),
+        Precision::Bf16 => Some(Half::BF16),
+        Precision::Fp16Weights => Some(Half::Weights),
         _ => None,
     }
 }
@@ -302,8 +305,8 @@ fn half(args: &args::Optimize) -> Option<Half> {
 /// How models get halves.
 fn halver(args: &args::Optimize, half: Half, target: &'static Profile) -> anyhow::Result<Halver> {
     let io = match args.quantizing.io {
-        args::Io::Keep => Io::Keep,
-        args::Io::Convert => Io::Convert,
+        IoArg::Keep => Io::Keep,
+        IoArg::Convert => Io::Convert,
     };
     Ok(Halver {
         target,
@@ -335,18 +338,6 @@ fn bounds(args: &args::Optimize) -> Bounds {
     Bounds { min_sqnr: args.quantizing.min_sqnr, max_drop: args.quantizing.max_drop }
 }
 
-/// How models are read.
-pub(super) fn reading(files: &args::Files) -> ReadOptions {
-    ReadOptions {
-        defaults: match (files.freeze_defaults, files.keep_defaults) {
-            (true, _) => Defaults::Frozen,
-            (false, true) => Defaults::Overridable,
-            (false, false) => Defaults::Meant,
-        },
-        functions: if files.keep_functions { Functions::Kept } else { Functions::Inlined },
-    }
-}
-
 fn error_with_hint(error: &Error) -> String {
     error.hint().map_or_else(|| error.to_string(), |hint| format!("{error}; {hint}"))
 }
@@ -361,7 +352,7 @@ fn optimize(job: &Job, request: &Request<'_>, progress: &Progress) -> anyhow::Re
     let done = request.optimizer.run_observed(model, &mut steps)?;
     steps.dumper.finish()?;
     let (model, mut report) = (done.model, done.report);
-    if let (Some(file), Some(found)) = (request.pareto, &report.assignment) {
+    if let (Some(file), Some(found)) = (request.pareto, &report.accounts.assignment) {
         assigning::write_front(file, found)?;
     }
     progress.step("write");
@@ -376,7 +367,7 @@ fn optimize(job: &Job, request: &Request<'_>, progress: &Progress) -> anyhow::Re
         if request.only_edits { Delivery::Edited } else { Delivery::Optimized }
     } else {
         report.after = report.before.clone();
-        source.copy(job, &model, request)?;
+        copy(&source, job, &model, request)?;
         Delivery::Copied
     };
     Ok(account::Optimized { delivery, report })
@@ -393,53 +384,27 @@ fn is_better(model: &Model, report: &Report) -> anyhow::Result<bool> {
     Ok(bytes <= most || computing(&ops) < computing(&report.before.ops))
 }
 
-/// Where a model comes from.
-pub(super) enum Source<'a> {
-    File(&'a Path),
-    /// Standard input, which is read once.
-    Stream(Bytes),
-}
-
-impl Source<'_> {
-    pub(super) fn open(input: &Path) -> anyhow::Result<Source<'_>> {
-        if !jobs::is_stream(input) {
-            return Ok(Source::File(input));
-        }
-        let mut bytes = Vec::new();
-        io::stdin().lock().read_to_end(&mut bytes).context("<stdin>")?;
-        Ok(Source::Stream(bytes.into()))
-    }
-
-    pub(super) fn read(&self, options: &ReadOptions) -> Result<Model, Error> {
-        Ok(match self {
-            Source::File(path) => Model::read_with(path, options)?,
-            Source::Stream(bytes) => Model::from_bytes(bytes.clone(), options)
-                .map_err(|error| ReadError { file: "<stdin>".into(), ..error })?,
-        })
-    }
-
-    /// Put the input itself where the output should be. `read` is what was read from it.
-    fn copy(&self, job: &Job, read: &Model, request: &Request<'_>) -> anyhow::Result<()> {
-        let at = || job.output.display().to_string();
-        match self {
-            Source::Stream(bytes) if jobs::is_stream(&job.output) => io::stdout().write_all(bytes)?,
-            Source::Stream(bytes) => onnx::replace(&job.output, |file| file.write_all(bytes)).with_context(at)?,
-            Source::File(_) if job.is_in_place() => {}
-            Source::File(path) => {
-                let mut file = File::open(path).with_context(|| path.display().to_string())?;
-                let is_whole = file.metadata().is_ok_and(|m| m.len() == read.file_bytes);
-                if !is_whole {
-                    // The weights lie in other files, which a copy elsewhere would not find.
-                    self.read(&request.read)?.write_with(&job.output, &request.write).map_err(Error::from)?;
-                } else if jobs::is_stream(&job.output) {
-                    io::copy(&mut file, &mut io::stdout().lock())?;
-                } else {
-                    onnx::replace(&job.output, |out| io::copy(&mut file, out)).with_context(at)?;
-                }
+/// Put the input itself where the output should be. `read` is what was read from it.
+fn copy(source: &Source<'_>, job: &Job, read: &Model, request: &Request<'_>) -> anyhow::Result<()> {
+    let at = || job.output.display().to_string();
+    match source {
+        Source::Stream(bytes) if is_stream(&job.output) => io::stdout().write_all(bytes)?,
+        Source::Stream(bytes) => onnx::replace(&job.output, |file| file.write_all(bytes)).with_context(at)?,
+        Source::File(_) if job.is_in_place() => {}
+        Source::File(path) => {
+            let mut file = File::open(path).with_context(|| path.display().to_string())?;
+            let is_whole = file.metadata().is_ok_and(|m| m.len() == read.file_bytes);
+            if !is_whole {
+                // The weights lie in other files, which a copy elsewhere would not find.
+                source.read(&request.read)?.write_with(&job.output, &request.write).map_err(Error::from)?;
+            } else if is_stream(&job.output) {
+                io::copy(&mut file, &mut io::stdout().lock())?;
+            } else {
+                onnx::replace(&job.output, |out| io::copy(&mut file, out)).with_context(at)?;
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Tells the progress line of each step, and writes the texts that were asked for.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::cli::args::Noise;
+use crate::cli::shared::Noise;
 
 /// Nothing is shown of what takes less.
 const PATIENCE: Duration = Duration::from_secs(1);

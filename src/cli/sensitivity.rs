@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
-use crate::cli::args::{Files, Format, Noise, Proving};
 use crate::cli::calibration::Calibration;
 use crate::cli::choosing::{Choosing, TargetParser};
 use crate::cli::progress::Progress;
-use crate::cli::{End, engine, optimize, render, usage};
+use crate::cli::shared::{Files, Format, Noise, Proving};
+use crate::cli::source::Source;
+use crate::cli::{End, engine, render, usage};
 use crate::error::Error;
 use crate::model::Model;
 use crate::onnx;
@@ -110,8 +111,8 @@ pub(super) fn run(args: &Sensitivity, noise: Noise) -> anyhow::Result<End> {
     };
     let progress = Progress::new(1, noise);
     progress.step("read");
-    let read = optimize::reading(&args.files);
-    let model = optimize::Source::open(&args.model)?.read(&read)?;
+    let read = args.files.reading();
+    let model = Source::open(&args.model)?.read(&read)?;
     progress.step("optimize");
     let at = || args.model.display().to_string();
     let mut model = floats(model, target.profile, &measuring).with_context(at)?;

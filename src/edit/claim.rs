@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::Broken;
 use crate::exec::compare::{Difference, Tolerance, difference};
 use crate::exec::{Account, Executor, Plan, Reference, Session, Verdict, join_along, more_inputs};
 use crate::ir::{Atom, Int, ScopeId, Tensor};
 use crate::model::Model;
 use crate::proof::{self, Proof, Reason};
-use crate::report;
 use crate::rewrite::Exactness;
 
 /// An edit that was made.
@@ -18,6 +19,16 @@ pub struct Edited {
     pub what: String,
     /// What it promises, where a run can tell.
     pub claim: Option<Claim>,
+}
+
+/// What was asked of a model before optimizing it, with what a run told of its promise.
+#[derive(Clone, Debug, Serialize)]
+pub struct Confirmed {
+    /// What was done.
+    pub what: String,
+    /// Whether the edited model computes what it should of the original; not asked where there is nothing to compare.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
 }
 
 /// What an edit promises.
@@ -65,7 +76,7 @@ impl Edited {
     ///
     /// # Errors
     /// When the edited model does not compute what it should.
-    pub fn confirmed(self, check: Result<(&Arc<dyn Executor>, &Plan), Reason>) -> Result<report::Edit, Broken> {
+    pub fn confirmed(self, check: Result<(&Arc<dyn Executor>, &Plan), Reason>) -> Result<Confirmed, Broken> {
         let Edited { what, claim } = self;
         let proof = match (claim, check) {
             (None, _) => None,
@@ -87,7 +98,7 @@ impl Edited {
                 Some(Proof::Run(verdict))
             }
         };
-        Ok(report::Edit { what, proof })
+        Ok(Confirmed { what, proof })
     }
 }
 

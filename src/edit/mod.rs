@@ -20,7 +20,7 @@ mod target;
 mod tensors;
 
 pub use batch::Batch;
-pub use claim::{Claim, Edited};
+pub use claim::{Claim, Confirmed, Edited};
 pub use fault::{Broken, EditFault};
 pub use join::{Join, join};
 pub use postprocess::{Postprocess, Step};

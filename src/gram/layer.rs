@@ -9,8 +9,8 @@ use ndarray::{Array2, ArrayView2};
 use crate::gram::places::{Places, Sliding};
 use crate::ir::{DType, Graph, Key, NodeId, OpKind, Tensor, User, ValueId};
 use crate::ops::CallView;
+use crate::ops::window::GROUP;
 
-const GROUP: Key<i64> = Key::new("group", 1);
 const ALPHA: Key<f32> = Key::new("alpha", 1.0);
 const BETA: Key<f32> = Key::new("beta", 1.0);
 const TRANS_A: Key<bool> = Key::new("transA", false);

@@ -8,7 +8,7 @@ use crate::ir::{DType, Graph, Key, NodeId, OpKind, ScopeId, Tensor, TensorError,
 use crate::lowbit::codes::Codes;
 use crate::lowbit::levels::Integers;
 use crate::lowbit::sites::{Reader, Site};
-use crate::onnx::Files;
+use crate::mapped::Files;
 use crate::ops::infer_node;
 use crate::quantize::emit::suffixed;
 use crate::rewrite::CONTRIB;

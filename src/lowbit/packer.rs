@@ -19,7 +19,7 @@ use crate::lowbit::seen::Seen;
 use crate::lowbit::sites::{Site, Wish, sites};
 use crate::lowbit::summary::{Kept, Summary};
 use crate::model::Model;
-use crate::quality::{Bounds, OutOfBounds, compare};
+use crate::quality::{Bounds, Measured, OutOfBounds, compare};
 use crate::target::{self, FewBits, Profile};
 
 /// Says how weights get few bits; [`Packer::run`] does it.
@@ -164,8 +164,7 @@ impl Packer {
             samples: 0,
             scaled: 0,
             made_up: false,
-            held_out: 0,
-            outputs: Vec::new(),
+            measured: Measured::default(),
             notes: self.other_groups(&sites),
         };
         let probe = self.probe(model, &sites, &mut summary)?;
@@ -244,12 +243,12 @@ impl Packer {
         model.import_domains();
         if let (Some(float), Some(rehearsal)) = (&float, &rehearsal) {
             match compare(float, rehearsal, &probe.held_out, &*self.engine) {
-                Ok(outputs) => (summary.outputs, summary.held_out) = (outputs, probe.held_out.len()),
+                Ok(outputs) => summary.measured = Measured { held_out: probe.held_out.len(), outputs },
                 Err(why) if self.bounds == Bounds::default() => summary.not_compared(&why),
                 Err(why) => return Err(LowBitError::NotCompared(why)),
             }
         }
-        self.bounds.check(&summary.outputs).map_err(LowBitError::Bounds)?;
+        self.bounds.check(&summary.measured.outputs).map_err(LowBitError::Bounds)?;
         Ok((summary, rehearsal))
     }
 

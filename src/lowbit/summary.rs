@@ -6,7 +6,7 @@ use crate::ir::{Graph, Tensor};
 use crate::lowbit::codes::Codes;
 use crate::lowbit::levels::{Integers, Method};
 use crate::lowbit::sites::Site;
-use crate::quality::Quality;
+use crate::quality::Measured;
 
 /// A weight that is integers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -51,11 +51,9 @@ pub struct Summary {
     pub samples: usize,
     /// They were made up, and so were those that follow: what was measured says little of what happens in use.
     pub made_up: bool,
-    /// Samples that float model and result were both run on.
-    pub held_out: usize,
-    /// How far outputs are from those of the float model.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub outputs: Vec<Quality>,
+    /// How far outputs are from those of the float model, on samples that both were run on.
+    #[serde(flatten)]
+    pub measured: Measured,
     /// What there is to say of the target and of what was not compared.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

@@ -13,7 +13,6 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::carried;
 use super::error::Fault;
 use super::external::Folder;
-use super::mapped::Files;
 use super::options::{Defaults, ReadOptions};
 use super::proto::attribute_proto::AttributeType;
 use super::proto::{AttributeProto, GraphProto, SparseTensorProto, TensorProto, ValueInfoProto};
@@ -21,6 +20,7 @@ use super::tally::Tally;
 use super::tensor::{self, Spelling};
 use super::types::{self, DimNames};
 use crate::ir::{Attr, DType, Graph, NodeId, OpKind, Origin, ScopeId, Tensor, ValueId};
+use crate::mapped::Files;
 
 /// Bodies within bodies beyond this are refused.
 const MAX_DEPTH: usize = 64;

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 use super::error::ExternalFault;
-use super::mapped::Files;
 use super::proto::TensorProto;
 use super::proto::tensor_proto::DataLocation;
 use crate::ir::{DType, count};
+use crate::mapped::Files;
 
 /// The folder of a model, with the data files opened so far.
 pub(super) struct Folder {

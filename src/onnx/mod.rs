@@ -12,7 +12,6 @@ mod external;
 mod fields;
 mod functions;
 mod labels;
-mod mapped;
 mod merge;
 mod names;
 mod offload;
@@ -38,7 +37,6 @@ mod write;
 
 pub use about::About;
 pub use error::{ExternalFault, Fault, ReadError, TensorFault, WriteError};
-pub use mapped::Files;
 pub(crate) use merge::Clash;
 pub use options::{Defaults, Functions, ReadOptions};
 pub(crate) use words::{function_names, says};

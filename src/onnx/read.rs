@@ -8,10 +8,10 @@ use rustc_hash::FxHashSet;
 use super::build::{Builder, Nodes, Source};
 use super::error::{Fault, ReadError};
 use super::external::Folder;
-use super::mapped::{self, Files};
 use super::options::{Defaults, Functions, ReadOptions};
 use super::sparing::{self, Decoded};
 use super::{carried, functions, names, recognize, spelling};
+use crate::mapped::{self, Files};
 use crate::model::{Model, OpsetImport};
 use crate::ops::schema;
 

@@ -6,7 +6,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use bytes::buf::UninitSlice;
 use bytes::{Buf, BufMut, BytesMut};
 
-use super::mapped::Files;
+use crate::mapped::Files;
 
 /// Pieces this large are not gathered.
 const LARGE: usize = 64 * 1024;

@@ -2,13 +2,11 @@
 
 use smallvec::SmallVec;
 
-use crate::ir::{Attr, DType, Int, Key};
+use crate::ir::{Attr, DType, Int};
 use crate::ops::dims::product;
 use crate::ops::ties::{convolution, transposed_convolution};
-use crate::ops::window::{Padding, Rounding, Windows, spatial};
+use crate::ops::window::{GROUP, Padding, Rounding, Windows, groups, spatial};
 use crate::ops::{CallView, Channels, Infer, OpDef, Outcome, Quant};
-
-const GROUP: Key<i64> = Key::new("group", 1);
 
 /// Weight `[M, C/group, kernel…]`.
 pub static CONV: OpDef = OpDef {
@@ -47,11 +45,6 @@ fn along(call: &CallView<'_>, x: usize, w: usize, b: usize, (out_axis, in_axis):
     }
     let bias = call.has(b).then_some(b);
     Channels::Mixed { weight: w, out_axis, in_axis, groups, input: (x, 1), output: 1, bias }
-}
-
-/// How many independent groups of channels a convolution has.
-pub fn groups(call: &CallView<'_>) -> Option<usize> {
-    usize::try_from(GROUP.of(call.node())).ok().filter(|&groups| groups >= 1)
 }
 
 /// The multiply-accumulates of a convolution with weight `w`: one weight slice for each element of the result.

@@ -7,6 +7,7 @@
 use smallvec::SmallVec;
 
 use crate::ir::Int;
+use crate::ops::window::groups;
 use crate::ops::{CallView, Channels};
 
 /// An operand or a result of a call.
@@ -190,7 +191,7 @@ fn convolved(call: &CallView<'_>, x: usize, vectors: &[usize], full: End, part: 
     let mut ties = vec![Tie::Same(End::operand(x, 0), End::result(0, 0))];
     let given = vectors.iter().filter(|&&slot| slot < call.operand_count() && call.has(slot));
     let vectors: SmallVec<[End; 4]> = given.map(|&slot| End::operand(slot, 0)).collect();
-    let groups = super::conv::groups(call);
+    let groups = groups(call);
     match groups {
         None => {}
         Some(1) => {

@@ -8,6 +8,14 @@ use smallvec::SmallVec;
 use crate::ir::{Int, Key};
 use crate::ops::{CallView, Infer};
 
+/// Groups that the channels of a convolution are parted in.
+pub const GROUP: Key<i64> = Key::new("group", 1);
+
+/// How many independent groups of channels a convolution has.
+pub fn groups(call: &CallView<'_>) -> Option<usize> {
+    usize::try_from(GROUP.of(call.node())).ok().filter(|&groups| groups >= 1)
+}
+
 const AUTO_PAD: Key<&str> = Key::new("auto_pad", "NOTSET");
 
 /// Where padding comes from.

@@ -9,8 +9,7 @@ use crate::optimizer::Optimizer;
 use crate::optimizer::allowed::{Allowed, is_fused_product};
 use crate::passes::pipeline::Observer;
 use crate::passes::{Context, Engine, MergeDuplicates, Pipeline, RemoveDead};
-use crate::report::Step;
-use crate::rewrite::{Fuel, Growth, Limits};
+use crate::rewrite::{Fuel, Growth, Limits, Step};
 use crate::survey::lacks_words;
 
 impl Optimizer {

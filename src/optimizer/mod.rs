@@ -38,8 +38,8 @@ use crate::precision::Halver;
 use crate::proof::{self, Proof, Reason};
 use crate::prune::Pruner;
 use crate::quantize::{Dynamic, Quantizer};
-use crate::report::{Report, Step};
-use crate::rewrite::{CONTRIB, Exactness, Fuel, Rule, apply};
+use crate::report::Report;
+use crate::rewrite::{CONTRIB, Exactness, Fuel, Rule, Step, apply};
 use crate::sparsify::Sparsifier;
 use crate::stages::{Around, Course, Stage};
 use crate::survey::{self, survey};
@@ -335,7 +335,7 @@ impl Optimizer {
             }
             self.refuse_unsupported(model, from, report)?;
             course.passed(&**stage, &done, model, &pool)?;
-            done.account.add_to(report);
+            report.accounts.add(done.account);
         }
         (report.stages, report.notes) = course.finish();
         Ok(())

@@ -19,8 +19,7 @@ use crate::ops::dims::product;
 use crate::ops::target::target_of;
 use crate::ops::{CallView, Channels, def, infer_node, is_deterministic, normalize_axis};
 use crate::passes::{Context, Fault, Pass};
-use crate::report::Step;
-use crate::rewrite::Exactness;
+use crate::rewrite::{Exactness, Step};
 
 /// See the module.
 pub struct FlattenRows;

@@ -13,8 +13,7 @@ use crate::exec::exact::{self, Unable};
 use crate::ir::{Graph, NodeId, OpKind, ScopeId, Shape, Tensor, Type, User, ValueId};
 use crate::ops::{self, CallView};
 use crate::passes::{Context, Fault, Pass};
-use crate::report::Step;
-use crate::rewrite::{Exactness, NODE_BYTES};
+use crate::rewrite::{Exactness, NODE_BYTES, Step};
 
 /// See the module.
 pub struct FoldConstants;

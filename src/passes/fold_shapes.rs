@@ -11,7 +11,7 @@ use crate::ir::{DType, Graph, Int, NodeId, OpKind, Origin, ScopeId, Tensor, Valu
 use crate::ops::CallView;
 use crate::ops::target::target_of;
 use crate::passes::{Context, Fault, Pass};
-use crate::report::Step;
+use crate::rewrite::Step;
 
 /// See the module.
 pub struct FoldShapes;

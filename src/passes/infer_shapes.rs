@@ -20,7 +20,7 @@ use crate::ops::control::{BodyInput, body_inputs};
 use crate::ops::join::{either, replaced};
 use crate::ops::{CallView, infer_node};
 use crate::passes::{Context, Fault, Pass};
-use crate::report::Step;
+use crate::rewrite::Step;
 
 /// Work out types, shapes and content of all values of a model that was just read. What the file declares of results
 /// is weighed as the module says.

@@ -7,7 +7,7 @@
 use crate::ir::{Attr, Graph, NodeId, OpKind, ScopeId, Tensor, ValueId};
 use crate::ops::{CallView, infer_node};
 use crate::passes::{Context, Fault, Pass};
-use crate::report::Step;
+use crate::rewrite::Step;
 
 /// See the module.
 pub struct InlineControl;

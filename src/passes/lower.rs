@@ -5,8 +5,7 @@
 
 use crate::ir::Graph;
 use crate::passes::{Context, Fault, Pass};
-use crate::report::Step;
-use crate::rewrite::{Growth, Limits, Rule, Settings, apply_where};
+use crate::rewrite::{Growth, Limits, Rule, Settings, Step, apply_where};
 use crate::rules::{self, Entry};
 
 /// See the module.

@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use crate::ir::{Attr, DType, Data, Graph, Int, Node, NodeId, OpKind, Origin, ScopeId, Tensor, ValueId};
 use crate::ops;
 use crate::passes::{Context, Fault, Pass};
-use crate::report::Step;
+use crate::rewrite::Step;
 
 /// See the module.
 pub struct MergeDuplicates;

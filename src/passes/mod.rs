@@ -17,8 +17,7 @@ mod spell_out;
 
 use crate::ir::{DType, Defect, Graph, OpKind, Tensor};
 use crate::ops::CallView;
-use crate::report::Step;
-use crate::rewrite::{Fuel, Growth, Limits, Settings, Unsettled};
+use crate::rewrite::{Fuel, Growth, Limits, Settings, Step, Unsettled};
 
 pub use flatten_rows::FlattenRows;
 pub use fold_constants::FoldConstants;

@@ -6,8 +6,7 @@
 
 use crate::ir::{Attr, DType, Graph, NodeId, ScopeId, Tensor, Type, ValueId};
 use crate::passes::{Context, Fault, Pass};
-use crate::report::Step;
-use crate::rewrite::Exactness;
+use crate::rewrite::{Exactness, Step};
 
 /// See the module.
 pub struct NarrowTypes;

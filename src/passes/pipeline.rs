@@ -7,7 +7,7 @@ use crate::passes::{
     Context, Fault, FlattenRows, FoldConstants, FoldShapes, InferShapes, InlineControl, Lower, MergeDuplicates,
     NarrowTypes, Pass, PlaceTransposes, RemoveDead, Simplify, Specialize, SpellOut,
 };
-use crate::report::Step;
+use crate::rewrite::Step;
 use crate::rules::{self, Entry};
 
 /// Passes in order.

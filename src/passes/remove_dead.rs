@@ -3,7 +3,7 @@
 use crate::ir::Graph;
 use crate::ops;
 use crate::passes::{Context, Fault, Pass};
-use crate::report::Step;
+use crate::rewrite::Step;
 
 /// See the module.
 pub struct RemoveDead;

@@ -5,8 +5,7 @@
 
 use crate::ir::Graph;
 use crate::passes::{Context, Fault, Pass};
-use crate::report::Step;
-use crate::rewrite::{Rule, apply};
+use crate::rewrite::{Rule, Step, apply};
 use crate::rules::{self, Entry};
 
 /// See the module.

@@ -5,7 +5,7 @@
 
 use crate::ir::{Data, Graph, Tensor, ValueId};
 use crate::passes::{Context, Fault, Pass};
-use crate::report::Step;
+use crate::rewrite::Step;
 
 /// See the module.
 pub struct SpellOut;

@@ -19,7 +19,7 @@ use crate::precision::rehearse::rehearse;
 use crate::precision::repair::noisiest;
 use crate::precision::sides::sides;
 use crate::precision::{Fit, store};
-use crate::quality::{Bounds, OutOfBounds, Quality, compare};
+use crate::quality::{Bounds, Measured, OutOfBounds, Quality, compare};
 use crate::target::{self, Effect, Profile};
 
 /// What takes the place of float32.
@@ -124,10 +124,9 @@ pub struct Summary {
     pub kept: Vec<Kept>,
     /// Samples were made up: what tensors hold in use is not known, and neither is what was measured.
     pub made_up: bool,
-    /// Samples that float model and result were both run on.
-    pub held_out: usize,
-    /// How far outputs are from those of the float model.
-    pub outputs: Vec<Quality>,
+    /// How far outputs are from those of the float model, on samples that both were run on.
+    #[serde(flatten)]
+    pub measured: Measured,
     /// What there is to say of the samples and of what was not compared.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -226,9 +225,6 @@ impl Halver {
             Half::Weights => (self.stored(model, &probe.held_out, &mut notes)?, None),
             _ => self.converted(model, &excluded, &calibration, &probe.held_out, &mut notes, tell)?,
         };
-        if summary.outputs.is_empty() {
-            summary.held_out = 0;
-        }
         summary.made_up = made_up;
         summary.notes = notes;
         Ok((summary, rehearsal))
@@ -251,8 +247,7 @@ impl Halver {
             casts: stored,
             kept: kept.list(),
             made_up: false,
-            held_out: feeds.len(),
-            outputs,
+            measured: Measured::of(feeds.len(), outputs),
             notes: Vec::new(),
         })
     }
@@ -361,8 +356,7 @@ impl Halver {
             casts,
             kept,
             made_up: false,
-            held_out: feeds.len(),
-            outputs,
+            measured: Measured::of(feeds.len(), outputs),
             notes: Vec::new(),
         };
         Ok((summary, Some(rehearsal)))

@@ -3,8 +3,8 @@
 use rustc_hash::FxHashSet;
 
 use crate::ir::Graph;
+use crate::min_cut::{NEVER, Network, SINK as FLOATS, SOURCE as HALVES};
 use crate::precision::cells::{Cell, Cells, FLOAT};
-use crate::quantize::cut::{INTEGERS as HALVES, NEVER, Network, REALS as FLOATS};
 
 /// What a `Cast` costs.
 pub(super) const CAST: u64 = 16;

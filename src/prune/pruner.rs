@@ -20,7 +20,7 @@ use crate::prune::mask::masked;
 use crate::prune::recover::{How, Recovered, Recovery, recover};
 use crate::prune::surgery::{Refused, apply};
 use crate::prune::untie::untie;
-use crate::quality::{Bounds, OutOfBounds, Quality, compare};
+use crate::quality::{Bounds, Measured, OutOfBounds, compare};
 use crate::rewrite::Exactness;
 use crate::selecting::{NoMatch, matching};
 
@@ -135,11 +135,9 @@ pub struct Summary {
     /// What was done to give accuracy back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovered: Option<Recovered>,
-    /// Samples that original and result were both run on.
-    pub held_out: usize,
-    /// How far outputs are from the original's.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub outputs: Vec<Quality>,
+    /// How far outputs are from the original's, on samples that both were run on.
+    #[serde(flatten)]
+    pub measured: Measured,
     /// Operators about whose channels nothing is known.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stopped: Vec<StopAccount>,
@@ -186,7 +184,7 @@ impl Pruner {
         let work = Work { pruner: self, dense: model.clone(), groups, ratios, probe, tell };
         let mut done = work.spend(self.budget)?;
         done.summary.stopped = stopped;
-        self.bounds.check(&done.summary.outputs).map_err(PruneError::Bounds)?;
+        self.bounds.check(&done.summary.measured.outputs).map_err(PruneError::Bounds)?;
         *model = done.model;
         Ok(done.summary)
     }
@@ -291,7 +289,7 @@ impl Work<'_> {
         for _ in 0..HALVINGS {
             let share = 0.5 * (enough + little);
             let done = self.in_stages(criterion, first, Budget::Keep(Measure::Macs, share))?;
-            match self.pruner.bounds.check(&done.summary.outputs) {
+            match self.pruner.bounds.check(&done.summary.measured.outputs) {
                 Ok(()) => (enough, found) = (share, Some(done)),
                 Err(error) => (little, last) = (share, Some(error)),
             }
@@ -359,8 +357,7 @@ impl Work<'_> {
             macs: self.groups.macs(&removed),
             structure,
             recovered,
-            held_out: self.probe.held_out.len(),
-            outputs,
+            measured: Measured { held_out: self.probe.held_out.len(), outputs },
             stopped: Vec::new(),
             notes,
         };
@@ -553,12 +550,12 @@ mod tests {
         for stages in [1, 3] {
             let (model, summary) = run(&Pruner { stages, ..pruner(Budget::Ratio(0.75)) }).unwrap();
             assert_eq!((summary.groups[0].before, summary.groups[0].after), (16, 4));
-            assert!(summary.outputs[0].sqnr > 40.0, "{stages}: {:?}", summary.outputs);
+            assert!(summary.measured.outputs[0].sqnr > 40.0, "{stages}: {:?}", summary.measured);
             assert!(matches!(summary.structure, Some(Verdict::Same(_))));
             assert!(model.graph.values().any(|v| model.graph.constant(v).is_some_and(|t| t.dims() == [8, 4])));
         }
         let bare = run(&Pruner { recovers: false, ..pruner(Budget::Ratio(0.75)) }).unwrap().1;
-        assert!(bare.outputs[0].sqnr < 20.0, "{:?}", bare.outputs);
+        assert!(bare.measured.outputs[0].sqnr < 20.0, "{:?}", bare.measured);
     }
 
     #[test]
@@ -567,7 +564,7 @@ mod tests {
         let rules = Rules { max_ratio: 0.95, ..Rules::default() };
         let found = run(&Pruner { bounds, rules, ..pruner(Budget::Auto) }).unwrap().1;
         // Four kinds of channels are needed, and no more.
-        assert_eq!(found.groups[0].after, 4, "{:?}", found.outputs);
+        assert_eq!(found.groups[0].after, 4, "{:?}", found.measured);
         let strict = Bounds { min_sqnr: Some(500.0), max_drop: None };
         let refused = run(&Pruner { bounds: strict, ..pruner(Budget::Auto) });
         assert!(matches!(refused, Err(PruneError::Bounds(OutOfBounds::Noisy { .. }))));

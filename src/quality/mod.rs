@@ -46,6 +46,13 @@ pub struct Measured {
     pub outputs: Vec<Quality>,
 }
 
+impl Measured {
+    /// Outputs that were compared on so many samples; nothing where none was.
+    pub fn of(held_out: usize, outputs: Vec<Quality>) -> Measured {
+        if outputs.is_empty() { Measured::default() } else { Measured { held_out, outputs } }
+    }
+}
+
 fn decibels<S: Serializer>(ratio: &f64, to: S) -> Result<S::Ok, S::Error> {
     ratio.is_finite().then_some(ratio).serialize(to)
 }

@@ -23,7 +23,7 @@ use crate::exec::demand::run_of;
 use crate::ir::{DType, Graph, Key, NodeId, OpKind, ScopeId, Tensor, TensorError, ValueId};
 use crate::model::Model;
 use crate::ops::{CallView, infer_node};
-use crate::quality::{Bounds, OutOfBounds, compare, layers};
+use crate::quality::{Bounds, Measured, OutOfBounds, compare, layers};
 use crate::quantize::{Coverage, Grid, QuantizeError, Summary, coverage, integers};
 use crate::rewrite::CONTRIB;
 use crate::target::{Dynamics, Profile};
@@ -112,19 +112,17 @@ impl Dynamic {
         done: &[NodeId],
         summary: &mut Summary,
     ) -> Result<(), QuantizeError> {
-        summary.held_out = feeds.len();
         summary.coverage = feeds.first().map_or_else(Coverage::default, |feed| coverage(&run_of(model, feed)));
         match compare(float, model, feeds, &*self.engine) {
-            Ok(outputs) => summary.outputs = outputs,
+            Ok(outputs) => summary.measured = Measured { held_out: feeds.len(), outputs },
             // An engine need not have what only the target has.
             Err(cannot) if self.bounds == Bounds::default() => {
-                summary.held_out = 0;
                 model.notes.push(format!("not compared with the float model: {cannot}"));
                 return Ok(());
             }
             Err(cannot) => return Err(cannot.into()),
         }
-        self.bounds.check(&summary.outputs)?;
+        self.bounds.check(&summary.measured.outputs)?;
         summary.layers = layers(float, model, done, feeds, &*self.engine)?;
         Ok(())
     }

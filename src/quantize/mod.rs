@@ -30,7 +30,7 @@ pub use emit::emit;
 pub use grid::{Grid, Scaling};
 pub use measured::{Extent, Measurement, Turn};
 pub use pays::{Estimate, Paying};
-pub(crate) use pays::{Latencies, cut, latencies};
+pub(crate) use pays::{Latencies, latencies};
 pub use place::{TakenOut, place, place_fit, place_without, unfit};
 pub use placement::{Left, Placed, PlacedWeight, Placement, Source};
 pub use plan::{ConstantSite, Group, Kept, Plan, Readers, Site, WeightSite};

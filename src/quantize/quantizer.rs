@@ -15,7 +15,7 @@ use crate::exec::stepper::held_bytes;
 use crate::exec::{Cannot, Executor};
 use crate::ir::ValueId;
 use crate::model::Model;
-use crate::quality::{Bounds, Layer, OutOfBounds, Quality, compare_known, layers};
+use crate::quality::{Bounds, Layer, Measured, OutOfBounds, compare_known, layers};
 use crate::quantize::correct::{Bench, Limits, seen, wanted};
 use crate::quantize::measured::measure;
 use crate::quantize::{
@@ -96,12 +96,11 @@ pub struct Summary {
     /// How long the target's runtime takes, where that was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measurement: Option<Measurement>,
-    /// Samples that float model and result were both run on.
-    pub held_out: usize,
     /// How much of the result is computed in integers, with the sizes of the first sample.
     pub coverage: Coverage,
-    /// How far outputs are from those of the model in real numbers.
-    pub outputs: Vec<Quality>,
+    /// How far outputs are from those of the model in real numbers, on samples that both were run on.
+    #[serde(flatten)]
+    pub measured: Measured,
     /// The layers in integers whose results are furthest from what they were, the worst first.
     pub layers: Vec<Layer>,
     /// What there is to say of the samples, and what was not done for want of them.
@@ -327,9 +326,8 @@ impl Quantizer {
             placement,
             estimate,
             measurement,
-            held_out: held.len(),
             coverage: coverage(&held.first().map_or_else(|| model.graph.clone(), |feed| run_of(model, feed))),
-            outputs,
+            measured: Measured { held_out: held.len(), outputs },
             layers: layers(&equalized, model, &integer_nodes(model), &held[..bounded(LAYERED)], &*self.engine)?,
             notes,
         })

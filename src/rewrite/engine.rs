@@ -9,10 +9,9 @@ use rustc_hash::FxHashMap;
 use crate::ir::{Graph, NodeId, OpKind, ScopeId, Shape, Tensor, Type, User, ValueId};
 use crate::ops::schema::Schema;
 use crate::ops::{CallView, infer_node, schema};
-use crate::report::Step;
 use crate::rewrite::expr::{CONTRIB, CallExpr, Place};
 use crate::rewrite::growth::NODE_BYTES;
-use crate::rewrite::{Expr, Fuel, Growth, Limits, Match, Replacement, Rule, Skip};
+use crate::rewrite::{Expr, Fuel, Growth, Limits, Match, Replacement, Rule, Skip, Step};
 
 /// What the engine needs to know of the run.
 #[derive(Clone, Copy, Debug)]

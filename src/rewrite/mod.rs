@@ -10,6 +10,7 @@ mod growth;
 mod limits;
 mod pattern;
 mod rule;
+mod step;
 
 pub use engine::{Settings, Unsettled, apply, apply_where};
 pub use expr::{CONTRIB, Expr, Replacement, contrib, tensor};
@@ -21,3 +22,4 @@ pub use pattern::{
     Call, Const, IntoPat, Match, Operands, OptConst, Pat, Var, any_of, call, constant, exactly, optional, var,
 };
 pub use rule::{Exactness, Rule, Skip, applies, require};
+pub use step::Step;

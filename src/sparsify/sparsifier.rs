@@ -11,7 +11,7 @@ use crate::gram::layer::WEIGHT;
 use crate::gram::{Patches, Sums};
 use crate::ir::ScopeId;
 use crate::model::Model;
-use crate::quality::{Bounds, OutOfBounds, Quality, compare};
+use crate::quality::{Bounds, Measured, OutOfBounds, compare};
 use crate::sparsify::{Pattern, smallest, sweep};
 
 /// Says how weights get zeros; [`Sparsifier::run`] does it.
@@ -68,11 +68,9 @@ pub struct Summary {
     pub left: Vec<(String, &'static str)>,
     /// What the target gains.
     pub gain: &'static str,
-    /// Samples that original and result were both run on.
-    pub held_out: usize,
-    /// How far outputs are from what they were.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub outputs: Vec<Quality>,
+    /// How far outputs are from what they were, on samples that both models were run on.
+    #[serde(flatten)]
+    pub measured: Measured,
 }
 
 /// Bytes that tensors of all samples may take.
@@ -107,7 +105,6 @@ impl Sparsifier {
             pattern: self.pattern.to_string(),
             samples: probe.tried.len(),
             gain: self.gain,
-            held_out: probe.held_out.len(),
             ..Summary::default()
         };
         let mut stepper = match probe.tried.is_empty() {
@@ -167,9 +164,10 @@ impl Sparsifier {
         }
         drop(stepper);
         if !probe.held_out.is_empty() {
-            summary.outputs = compare(&dense, model, &probe.held_out, &*self.engine)?;
+            let outputs = compare(&dense, model, &probe.held_out, &*self.engine)?;
+            summary.measured = Measured { held_out: probe.held_out.len(), outputs };
         }
-        self.bounds.check(&summary.outputs).map_err(SparsifyError::Bounds)?;
+        self.bounds.check(&summary.measured.outputs).map_err(SparsifyError::Bounds)?;
         Ok(summary)
     }
 

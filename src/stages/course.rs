@@ -76,7 +76,7 @@ impl Course {
         let is_first = self.stands.len() == 2;
         let measured = match is_first {
             // It was given the original.
-            true => done.account.measured(),
+            true => done.account.measured().clone(),
             false => self.measured(stage, done.rehearsal.as_ref().unwrap_or(model), pool)?,
         };
         let stand = self.stand(stage.place().name(), model, measured);

@@ -7,8 +7,8 @@
 //!                                └── samples, once ───┴──────────────── the original, behind each
 //! ```
 //!
-//! To add one: a place in [`Place`], a file here that implements [`Stage`], and a field of
-//! [`Report`] for what it tells.
+//! To add one: a place in [`Place`], a file here that implements [`Stage`], and a field of [`Accounts`] for what it
+//! tells.
 
 mod assign;
 mod course;
@@ -19,13 +19,14 @@ mod prune;
 mod quantize;
 mod sparsify;
 
+use serde::Serialize;
+
 use crate::calibrate::{Calibration, Fingerprint, Pool};
 use crate::error::Error;
 use crate::exec::Executor;
 use crate::model::Model;
 use crate::quality::{Bounds, Measured};
-use crate::report::Report;
-use crate::{precision, quantize as integers, sparsify as sparsity};
+use crate::{assign as assignment, lowbit, precision, prune as pruning, quantize as integers, sparsify as sparsity};
 
 pub use course::{Course, Stand};
 
@@ -142,17 +143,17 @@ pub struct Done {
 /// What a stage tells of itself.
 pub enum Account {
     /// Channels went.
-    Pruning(crate::prune::Summary),
+    Pruning(pruning::Summary),
     /// Weights became zeros.
     Sparsity(sparsity::Summary),
     /// Layers got a precision each.
-    Assignment(crate::assign::Summary),
+    Assignment(assignment::Summary),
     /// Tensors became integers.
     Quantization(integers::Summary),
     /// Tensors became halves.
     Precision(precision::Summary),
     /// Weights became integers of few bits.
-    LowBits(crate::lowbit::Summary),
+    LowBits(lowbit::Summary),
 }
 
 impl From<Account> for Done {
@@ -163,27 +164,51 @@ impl From<Account> for Done {
 
 impl Account {
     /// What the stage measured against the model that it was given.
-    pub fn measured(&self) -> Measured {
-        let (held_out, outputs) = match self {
-            Account::Pruning(done) => (done.held_out, &done.outputs),
-            Account::Sparsity(done) => (done.held_out, &done.outputs),
-            Account::Assignment(done) => (done.held_out, &done.outputs),
-            Account::Quantization(done) => (done.held_out, &done.outputs),
-            Account::Precision(done) => (done.held_out, &done.outputs),
-            Account::LowBits(done) => (done.held_out, &done.outputs),
-        };
-        Measured { held_out, outputs: outputs.clone() }
-    }
-
-    /// Put it where `report` has it.
-    pub fn add_to(self, report: &mut Report) {
+    pub fn measured(&self) -> &Measured {
         match self {
-            Account::Pruning(done) => report.pruning = Some(done),
-            Account::Sparsity(done) => report.sparsity = Some(done),
-            Account::Assignment(done) => report.assignment = Some(done),
-            Account::Quantization(done) => report.quantization = Some(done),
-            Account::Precision(done) => report.precision = Some(done),
-            Account::LowBits(done) => report.low_bits = Some(done),
+            Account::Pruning(done) => &done.measured,
+            Account::Sparsity(done) => &done.measured,
+            Account::Assignment(done) => &done.measured,
+            Account::Quantization(done) => &done.measured,
+            Account::Precision(done) => &done.measured,
+            Account::LowBits(done) => &done.measured,
+        }
+    }
+}
+
+/// What all stages of a run tell.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Accounts {
+    /// What became of a model that was pruned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pruning: Option<pruning::Summary>,
+    /// What became of a model whose weights got zeros.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sparsity: Option<sparsity::Summary>,
+    /// What became of a model whose layers got a precision each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assignment: Option<assignment::Summary>,
+    /// What became of a model that got integers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<integers::Summary>,
+    /// What became of a model that got halves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<precision::Summary>,
+    /// What became of a model whose weights got few bits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub low_bits: Option<lowbit::Summary>,
+}
+
+impl Accounts {
+    /// What one more stage tells.
+    pub fn add(&mut self, account: Account) {
+        match account {
+            Account::Pruning(done) => self.pruning = Some(done),
+            Account::Sparsity(done) => self.sparsity = Some(done),
+            Account::Assignment(done) => self.assignment = Some(done),
+            Account::Quantization(done) => self.quantization = Some(done),
+            Account::Precision(done) => self.precision = Some(done),
+            Account::LowBits(done) => self.low_bits = Some(done),
         }
     }
 }

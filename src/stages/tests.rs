@@ -61,7 +61,11 @@ impl Stage for Larger {
         let feeds = calibration.probe(&before, &Tract, &|_| 0).unwrap().held_out;
         let outputs = crate::quality::compare(&before, model, &feeds, &Tract).unwrap();
         self.bounds.check(&outputs).expect("by itself it is within the bound");
-        Ok(Account::Sparsity(sparsity::Summary { held_out: feeds.len(), outputs, ..Default::default() }).into())
+        Ok(Account::Sparsity(sparsity::Summary {
+            measured: Measured { held_out: feeds.len(), outputs },
+            ..Default::default()
+        })
+        .into())
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::ir::{Attr, DType, Key, OpKind as O};
 use crate::ops::CallView;
 use crate::ops::schema::NEWEST_OPSET;
+use crate::ops::window::GROUP;
 use crate::target::{Dynamics, Limit, Profile, Subject};
 
 /// TensorFlow Lite. The model is written as ONNX.
@@ -170,7 +171,6 @@ const LIMITS: &[Limit] = &[
     .warns(),
 ];
 
-const GROUP: Key<i64> = Key::new("group", 1);
 const LAYOUT: Key<i64> = Key::new("layout", 0);
 
 fn is_dilated(call: &CallView<'_>) -> bool {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use onnx_slim::ir::verify;
 use onnx_slim::model::Model;
-use onnx_slim::report::Step;
+use onnx_slim::rewrite::Step;
 use onnx_slim::text;
 
 /// Do `check` for every fixture in `fixtures/<group>`; then fail with the names of those that failed.

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use bytes::Bytes;
 use npyz::{DType as NumpyType, Endianness, NpyHeader, Order, TypeChar, TypeStr};
 
-use super::batch::{Batcher, Fed, Origin};
+use super::batch::{Batcher, Fed, LARGEST_SAMPLE, Origin};
 use super::convert::Conversion;
 use crate::exec::sample::Input;
 use crate::ir::{DType, Tensor};
@@ -15,9 +15,6 @@ const LONGEST_HEADER: usize = 1 << 16;
 
 /// Brackets within brackets in a header: records in records, which no input takes.
 const DEEPEST_HEADER: usize = 16;
-
-/// Bytes that one sample of an input may take: a header, or a few compressed bytes, can claim any number.
-pub(super) const LARGEST_SAMPLE: usize = 1 << 30;
 
 /// An array whose elements are still to come.
 pub(super) struct Array<R> {

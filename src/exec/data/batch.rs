@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use bytes::Bytes;
 
 use super::Batches;
-use super::array::LARGEST_SAMPLE;
 use crate::exec::sample::Input;
 use crate::ir::{DType, Tensor};
+
+/// Bytes that one sample of an input may take: a header, or a few compressed bytes, can claim any number.
+pub(super) const LARGEST_SAMPLE: usize = 1 << 30;
 
 /// Where a sample comes from. A batch comes from where its first sample does.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageReader, Limits};
 
-use super::array::LARGEST_SAMPLE;
+use super::batch::LARGEST_SAMPLE;
 use crate::exec::exact::rounded;
 use crate::exec::sample::Input;
 use crate::ir::DType;

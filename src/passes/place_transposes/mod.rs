@@ -19,7 +19,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::ir::{Attr, Graph, NodeId, OpKind, ScopeId, User, ValueId};
 use crate::ops::infer_node;
 use crate::passes::{Context, Fault, Pass};
-use crate::report::Step;
+use crate::rewrite::Step;
 use crate::rules::support::axes::spelled;
 use orders::{composed, inverse};
 use region::{Region, base, transpose};

@@ -2,7 +2,8 @@
 
 use super::edit::Edit;
 use crate::ir::{Key, OpKind};
-use crate::ops::{End, conv};
+use crate::ops::End;
+use crate::ops::window::groups;
 use crate::prune::Refused;
 use crate::prune::call::Call;
 
@@ -14,7 +15,7 @@ pub(super) fn edits(call: &Call<'_>) -> Result<Vec<Edit>, Refused> {
         let why = "groups of its channels have offsets of their own";
         return Err(call.refuse(why, "protect its input from pruning"));
     }
-    let groups = conv::groups(&call.view).unwrap_or(1);
+    let groups = groups(&call.view).unwrap_or(1);
     let per_group = call.size(channels).map_or(0, |size| size / groups);
     let mut left: Vec<usize> = kept.iter().filter_map(|index| index.checked_div(per_group)).collect();
     left.dedup();

@@ -3,14 +3,13 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use crate::ir::{Graph, Int, Key, NodeId, OpKind, ScopeId, User, ValueId};
+use crate::ir::{Graph, Int, NodeId, OpKind, ScopeId, User, ValueId};
+use crate::min_cut::{NEVER, Network, SINK as REALS, SOURCE as INTEGERS};
+use crate::ops::window::GROUP;
 use crate::ops::{CallView, row_of};
 use crate::quantize::Plan;
-use crate::quantize::pays::cut::{INTEGERS, NEVER, Network, REALS};
 use crate::target::Policy;
 use crate::target::policy::{Borders, Cost, Size};
-
-const GROUP: Key<i64> = Key::new("group", 1);
 
 /// A call that may compute in integers, with what is taken into it.
 pub(super) struct Part {

@@ -7,7 +7,6 @@
 //! much; what is next to such a region and gains or loses next to nothing goes with it. Then the policy is asked again, without what was taken out: who shares a scale with whom and who follows whom
 //! is its own matter.
 
-pub(crate) mod cut;
 mod field;
 
 use rustc_hash::{FxHashMap, FxHashSet};

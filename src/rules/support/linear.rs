@@ -10,6 +10,7 @@ mod parallel;
 use crate::ir::OpKind::{self, Add, BatchNormalization, Conv, ConvTranspose, Gemm, InstanceNormalization, MatMul};
 use crate::ir::{Data, Key, Tensor, ValueId};
 use crate::ops::CallView;
+use crate::ops::window::GROUP;
 use crate::rewrite::{Expr, Match, Skip, applies, require};
 use crate::rules::support::numbers::{self, SMALL, is_finite, is_foldable_float};
 use crate::rules::support::readers::only_read_by;
@@ -17,7 +18,6 @@ use crate::rules::support::readers::only_read_by;
 /// The operators that [`Linear`] reads.
 pub const LINEAR: &[OpKind] = &[Conv, ConvTranspose, Gemm, MatMul, BatchNormalization, InstanceNormalization];
 
-const GROUP: Key<i64> = Key::new("group", 1);
 const ALPHA: Key<f32> = Key::new("alpha", 1.0);
 const BETA: Key<f32> = Key::new("beta", 1.0);
 const TRANS_A: Key<bool> = Key::new("transA", false);

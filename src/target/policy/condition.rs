@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::ir::{Attr, Int, Key, OpKind};
+use crate::ops::window::GROUP;
 use crate::ops::{CallView, Channels, Quant, row_of, schema};
 
 /// What has to hold of a call. Sizes that only a run tells are taken to be large enough.
@@ -89,7 +90,6 @@ pub enum Kernel {
     Square,
 }
 
-const GROUP: Key<i64> = Key::new("group", 1);
 const MIN: Key<f32> = Key::new("min", f32::NEG_INFINITY);
 
 impl Condition {

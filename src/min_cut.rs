@@ -1,4 +1,7 @@
-//! The cheapest way to part a network in two, by the greatest flow through it.
+//! The cheapest way to part a network in two, by the greatest flow through it: the minimum cut.
+//!
+//! Source: Dinitz, Algorithm for solution of a problem of maximum flow in networks with power estimation (1970): flow is
+//! sent along shortest ways until none is left.
 
 use std::collections::VecDeque;
 
@@ -17,10 +20,10 @@ struct Arc {
     left: u64,
 }
 
-/// What is on the side of integers.
-pub(crate) const INTEGERS: usize = 0;
-/// What is on the side of real numbers.
-pub(crate) const REALS: usize = 1;
+/// The node from which flow comes; it is on one side.
+pub(crate) const SOURCE: usize = 0;
+/// The node to which flow goes; it is on the other side.
+pub(crate) const SINK: usize = 1;
 
 /// Steps that are taken for each arc, on average, before a network counts as too knotted.
 const STEPS: usize = 1 << 12;
@@ -37,7 +40,7 @@ impl Network {
         self.of.len() - 1
     }
 
-    /// This is paid where `from` is on the side of integers and `to` on that of real numbers.
+    /// This is paid where `from` is on the side of [`SOURCE`] and `to` on that of [`SINK`].
     pub(crate) fn arc(&mut self, from: usize, to: usize, price: u64) {
         for (from, to, left) in [(from, to, price.min(NEVER)), (to, from, 0)] {
             self.of[from].push(self.arcs.len());
@@ -45,24 +48,24 @@ impl Network {
         }
     }
 
-    /// For each node, whether it is on the side of integers when as little is paid as can be; of several such ways, the
-    /// one with the most integers. `None` for a network that takes too long.
+    /// For each node, whether it is on the side of [`SOURCE`] when as little is paid as can be; of several such ways, the
+    /// one with the most nodes there. `None` for a network that takes too long.
     pub(crate) fn part(mut self) -> Option<Vec<bool>> {
         let mut budget = STEPS.saturating_mul(self.arcs.len() + 1);
         loop {
             let far = self.far();
-            if far[REALS] == usize::MAX {
-                return Some(self.without_way_to_reals());
+            if far[SINK] == usize::MAX {
+                return Some(self.without_way_to_sink());
             }
             self.saturate(&far, &mut budget)?;
         }
     }
 
-    /// How far each node is from the side of integers, along arcs that have something left.
+    /// How far each node is from [`SOURCE`], along arcs that have something left.
     fn far(&self) -> Vec<usize> {
         let mut far = vec![usize::MAX; self.of.len()];
-        far[INTEGERS] = 0;
-        let mut queue = VecDeque::from([INTEGERS]);
+        far[SOURCE] = 0;
+        let mut queue = VecDeque::from([SOURCE]);
         while let Some(at) = queue.pop_front() {
             for &arc in &self.of[at] {
                 let Arc { to, left } = self.arcs[arc];
@@ -79,10 +82,10 @@ impl Network {
     fn saturate(&mut self, far: &[usize], budget: &mut usize) -> Option<()> {
         let mut next = vec![0; self.of.len()];
         let mut way: Vec<usize> = Vec::new();
-        let mut at = INTEGERS;
+        let mut at = SOURCE;
         loop {
             *budget = budget.checked_sub(1)?;
-            if at == REALS {
+            if at == SINK {
                 let most = way.iter().map(|&arc| self.arcs[arc].left).min().unwrap_or(0);
                 for &arc in &way {
                     self.arcs[arc].left -= most;
@@ -111,21 +114,21 @@ impl Network {
         }
     }
 
-    /// The nodes from which nothing more can be sent to the side of real numbers.
-    fn without_way_to_reals(&self) -> Vec<bool> {
-        let mut is_integer = vec![true; self.of.len()];
-        is_integer[REALS] = false;
-        let mut open = vec![REALS];
+    /// The nodes from which nothing more can be sent to [`SINK`].
+    fn without_way_to_sink(&self) -> Vec<bool> {
+        let mut is_source = vec![true; self.of.len()];
+        is_source[SINK] = false;
+        let mut open = vec![SINK];
         while let Some(at) = open.pop() {
             for &arc in &self.of[at] {
                 let from = self.arcs[arc].to;
-                if self.arcs[arc ^ 1].left > 0 && is_integer[from] {
-                    is_integer[from] = false;
+                if self.arcs[arc ^ 1].left > 0 && is_source[from] {
+                    is_source[from] = false;
                     open.push(from);
                 }
             }
         }
-        is_integer
+        is_source
     }
 }
 
@@ -134,8 +137,8 @@ mod tests {
     use super::*;
 
     /// What is paid for these sides.
-    fn price(arcs: &[(usize, usize, u64)], is_integer: &[bool]) -> u64 {
-        arcs.iter().filter(|(from, to, _)| is_integer[*from] && !is_integer[*to]).map(|(.., price)| price).sum()
+    fn price(arcs: &[(usize, usize, u64)], is_source: &[bool]) -> u64 {
+        arcs.iter().filter(|(from, to, _)| is_source[*from] && !is_source[*to]).map(|(.., price)| price).sum()
     }
 
     #[test]
@@ -173,13 +176,13 @@ mod tests {
         let n = 20_000;
         let mut network = Network::new(n);
         for i in 2..n + 2 {
-            network.arc(INTEGERS, i, if i % 2 == 0 { 10 } else { 3 });
-            network.arc(i, REALS, if i % 2 == 0 { 2 } else { 5 });
+            network.arc(SOURCE, i, if i % 2 == 0 { 10 } else { 3 });
+            network.arc(i, SINK, if i % 2 == 0 { 2 } else { 5 });
             if i > 2 {
                 network.arc(i - 1, i, 4);
                 network.arc(i, i - 1, 4);
             }
         }
-        assert!(network.part().unwrap()[2..].iter().all(|&is_integer| is_integer));
+        assert!(network.part().unwrap()[2..].iter().all(|&is_source| is_source));
     }
 }

@@ -33,7 +33,7 @@ impl Files {
     ///
     /// # Errors
     /// When the file cannot be opened or read.
-    pub(super) fn open(&mut self, path: &Path) -> io::Result<Bytes> {
+    pub(crate) fn open(&mut self, path: &Path) -> io::Result<Bytes> {
         let mut file = File::open(path)?;
         let data = file.metadata()?;
         if data.is_dir() {
@@ -76,12 +76,12 @@ impl Files {
     }
 
     /// The files of another model too.
-    pub(super) fn add(&mut self, other: &Files) {
+    pub(crate) fn add(&mut self, other: &Files) {
         self.0.extend(other.0.iter().cloned());
     }
 
     /// The file that `bytes` are a part of and where they begin in it.
-    pub(super) fn locate(&self, bytes: &[u8]) -> Option<(&File, u64)> {
+    pub(crate) fn locate(&self, bytes: &[u8]) -> Option<(&File, u64)> {
         let (mapping, offset) = self.find(bytes)?;
         Some((&mapping.file, u64::try_from(offset).ok()?))
     }
@@ -137,7 +137,7 @@ fn spilled(bytes: &[u8]) -> io::Result<Mapping> {
 ///
 /// # Errors
 /// When it cannot be read.
-pub(super) fn stdin() -> io::Result<Bytes> {
+pub(crate) fn stdin() -> io::Result<Bytes> {
     let mut bytes = Vec::new();
     io::stdin().lock().read_to_end(&mut bytes)?;
     Ok(bytes.into())
