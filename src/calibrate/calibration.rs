@@ -23,8 +23,9 @@ pub struct Calibration {
     pub save: Option<PathBuf>,
     /// Hold out as many samples as statistics are gathered of: something is searched for that has to keep a bound.
     pub verifies: bool,
-    /// Run the model on all samples, also where fewer have said all that there is to say.
-    pub every: bool,
+    /// Run the model on no more samples than it takes for ranges to settle. What corrections see goes by the mean of all
+    /// samples, and may be better known from more.
+    pub settles: bool,
     /// Where samples are once they were read, for others that read the same ones.
     pub pool: Option<Pool>,
 }
@@ -43,8 +44,7 @@ impl Runs {
     pub fn note(&self) -> Option<String> {
         (self.gathered.runs < self.samples).then(|| {
             format!(
-                "ranges follow from {} of {} samples: they had settled, being those of half as many but for a few percent \
-                 (--all-samples reads all)",
+                "ranges follow from {} of {} samples: they had settled, being those of half as many but for a few percent",
                 self.gathered.runs, self.samples
             )
         })
@@ -178,8 +178,8 @@ impl Calibration {
     /// asked after the `first` samples and whenever there are twice as many. Those behind the first come in an order
     /// that is shuffled, as samples that lie beside one another may be of one kind.
     ///
-    /// All samples are run where that is asked for, where statistics are saved for others, and where samples take more
-    /// memory than they are kept in, as they come in their own order then.
+    /// All samples are run where nothing else is asked for, where statistics are saved for others, and where samples take
+    /// more memory than they are kept in, as they come in their own order then.
     ///
     /// # Errors
     /// As [`Calibration::gathered`].
@@ -192,7 +192,7 @@ impl Calibration {
         before: Option<Gathered>,
         first: usize,
     ) -> Result<Runs, CalibrationError> {
-        if let (Some(pool), Some(source), false) = (&self.pool, &self.source, self.every || self.save.is_some()) {
+        if let (Some(pool), Some(source), false) = (&self.pool, &self.source, !self.settles || self.save.is_some()) {
             let read =
                 pool.read(source, (self.samples, self.verifies), model, || self.split_of(source, model, engine))?;
             if read.is_all {
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn samples_are_left_once_ranges_have_settled() {
-        let pooled = Calibration { pool: Some(Pool::default()), ..random(400) };
+        let pooled = Calibration { pool: Some(Pool::default()), settles: true, ..random(400) };
         let text = r#"<ir_version: 8, opset_import: ["" : 17]> g (float[n,48] x) => (float[n,48] y) { y = Tanh(x) }"#;
         let model = parse(text).unwrap();
         let wanted = Wanted::only(model.graph.scope(ScopeId::MAIN).outputs().iter().map(crate::ir::Output::value));
@@ -289,7 +289,7 @@ mod tests {
         assert!(fewer.note().unwrap().starts_with(&format!("ranges follow from {} of", fewer.gathered.runs)));
         let folder = tempfile::tempdir().unwrap();
         let all = [
-            Calibration { every: true, ..pooled.clone() },
+            Calibration { settles: false, ..pooled.clone() },
             Calibration { save: Some(folder.path().join("a.json")), ..pooled.clone() },
             Calibration { pool: None, ..pooled },
         ];
