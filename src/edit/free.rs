@@ -22,6 +22,7 @@ use super::target::{Open, reshaped};
 use crate::exec::exact;
 use crate::ir::{Atom, Graph, Int, Key, NodeId, OpKind, Origin, ScopeId, Tensor, Type, ValueId};
 use crate::ops::join::replaced;
+use crate::ops::slice::AXIS;
 use crate::ops::target::target_of;
 use crate::ops::{CallView, infer_node, is_deterministic};
 use crate::passes::{infer_shapes, known_tensor};
@@ -341,7 +342,6 @@ impl<'g> Freeing<'g> {
 
     /// Operands of `Concat` agree in all sizes but one.
     fn concat(&mut self, node: NodeId) -> Result<bool, EditFault> {
-        const AXIS: Key<i64> = Key::new("axis", 0);
         let call = CallView::new(self.graph, node);
         let count = call.operand_count();
         let Some(rank) = (0..count).find_map(|slot| call.rank(slot)) else { return Ok(false) };

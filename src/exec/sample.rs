@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::exec::exact::rounded;
-use crate::ir::{Atom, DType, Graph, Int, Key, OpKind, ScopeId, Tensor, Type, User, ValueId};
+use crate::ir::{Atom, DType, Graph, Int, OpKind, ScopeId, Tensor, Type, User, ValueId};
 use crate::model::Model;
 use crate::ops::CallView;
+use crate::ops::slice::AXIS;
 use crate::random::Random;
 
 /// One input that a caller has to give.
@@ -193,7 +194,6 @@ struct Role {
 
 impl Role {
     fn see(&mut self, call: &CallView<'_>, slot: usize) {
-        const AXIS: Key<i64> = Key::new("axis", 0);
         // Where the axis is open, it has at least one element.
         let size = |operand: usize, axis: i64| {
             let dims = call.dims(operand).unwrap_or(&[]);

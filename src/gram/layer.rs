@@ -7,14 +7,10 @@
 use ndarray::{Array2, ArrayView2};
 
 use crate::gram::places::{Places, Sliding};
-use crate::ir::{DType, Graph, Key, NodeId, OpKind, Tensor, User, ValueId};
+use crate::ir::{DType, Graph, NodeId, OpKind, Tensor, User, ValueId};
 use crate::ops::CallView;
+use crate::ops::matmul::{ALPHA, BETA, TRANS_A, TRANS_B};
 use crate::ops::window::GROUP;
-
-const ALPHA: Key<f32> = Key::new("alpha", 1.0);
-const BETA: Key<f32> = Key::new("beta", 1.0);
-const TRANS_A: Key<bool> = Key::new("transA", false);
-const TRANS_B: Key<bool> = Key::new("transB", false);
 
 /// A `Conv`, `ConvTranspose`, `Gemm` or `MatMul` with a constant weight.
 #[derive(Clone, Debug)]

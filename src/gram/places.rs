@@ -2,11 +2,8 @@
 
 use smallvec::SmallVec;
 
-use crate::ir::Key;
 use crate::ops::CallView;
-use crate::ops::window::{Padding, Windows};
-
-const AUTO_PAD: Key<&str> = Key::new("auto_pad", "NOTSET");
+use crate::ops::window::{AUTO_PAD, Padding, Windows};
 
 /// How the windows of a convolution slide.
 #[derive(Clone, Debug)]

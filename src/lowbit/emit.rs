@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 
-use crate::ir::{DType, Graph, Key, NodeId, OpKind, ScopeId, Tensor, TensorError, ValueId};
+use crate::ir::{DType, Graph, NodeId, OpKind, ScopeId, Tensor, TensorError, ValueId};
 use crate::lowbit::codes::Codes;
 use crate::lowbit::levels::Integers;
 use crate::lowbit::sites::{Reader, Site};
 use crate::mapped::Files;
 use crate::ops::infer_node;
+use crate::ops::matmul::TRANS_B;
 use crate::quantize::emit::suffixed;
 use crate::rewrite::CONTRIB;
 use crate::target::Form;
-
-const TRANS_B: Key<bool> = Key::new("transB", false);
 
 /// Puts integers into a graph.
 pub struct Emitter<'m> {

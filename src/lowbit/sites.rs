@@ -6,15 +6,12 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::ir::{Attr, DType, Graph, Key, NodeId, OpKind, ScopeId, Tensor, User, ValueId};
 use crate::lowbit::levels::{Group, Integers};
+use crate::ops::matmul::{ALPHA, BETA, TRANS_A, TRANS_B};
+use crate::ops::slice::AXIS;
 use crate::ops::{CallView, normalize_axis};
 use crate::target::{FewBits, Form};
 
 const GROUP: Key<i64> = Key::new("group", 1);
-const ALPHA: Key<f32> = Key::new("alpha", 1.0);
-const BETA: Key<f32> = Key::new("beta", 1.0);
-const TRANS_A: Key<bool> = Key::new("transA", false);
-const TRANS_B: Key<bool> = Key::new("transB", false);
-const AXIS: Key<i64> = Key::new("axis", 0);
 
 /// A weight that can be integers.
 #[derive(Clone, Debug)]

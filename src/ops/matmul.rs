@@ -9,6 +9,12 @@ use crate::ops::dims::product;
 use crate::ops::elementwise::{broadcast, together};
 use crate::ops::{CallView, Channels, End, Infer, OpDef, Outcome, Quant, Tie, Ties, ties};
 
+/// What the product of a `Gemm` is scaled by.
+pub const ALPHA: Key<f32> = Key::new("alpha", 1.0);
+
+/// What the summand of a `Gemm` is scaled by.
+pub const BETA: Key<f32> = Key::new("beta", 1.0);
+
 /// `a · b` over the last two axes, earlier ones broadcast; a vector is a row on the left, a column on the right.
 pub static MATMUL: OpDef = OpDef {
     infer: Some(|c| multiply(c, 0, 1, c.dtype(0).or(c.dtype(1)))),
@@ -22,8 +28,10 @@ pub static MATMUL: OpDef = OpDef {
     ..OpDef::PURE
 };
 
-const TRANS_A: Key<bool> = Key::new("transA", false);
-const TRANS_B: Key<bool> = Key::new("transB", false);
+/// Whether the first matrix of a `Gemm` is turned around.
+pub const TRANS_A: Key<bool> = Key::new("transA", false);
+/// Whether the second matrix of a `Gemm` is turned around.
+pub const TRANS_B: Key<bool> = Key::new("transB", false);
 
 /// `alpha · A' · B' + beta · C` of matrices, either may be transposed.
 pub static GEMM: OpDef = OpDef {

@@ -7,6 +7,12 @@ use crate::ops::elementwise::like_first;
 use crate::ops::ties::{broadcast, same_axes};
 use crate::ops::{CallView, Channels, End, Infer, OpDef, Outcome, Quant, Tie, Ties, normalize_axis};
 
+/// What a variance is raised by.
+pub const EPSILON: Key<f32> = Key::new("epsilon", 1e-5);
+
+/// Whether statistics are taken of the batch.
+pub const TRAINING_MODE: Key<bool> = Key::new("training_mode", false);
+
 const AXIS: Key<i64> = Key::new("axis", -1);
 const STASH_TYPE: Key<i64> = Key::new("stash_type", 1);
 
@@ -47,7 +53,6 @@ pub static LP_NORMALIZATION: OpDef = OpDef {
 pub static BATCH_NORMALIZATION: OpDef = OpDef {
     infer: Some(batch_normalization),
     channels: |c| {
-        const TRAINING_MODE: Key<bool> = Key::new("training_mode", false);
         // A vector counts as one channel, and training tells of the batch in results of their own.
         if c.rank(0).is_none_or(|rank| rank < 2) || TRAINING_MODE.of(c.node()) {
             return Channels::Barrier;

@@ -18,7 +18,8 @@ pub const AXIS: Key<i64> = Key::new("axis", 1);
 pub const OUTPUT_DTYPE: Key<i64> = Key::new("output_dtype", 0);
 
 /// `QuantizeLinear`, `DequantizeLinear`: how many elements along the axis share a scale; 0 where that is not said.
-const BLOCK_SIZE: Key<i64> = Key::new("block_size", 0);
+/// Elements that share a scale along the axis; 0 where scales have no blocks.
+pub const BLOCK_SIZE: Key<i64> = Key::new("block_size", 0);
 
 /// `QuantizeLinear`: `[x, scale, zero point]`.
 pub static QUANTIZE_LINEAR: OpDef = OpDef { infer: Some(quantize), channels: scaled, ties: of_scales, ..OpDef::PURE };

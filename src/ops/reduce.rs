@@ -4,11 +4,12 @@ use smallvec::SmallVec;
 
 use crate::ir::{DType, Int, Key, OpKind, Shape, Type, User};
 use crate::ops::arith::{self, Binary};
+use crate::ops::slice::AXIS;
 use crate::ops::{CallView, Channels, End, Infer, OpDef, Outcome, Quant, Tie, Ties, normalize_axis, ties};
 
-const KEEPDIMS: Key<bool> = Key::new("keepdims", true);
+/// Whether reduced axes stay, with a size of 1.
+pub const KEEPDIMS: Key<bool> = Key::new("keepdims", true);
 const NOOP_WITH_EMPTY_AXES: Key<bool> = Key::new("noop_with_empty_axes", false);
-const AXIS: Key<i64> = Key::new("axis", 0);
 
 /// Any reduction: only its shape is known.
 pub static REDUCE: OpDef = OpDef { infer: Some(|c| reduce(c, None)), channels, ..OpDef::PURE };

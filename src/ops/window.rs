@@ -16,7 +16,8 @@ pub fn groups(call: &CallView<'_>) -> Option<usize> {
     usize::try_from(GROUP.of(call.node())).ok().filter(|&groups| groups >= 1)
 }
 
-const AUTO_PAD: Key<&str> = Key::new("auto_pad", "NOTSET");
+/// Who says how much padding there is.
+pub const AUTO_PAD: Key<&'static str> = Key::new("auto_pad", "NOTSET");
 
 /// Where padding comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,6 +16,7 @@ use crate::ir::OpKind::{
 };
 use crate::ir::{Graph, Int, Key, NodeId, ScopeId, Tensor, Type, User, ValueId};
 use crate::ops::dims::product;
+use crate::ops::reduce::KEEPDIMS;
 use crate::ops::target::target_of;
 use crate::ops::{CallView, Channels, def, infer_node, is_deterministic, normalize_axis};
 use crate::passes::{Context, Fault, Pass};
@@ -132,7 +133,6 @@ fn rows(graph: &Graph, node: NodeId) -> Option<Vec<ValueId>> {
             (plain && last).then(|| Some(vec![on_rows(0)?]))?
         }
         ReduceMax | ReduceMean | ReduceSum | ReduceSumSquare => {
-            const KEEPDIMS: Key<bool> = Key::new("keepdims", true);
             let last = call
                 .known_ints(1)
                 .is_some_and(|a| a.len() == 1 && normalize_axis(a[0], dims.len()) == Some(lead.len()));

@@ -22,6 +22,7 @@ use crate::exec::Executor;
 use crate::exec::demand::run_of;
 use crate::ir::{DType, Graph, Key, NodeId, OpKind, ScopeId, Tensor, TensorError, ValueId};
 use crate::model::Model;
+use crate::ops::matmul::{ALPHA, BETA, TRANS_A, TRANS_B};
 use crate::ops::{CallView, infer_node};
 use crate::quality::{Bounds, Measured, OutOfBounds, compare, layers};
 use crate::quantize::{Coverage, Grid, QuantizeError, Summary, coverage, integers};
@@ -154,10 +155,6 @@ struct Writer<'g> {
     unfit: FxHashSet<ValueId>,
 }
 
-const TRANS_A: Key<bool> = Key::new("transA", false);
-const TRANS_B: Key<bool> = Key::new("transB", false);
-const ALPHA: Key<f32> = Key::new("alpha", 1.0);
-const BETA: Key<f32> = Key::new("beta", 1.0);
 const LAYOUT: Key<bool> = Key::new("layout", false);
 
 impl<'g> Writer<'g> {

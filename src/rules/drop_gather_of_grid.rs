@@ -3,8 +3,9 @@
 //!
 //! Where it is not known that all elements along an axis are picked, those from the first on that are are a `Slice`.
 
+use crate::ops::slice::{AXIS, BATCH_DIMS};
 use crate::ir::OpKind::{Concat, Gather, GatherND, Shape, Slice, Unsqueeze};
-use crate::ir::{Graph, Int, Key, Tensor, ValueId};
+use crate::ir::{Graph, Int, Tensor, ValueId};
 use crate::ops::CallView;
 use crate::rewrite::{Exactness, Expr, Rule, Skip, any_of, applies};
 use crate::rules::support::axes::operand;
@@ -12,8 +13,6 @@ use crate::rules::support::grid::Grid;
 use crate::rules::support::parts;
 use crate::rules::support::views::view_of;
 
-const AXIS: Key<i64> = Key::new("axis", 0);
-const BATCH_DIMS: Key<i64> = Key::new("batch_dims", 0);
 
 pub fn rule() -> Rule {
     Rule::new("drop-gather-of-grid", Exactness::Bitwise, any_of(&[Gather, GatherND]), |m| {

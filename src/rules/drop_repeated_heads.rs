@@ -4,6 +4,7 @@
 //! Repeated by a `Gather` of each head so many times, or by `Unsqueeze`, `Expand` and `Reshape`. Declines where only
 //! one of the two is repeated.
 
+use crate::ops::slice::AXIS;
 use crate::ir::OpKind::{Attention, Expand, Gather};
 use crate::ir::{Graph, Int, Key, ValueId};
 use crate::ops::CallView;
@@ -60,7 +61,6 @@ fn once(graph: &Graph, value: ValueId) -> Option<ValueId> {
 
 /// The value of which a `Gather` picks each of axis 1 as often as the others, one after another, more than once.
 fn gathered(gather: &CallView<'_>) -> Option<ValueId> {
-    const AXIS: Key<i64> = Key::new("axis", 0);
     let (heads, rank) = (gather.dims(0)?.get(1)?.known()?, gather.rank(0)?);
     let picked = gather.known_ints(1).filter(|_| gather.rank(1) == Some(1))?;
     let times = i64::try_from(picked.len()).ok()?.checked_div(heads).filter(|&times| times > 1)?;

@@ -1,11 +1,10 @@
 //! `Mul` or `Div` of a `Gemm` by one number is the `Gemm` with other `alpha` and `beta`, where its weight is not known.
 
+use crate::ops::matmul::{ALPHA, BETA};
 use crate::ir::OpKind::{Div, Gemm, Mul};
-use crate::ir::{DType, Key};
+use crate::ir::DType;
 use crate::rewrite::{Exactness, Rule, Skip, applies, call, constant, require};
 
-const ALPHA: Key<f32> = Key::new("alpha", 1.0);
-const BETA: Key<f32> = Key::new("beta", 1.0);
 
 pub fn rule() -> Rule {
     let (gemm, k) = (call("gemm"), constant("k"));

@@ -4,15 +4,15 @@
 //! What `NonZero` gives may be squeezed, reshaped or transposed to a vector on the way. Declines where the positions are
 //! read by others than such gathers.
 
+use crate::ops::slice::AXIS;
 use crate::ir::OpKind::{Compress, Gather, NonZero};
-use crate::ir::{DType, Graph, Key, User, ValueId};
+use crate::ir::{DType, Graph, User, ValueId};
 use crate::ops::{CallView, normalize_axis};
 use crate::rewrite::{Exactness, Rule, Skip, require};
 use crate::rules::support::parts;
 use crate::rules::support::readers::MOST_READERS;
 use crate::rules::support::views::view_of;
 
-const AXIS: Key<i64> = Key::new("axis", 0);
 
 /// How many views are followed.
 const LONGEST: usize = 4;

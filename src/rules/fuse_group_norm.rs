@@ -11,6 +11,7 @@
 
 use smallvec::SmallVec;
 
+use crate::ops::norm::EPSILON;
 use crate::ir::OpKind::{
     Add, GroupNormalization, InstanceNormalization, LayerNormalization, Mul, Reshape, Squeeze, Unsqueeze,
 };
@@ -21,7 +22,6 @@ use crate::rules::support::formula::only_read_within;
 use crate::rules::support::norm::{Norm, Statistic, along, outermost};
 use crate::rules::support::numbers::{finite, is_all, is_foldable_float};
 
-const EPSILON: Key<f32> = Key::new("epsilon", 1e-5);
 const AXIS: Key<i64> = Key::new("axis", -1);
 
 /// The first opset in which scale and shift belong to channels.

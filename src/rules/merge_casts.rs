@@ -3,12 +3,12 @@
 //!
 //! Declines where the first cast rounds or wraps (float → float16 → float), because that is what it may be there for.
 
+use crate::ops::shape::TO;
 use crate::ir::OpKind::Cast;
-use crate::ir::{DType, Key};
+use crate::ir::DType;
 use crate::ops::CallView;
 use crate::rewrite::{Exactness, Expr, Rule, Skip, call, require, var};
 
-const TO: Key<i64> = Key::new("to", 0);
 
 pub fn rule() -> Rule {
     let (x, second) = (var("x"), call("second"));

@@ -2,13 +2,12 @@
 //!
 //! For a mask of one axis, as long as the first axis of x.
 
+use crate::ops::slice::BATCH_DIMS;
 use crate::ir::DType;
-use crate::ir::Key;
 use crate::ir::OpKind::{Compress, GatherND, NonZero};
 use crate::rewrite::{Exactness, Rule, Skip, any_of, applies, call, var};
 use crate::rules::support::views::{VIEWS, is_view};
 
-const BATCH_DIMS: Key<i64> = Key::new("batch_dims", 0);
 
 pub fn rule() -> Rule {
     let (x, mask, places, turned) = (var("x"), var("mask"), call("places"), call("turned"));

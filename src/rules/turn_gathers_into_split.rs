@@ -4,8 +4,9 @@
 //!
 //! So queries, keys and values are taken apart by index.
 
+use crate::ops::slice::AXIS;
 use crate::ir::OpKind::{Gather, Split, Squeeze, Transpose};
-use crate::ir::{Graph, Int, Key, Tensor, User, ValueId};
+use crate::ir::{Graph, Int, Tensor, User, ValueId};
 use crate::ops::{CallView, normalize_axis};
 use crate::rewrite::{Exactness, Expr, Replacement, Rule, Skip, applies};
 use crate::rules::support::axes::permutation;
@@ -13,7 +14,6 @@ use crate::rules::support::parts;
 use crate::rules::support::readers::MOST_READERS;
 use crate::rules::support::views::{only_viewed, view_of};
 
-const AXIS: Key<i64> = Key::new("axis", 0);
 
 pub fn rule() -> Rule {
     let name = "turn-gathers-into-split";

@@ -4,6 +4,7 @@
 //! `Y` may be squeezed and transposed on the way, and the other steps need not be put in order then. For one direction,
 //! without lengths of the sequences. Declines where `Y` is also read elsewhere and the call has no final state yet.
 
+use crate::ops::slice::AXIS;
 use crate::ir::OpKind::{GRU, Gather, LSTM, RNN, Squeeze, Transpose};
 use crate::ir::{Key, NodeId};
 use crate::ops::{CallView, normalize_axis};
@@ -11,7 +12,6 @@ use crate::rewrite::{Exactness, Expr, Rule, Skip, applies};
 use crate::rules::support::axes::{self, permutation};
 use crate::rules::support::formula::only_read_within;
 
-const AXIS: Key<i64> = Key::new("axis", 0);
 const LAYOUT: Key<i64> = Key::new("layout", 0);
 const DIRECTION: Key<&str> = Key::new("direction", "forward");
 

@@ -3,8 +3,9 @@
 //! Along an axis of known size, with constant bounds and steps of 1. A `Gather` of indices that follow each other is
 //! such a slice.
 
+use crate::ops::slice::AXIS;
 use crate::ir::OpKind::{Gather, Slice, Split};
-use crate::ir::{Attr, Key, Tensor, User};
+use crate::ir::{Attr, Tensor, User};
 use crate::ops::{CallView, normalize_axis};
 use crate::rewrite::{Exactness, Expr, Rule, Skip, any_of, applies, call};
 use crate::rules::support::parts;
@@ -62,7 +63,6 @@ fn part(slice: &CallView<'_>) -> Option<(usize, i64, i64)> {
 
 /// The axis of a `Gather`, and from where to where it takes indices that follow each other.
 fn chosen(gather: &CallView<'_>) -> Option<(usize, i64, i64)> {
-    const AXIS: Key<i64> = Key::new("axis", 0);
     let axis = normalize_axis(AXIS.of(gather.node()), gather.rank(0)?)?;
     let size = gather.dims(0)?.get(axis)?.known()?;
     let indices = gather.constant(1).filter(|t| t.rank() == 1 && t.len() <= MOST_INDICES)?.integers()?;

@@ -3,18 +3,15 @@
 //!
 //! Declines where a weight of more than 64 KB would have to be transposed and is also read elsewhere.
 
+use crate::ops::matmul::{ALPHA, BETA, TRANS_A, TRANS_B};
 use crate::ir::OpKind::{Add, Gemm, MatMul};
-use crate::ir::{Int, Key};
+use crate::ir::Int;
 use crate::ops::CallView;
 use crate::rewrite::{Exactness, Expr, Rule, Skip, any_of, applies, call, require};
 use crate::rules::support::layout::transposed;
 use crate::rules::support::numbers::{SMALL, is_foldable_float};
 use crate::rules::support::views::{VIEWS, is_view};
 
-const ALPHA: Key<f32> = Key::new("alpha", 1.0);
-const BETA: Key<f32> = Key::new("beta", 1.0);
-const TRANS_A: Key<bool> = Key::new("transA", false);
-const TRANS_B: Key<bool> = Key::new("transB", false);
 
 pub fn rule() -> Rule {
     let (first, product, second) = (call("first"), call("product"), call("second"));

@@ -4,8 +4,9 @@
 use smallvec::SmallVec;
 
 use crate::exec::demand::run_of;
-use crate::ir::{DType, Graph, Key, NodeId, OpKind, ScopeId, Tensor};
+use crate::ir::{DType, Graph, NodeId, OpKind, ScopeId, Tensor};
 use crate::model::Model;
+use crate::ops::slice::AXIS;
 use crate::ops::{CallView, Port, Quant, Tie, row_of};
 
 /// A layer.
@@ -44,8 +45,6 @@ impl Layer {
         self.weights.iter().map(|weight| weight.elements).sum()
     }
 }
-
-const AXIS: Key<i64> = Key::new("axis", 0);
 
 /// The axis of a recurrent layer's weights that counts the rows of its gates.
 const GATES: usize = 1;

@@ -4,6 +4,8 @@
 
 use crate::ir::{Attr, DType, Key, OpKind as O};
 use crate::ops::CallView;
+use crate::ops::quant::BLOCK_SIZE;
+use crate::ops::reduce::KEEPDIMS;
 use crate::ops::schema::NEWEST_OPSET;
 use crate::target::few_bits::PRODUCTS;
 use crate::target::{Dynamics, FewBits, Limit, Profile, Subject};
@@ -230,13 +232,11 @@ const LIMITS: &[Limit] = &[
     .warns(),
 ];
 
-const KEEPDIMS: Key<bool> = Key::new("keepdims", true);
 const EXCLUDE_OUTSIDE: Key<bool> = Key::new("exclude_outside", false);
 const ANTIALIAS: Key<bool> = Key::new("antialias", false);
 const LAYOUT: Key<i64> = Key::new("layout", 0);
 const IS_CAUSAL: Key<bool> = Key::new("is_causal", false);
 const FMOD: Key<i64> = Key::new("fmod", 0);
-const BLOCK_SIZE: Key<i64> = Key::new("block_size", 0);
 
 fn has_window(call: &CallView<'_>) -> bool {
     // Without an end a window is none.

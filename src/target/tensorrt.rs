@@ -3,6 +3,7 @@
 
 use crate::ir::{Attr, DType, Key, OpKind as O};
 use crate::ops::CallView;
+use crate::ops::quant::BLOCK_SIZE;
 use crate::target::few_bits::PRODUCTS;
 use crate::target::tensorrt_integers::INTEGERS;
 use crate::target::{Dynamics, FewBits, Limit, Profile, Subject};
@@ -388,7 +389,6 @@ const LAYOUT: Key<i64> = Key::new("layout", 0);
 const INPUT_FORGET: Key<i64> = Key::new("input_forget", 0);
 const SORTED: Key<bool> = Key::new("sorted", true);
 const ANTIALIAS: Key<bool> = Key::new("antialias", false);
-const BLOCK_SIZE: Key<i64> = Key::new("block_size", 0);
 const AXIS: Key<i64> = Key::new("axis", 1);
 
 const COORDINATES: &[&[u8]] =

@@ -20,6 +20,7 @@ import onnx
 import feeds
 import precision
 import tool
+from tally import Tally
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Weights of four bits and made-up samples: what is wired wrongly has far less.
@@ -100,7 +101,7 @@ def main():
     p.add_argument("--filter", default="")
     p.add_argument("models", nargs="*", type=pathlib.Path)
     args = p.parse_args()
-    passed = failed = 0
+    tally = Tally("assign")
     for source in args.models or sorted((ROOT / "fixtures/models").glob("*.onnx")):
         if args.filter not in source.name:
             continue
@@ -109,12 +110,8 @@ def main():
         if found is None:
             continue
         wrong, looked = found
-        print(f"{source.stem}: {looked} mixes", flush=True)
-        for what in wrong:
-            print(f"  {what}", flush=True)
-        passed, failed = passed + (not wrong), failed + bool(wrong)
-    print(f"assign: {passed} passed, {failed} failed")
-    return 1 if failed or not passed else 0
+        tally.add(source.stem, wrong, f"{looked} mixes")
+    return tally.close()
 
 
 if __name__ == "__main__":

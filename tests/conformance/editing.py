@@ -20,6 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "fixtures"))
 
 import tool  # noqa: E402
+from tally import Tally  # noqa: E402
 from builder import FLOAT, INT64, Graph  # noqa: E402
 
 CASES = []
@@ -332,19 +333,17 @@ def main():
     args.add_argument("--bin", required=True, type=lambda p: pathlib.Path(p).resolve())
     args.add_argument("--filter", default="")
     args = args.parse_args()
-    passed = failed = 0
+    tally = Tally("editing")
     for function in CASES:
         if args.filter not in function.__name__:
             continue
         with tempfile.TemporaryDirectory() as folder:
             try:
                 function(Bench(args.bin, folder))
-                passed += 1
+                tally.add(function.__name__, [])
             except Exception as e:
-                failed += 1
-                print(f"failed  {function.__name__}: {' '.join(str(e).split())[:600]}")
-    print(f"editing: {passed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
+                tally.add(function.__name__, [" ".join(str(e).split())[:600]])
+    sys.exit(tally.close())
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import engines
 import tool
+from tally import Tally
 
 SAMPLES = 16
 # Signal over noise in dB that 8 bits give a network of a few layers.
@@ -212,7 +213,7 @@ def main():
     p.add_argument("--filter", default="")
     p.add_argument("--keep", type=pathlib.Path, help="leave the models here")
     args = p.parse_args()
-    passed = failed = 0
+    tally = Tally("integers")
     for make in NETS:
         for target in args.targets.split(","):
             name = f"{make.__name__} {target}"
@@ -222,10 +223,8 @@ def main():
                 folder = args.keep / make.__name__ if args.keep else pathlib.Path(temporary)
                 folder.mkdir(parents=True, exist_ok=True)
                 wrong, line = examine(args.bin, make, target, folder)
-            print(f"{name}: {wrong or line}")
-            passed, failed = passed + (not wrong), failed + bool(wrong)
-    print(f"integers: {passed} passed, {failed} failed")
-    return 1 if failed or not passed else 0
+            tally.add(name, [wrong] if wrong else [], line)
+    return tally.close()
 
 
 if __name__ == "__main__":

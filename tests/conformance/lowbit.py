@@ -27,6 +27,7 @@ from onnx import numpy_helper as nh
 import engines
 import precision
 import tool
+from tally import Tally
 
 VOCABULARY, WIDTH, WIDE = 80, 128, 256
 BITS = {T.INT4: 4, T.UINT4: 4, T.INT8: 8, T.UINT8: 8, 25: 2, 26: 2}
@@ -253,7 +254,7 @@ def main():
     p.add_argument("--filter", default="")
     p.add_argument("--keep", type=pathlib.Path, help="leave the models here")
     args = p.parse_args()
-    passed = failed = 0
+    tally = Tally("lowbit")
     for target, settings in CASES.items():
         for flags in settings:
             for tied in (False, True):
@@ -264,12 +265,8 @@ def main():
                     folder = args.keep / name.replace(" ", "_") if args.keep else pathlib.Path(temporary)
                     folder.mkdir(parents=True, exist_ok=True)
                     wrong, line = examine(args, target, flags, tied, folder)
-                print(f"{name}: {line}", flush=True)
-                for what in wrong:
-                    print(f"  {what}", flush=True)
-                passed, failed = passed + (not wrong), failed + bool(wrong)
-    print(f"lowbit: {passed} passed, {failed} failed")
-    return 1 if failed or not passed else 0
+                tally.add(name, wrong, line)
+    return tally.close()
 
 
 if __name__ == "__main__":

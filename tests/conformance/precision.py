@@ -22,6 +22,7 @@ import onnx
 import engines
 import feeds
 import tool
+from tally import Tally
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Of float16, of what the report names as what had to stay, and of weights alone.
@@ -180,7 +181,7 @@ def main():
     p.add_argument("--keep", type=pathlib.Path, help="leave the models here")
     p.add_argument("models", nargs="*", type=pathlib.Path)
     args = p.parse_args()
-    passed = failed = 0
+    tally = Tally("precision")
     for source in args.models or sorted((ROOT / "fixtures/models").glob("*.onnx")):
         if args.filter not in source.name:
             continue
@@ -188,12 +189,8 @@ def main():
             folder = args.keep / source.stem if args.keep else pathlib.Path(temporary)
             folder.mkdir(parents=True, exist_ok=True)
             wrong, line = examine(args, source, folder)
-        print(f"{source.stem}: {line}", flush=True)
-        for what in wrong:
-            print(f"  {what}", flush=True)
-        passed, failed = passed + (not wrong), failed + bool(wrong)
-    print(f"precision: {passed} passed, {failed} failed")
-    return 1 if failed or not passed else 0
+        tally.add(source.stem, wrong, line)
+    return tally.close()
 
 
 if __name__ == "__main__":

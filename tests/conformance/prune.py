@@ -32,6 +32,7 @@ import models
 import tool
 import verdict
 import workers
+from tally import Tally
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 RELATIVE = 1e-4
@@ -385,7 +386,7 @@ def main():
     args.add_argument("--jobs", type=int, default=os.cpu_count())
     args = args.parse_args(own)
     flags = ["--ratio", args.ratio, *flags]
-    passed = failed = 0
+    tally = Tally("prune")
     with tempfile.TemporaryDirectory(prefix="prune-") as folder:
         paths = args.paths
         if not paths:
@@ -395,12 +396,8 @@ def main():
         files = [f for p in paths for f in (sorted(p.glob("*.onnx")) if p.is_dir() else [p])]
         jobs = [(args.bin, f, flags) for f in files if args.filter in f.stem]
         for job, result, why in workers.over(jobs, check, args.jobs, timeout=1800):
-            found, said = result or ([f"died: {why}"], "")
-            word = "-" if found is None else "FAIL" if found else "pass"
-            print(f"{word:8}{job[1].stem}: {'; '.join([*(found or []), said])}", flush=True)
-            passed, failed = passed + (word == "pass"), failed + (word == "FAIL")
-    print(f"prune: {passed} passed, {failed} failed")
-    sys.exit(1 if failed or not passed else 0)
+            tally.add(job[1].stem, *(result or ([f"died: {why}"],)))
+    sys.exit(tally.close())
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ import engines
 import kernels
 import tool
 import workers
+from tally import Tally
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 MODELS = ("residual_cnn", "depthwise_cnn", "transformer", "recurrent")
@@ -153,7 +154,7 @@ def check(job):
 
 
 def refused(binary, folder):
-    """What the command line has to refuse: (arguments, exit code, words of the message)."""
+    """What the command line has to refuse, a case each: (name, what is wrong)."""
     model, calib = folder / "residual_cnn.onnx", folder / "residual_cnn_calib.npz"
     out, stats = folder / "refused.onnx", folder / "stats.json"
     tool.run(binary, "quantize", model, "-o", folder / "saved.onnx", "--calib", calib, "--save-stats", stats, timeout=600)
@@ -168,21 +169,20 @@ def refused(binary, folder):
     ]
     for args, code, words in cases:
         ran = tool.run(binary, "quantize", model, "-o", out, *args, timeout=600)
-        if ran.code != code or words not in ran.stderr or out.exists():
-            yield f"{' '.join(map(str, args)) or 'no samples'}: exit {ran.code}: {' '.join(ran.stderr.split())[:300]}"
-        else:
-            yield None
+        is_refused = ran.code == code and words in ran.stderr and not out.exists()
+        wrong = [] if is_refused else [f"exit {ran.code}: {' '.join(ran.stderr.split())[:300]}"]
+        yield f"refused: {words}", wrong
 
 
 def measured(binary, folder):
-    """What `--measure` has to find: that it asks the runtime itself, and keeps what its own figures say."""
+    """What `--measure` has to find: that it asks the runtime itself, and keeps what its own figures say. As `refused`."""
     data = ["--calib", folder / "transformer_calib.npz", "--no-check"]
     for target in ("onnxruntime", "openvino"):
         result = folder / f"measured.{target}.onnx"
         flags = ["--target", target, f"--measure={sys.executable}", "--report", "json", *data]
         ran = tool.run(binary, "quantize", folder / "transformer.onnx", "-o", result, *flags, timeout=600)
         if ran.failure:
-            yield f"--measure, {target}: {': '.join(ran.failure)}"
+            yield f"--measure, {target}", [": ".join(ran.failure)]
             continue
         report = json.loads(ran.stdout)["quantization"]
         found, types = report["measurement"], integers(onnx.load(result))[0]
@@ -199,7 +199,7 @@ def measured(binary, folder):
             "the figures are not told": not any("measured in" in note for note in report["notes"]),
         }
         wrong = [why for why, is_so in wrong.items() if is_so]
-        yield f"--measure, {target}: {', '.join(wrong)}: {found}" if wrong else None
+        yield f"--measure, {target}", [*wrong, str(found)] if wrong else []
     bare = folder / "bare"
     bare.write_text("#!/bin/sh\nexec python3 -S \"$@\"\n")
     bare.chmod(0o755)
@@ -213,7 +213,8 @@ def measured(binary, folder):
         out = folder / "refused.onnx"
         ran = tool.run(binary, "quantize", folder / "transformer.onnx", "-o", out, *flags, timeout=600)
         is_refused = ran.code == code and words in ran.stderr and not out.exists()
-        yield None if is_refused else f"{words}: exit {ran.code}: {' '.join(ran.stderr.split())[:300]}"
+        wrong = [] if is_refused else [f"exit {ran.code}: {' '.join(ran.stderr.split())[:300]}"]
+        yield f"refused: {words}", wrong
 
 
 def main():
@@ -223,20 +224,15 @@ def main():
     args.add_argument("--jobs", type=int, default=os.cpu_count())
     args = args.parse_args()
     jobs = [j for j in JOBS if args.filter in "/".join(j)]
-    passed = failed = 0
+    tally = Tally("quantize")
     with tempfile.TemporaryDirectory(prefix="quantize-") as folder:
         subprocess.run([sys.executable, ROOT / "fixtures/calibrated/make.py", folder], check=True)
         for job, result, why in workers.over([(args.bin, folder, *j) for j in jobs], check, args.jobs, timeout=900):
-            found, said = result or ([f"died: {why}"], "")
-            print(f"{'FAIL' if found else 'pass':8}{'/'.join(job[2:])}: {'; '.join(found) or said}", flush=True)
-            passed, failed = passed + (not found), failed + bool(found)
+            tally.add("/".join(job[2:]), *(result or ([f"died: {why}"],)))
         folder = pathlib.Path(folder)
-        for why in [*refused(args.bin, folder), *measured(args.bin, folder)] if not args.filter else []:
-            if why:
-                print(f"FAIL    {why}")
-            passed, failed = passed + (why is None), failed + (why is not None)
-    print(f"quantize: {passed} passed, {failed} failed")
-    sys.exit(1 if failed or not passed else 0)
+        for name, found in [*refused(args.bin, folder), *measured(args.bin, folder)] if not args.filter else []:
+            tally.add(name, found)
+    sys.exit(tally.close())
 
 
 if __name__ == "__main__":

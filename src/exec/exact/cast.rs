@@ -8,13 +8,13 @@ use crate::exec::exact::minifloat::{Format, Overflow, PowerRounding, decode_e8m0
 use crate::exec::exact::number::{Float, Integer, Number, Wide, map_lanes, per_float, per_integer, per_number};
 use crate::exec::exact::{Folded, Unable};
 use crate::ir::{DType, Key, Tensor};
+use crate::ops::shape::TO;
 
 const SATURATE: Key<bool> = Key::new("saturate", true);
 const ROUND_MODE: Key<&str> = Key::new("round_mode", "up");
 
 /// `Cast`
 pub(super) fn cast(args: &Args<'_>) -> Result<Folded, Unable> {
-    const TO: Key<i64> = Key::new("to", 0);
     let to = i32::try_from(TO.of(args.node())).ok().and_then(DType::from_code).ok_or(Unable::NoKernel)?;
     converted(args, args.tensor(0)?, to).map(Folded::from)
 }

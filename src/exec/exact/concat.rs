@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use crate::exec::exact::args::{Args, axis, count};
 use crate::exec::exact::lanes::{Lane, common_splat, per_lane};
 use crate::exec::exact::{Folded, Unable};
-use crate::ir::{Dims, Key, Tensor};
+use crate::ir::{Dims, Tensor};
+use crate::ops::slice::AXIS;
 
 /// `Concat`
 pub(super) fn concat(args: &Args<'_>) -> Result<Folded, Unable> {
-    const AXIS: Key<i64> = Key::new("axis", 0);
     let parts = (0..args.count()).map(|slot| args.tensor(slot)).collect::<Result<Vec<_>, _>>()?;
     let first = *parts.first().ok_or_else(|| Unable::malformed("there is nothing to concatenate"))?;
     let at = axis(AXIS.get(args.node()).ok_or_else(|| Unable::malformed("there is no axis"))?, first.rank())?;

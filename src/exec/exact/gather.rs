@@ -5,8 +5,7 @@ use crate::exec::exact::lanes::{Lane, common_splat, per_lane};
 use crate::exec::exact::layout::{Nest, View, at, pull};
 use crate::exec::exact::{Folded, Unable};
 use crate::ir::{DType, Dims, Key, Tensor};
-
-const AXIS: Key<i64> = Key::new("axis", 0);
+use crate::ops::slice::{AXIS, BATCH_DIMS};
 
 /// `Gather`
 pub(super) fn gather(args: &Args<'_>) -> Result<Folded, Unable> {
@@ -108,7 +107,6 @@ pub(super) fn each_element(
 
 /// `GatherND`
 pub(super) fn gather_nd(args: &Args<'_>) -> Result<Folded, Unable> {
-    const BATCH_DIMS: Key<i64> = Key::new("batch_dims", 0);
     let (data, indices) = (args.tensor(0)?, args.tensor(1)?);
     let batch = usize::try_from(BATCH_DIMS.of(args.node())).unwrap_or(usize::MAX);
     let mismatch = || Unable::malformed(format!("{indices} into {data} with {batch} batch dimensions"));

@@ -2,10 +2,8 @@
 
 use crate::exec::exact::args::Args;
 use crate::exec::exact::{Folded, Unable};
-use crate::ir::{Key, OpKind, Tensor};
-
-const EPSILON: Key<f32> = Key::new("epsilon", 1e-5);
-const TRAINING_MODE: Key<bool> = Key::new("training_mode", false);
+use crate::ir::{OpKind, Tensor};
+use crate::ops::norm::{EPSILON, TRAINING_MODE};
 
 /// The first result; what running statistics become is not computed.
 ///

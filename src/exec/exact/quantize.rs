@@ -10,6 +10,7 @@ use crate::exec::exact::minifloat::{Format, Overflow};
 use crate::exec::exact::number::{Float, Number, Wide, map_lanes, numbers, per_float, per_integer, per_number};
 use crate::exec::exact::{Folded, Unable};
 use crate::ir::{DType, Dims, Key, Tensor};
+use crate::ops::quant::BLOCK_SIZE;
 use crate::rewrite::Exactness;
 
 const OUTPUT_DTYPE: Key<i64> = Key::new("output_dtype", 0);
@@ -38,7 +39,6 @@ struct Scales {
 impl Scales {
     fn of(args: &Args<'_>, x: &Tensor, scale: &Tensor) -> Result<Scales, Unable> {
         const AXIS: Key<i64> = Key::new("axis", 1);
-        const BLOCK_SIZE: Key<i64> = Key::new("block_size", 0);
         let mismatch = || Unable::malformed(format!("{scale} as the scale of {x}"));
         let all = Scales { outer: 1, size: x.len(), inner: 1, block: 0, blocks: 0, is_blocked: false };
         let block = usize::try_from(BLOCK_SIZE.of(args.node())).map_err(|_| mismatch())?;

@@ -3,6 +3,7 @@
 use crate::exec::exact::args::{Args, axis, count};
 use crate::exec::exact::{Folded, Unable};
 use crate::ir::{DType, Data, Dims, Key, Tensor};
+use crate::ops::shape::TO;
 
 fn shared(t: &Tensor, dims: &[usize]) -> Result<Folded, Unable> {
     t.reshaped(dims).map(Folded::from).map_err(|e| Unable::malformed(e.to_string()))
@@ -89,7 +90,6 @@ pub(super) fn unsqueeze(args: &Args<'_>) -> Result<Folded, Unable> {
 
 /// `BitCast`
 pub(super) fn bit_cast(args: &Args<'_>) -> Result<Folded, Unable> {
-    const TO: Key<i64> = Key::new("to", 0);
     let data = args.tensor(0)?;
     let to = i32::try_from(TO.of(args.node())).ok().and_then(DType::from_code).ok_or(Unable::NoKernel)?;
     if to.bits() != data.dtype().bits() || to == DType::String {

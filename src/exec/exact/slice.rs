@@ -6,6 +6,7 @@ use crate::exec::exact::args::{Args, axis};
 use crate::exec::exact::layout::{View, broadcast_dims, pull};
 use crate::exec::exact::{Folded, Unable};
 use crate::ir::{Dims, Key, Tensor};
+use crate::ops::slice::AXIS;
 
 /// `Transpose`
 pub(super) fn transpose(args: &Args<'_>) -> Result<Folded, Unable> {
@@ -75,7 +76,6 @@ fn span(start: i64, end: i64, step: i64, size: usize) -> Result<(usize, usize), 
 
 /// `Split`
 pub(super) fn split(args: &Args<'_>) -> Result<Folded, Unable> {
-    const AXIS: Key<i64> = Key::new("axis", 0);
     const NUM_OUTPUTS: Key<i64> = Key::new("num_outputs", 0);
     let data = args.tensor(0)?;
     let at = args.axis(AXIS, data.rank())?;

@@ -10,10 +10,10 @@ use crate::exec::exact::layout::{View, read};
 use crate::exec::exact::number::{Number, numbers, per_number};
 use crate::exec::exact::{Folded, Unable};
 use crate::ir::{DType, Dims, Key, Tensor};
+use crate::ops::slice::AXIS;
 
 /// `Unique`
 pub(super) fn unique(args: &Args<'_>) -> Result<Folded, Unable> {
-    const AXIS: Key<i64> = Key::new("axis", 0);
     const SORTED: Key<bool> = Key::new("sorted", true);
     let data = args.tensor(0)?;
     if args.room_for(data.dtype(), data.dims())? == 0 {

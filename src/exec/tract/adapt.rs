@@ -9,6 +9,7 @@ use crate::exec::expand::expand;
 use crate::ir::{Attr, DType, Graph, Key, NodeId, OpKind, ScopeId, Tensor, User, ValueId};
 use crate::ops::CallView;
 use crate::ops::matmul::{Equation, Label};
+use crate::ops::shape::TO;
 
 /// Rewrite what tract would refuse or take for something else.
 pub(super) fn adapt(graph: &mut Graph) {
@@ -34,7 +35,6 @@ pub(super) fn adapt(graph: &mut Graph) {
 
 /// Behind a `Cast` of int64 to int64 tract takes the largest number, as the end of a `Slice`, for another.
 fn drop_cast(graph: &mut Graph, node: NodeId) {
-    const TO: Key<i64> = Key::new("to", 0);
     let (Some(x), Some(y)) = (graph.operand(node, 0), graph.result(node, 0)) else { return };
     let to = i32::try_from(TO.of(graph.node(node))).ok().and_then(DType::from_code);
     let inner = graph.value(y).users().iter().all(|user| matches!(user, User::Node(..)));

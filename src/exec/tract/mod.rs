@@ -24,6 +24,7 @@ use crate::exec::detach::{Detached, detach};
 use crate::exec::executor::{At, Cannot, Executor, Session, contained};
 use crate::ir::{DType, Graph, Key, NodeId, OpKind, Tensor};
 use crate::model::Model;
+use crate::ops::norm::TRAINING_MODE;
 use crate::ops::slice::permutation;
 use crate::ops::{CallView, MAX_RANK};
 
@@ -186,7 +187,6 @@ fn knows(onnx: &Onnx, graph: &Graph, id: NodeId) -> bool {
 /// Calls that no model should hold, on which tract ends the process or takes all memory instead of refusing them, and
 /// one that it takes for another.
 fn breaks_on(call: &CallView<'_>) -> Option<&'static str> {
-    const TRAINING_MODE: Key<bool> = Key::new("training_mode", false);
     match call.node().op {
         OpKind::BatchNormalization if TRAINING_MODE.of(call.node()) => Some("it is in training mode"),
         OpKind::BatchNormalization if call.rank(0).is_some_and(|r| r < 2) => Some("its operand has no channels"),

@@ -14,6 +14,7 @@ use tract_onnx::tract_hir::internal::*;
 
 use crate::ir::{DType, Graph, Key, NodeId, OpKind, Tensor, User};
 use crate::ops::normalize_axis;
+use crate::ops::quant::BLOCK_SIZE;
 
 /// What the operator is called. No file has such a name: it holds a control character.
 const NAME: &str = "\u{1}RoundTrip";
@@ -34,7 +35,6 @@ pub(super) fn join(graph: &mut Graph) {
 /// element by element, which takes as long as a run.
 fn spell(graph: &mut Graph, node: NodeId) -> Option<()> {
     const AXIS: Key<i64> = Key::new("axis", 1);
-    const BLOCK_SIZE: Key<i64> = Key::new("block_size", 0);
     let constant = |slot: usize| graph.constant(graph.operand(node, slot)?);
     let (integers, scale) = (constant(0)?, constant(1)?);
     if let Some(zero) = graph.operand(node, 2)

@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 
 use crate::calibrate::{Gathered, observed};
-use crate::ir::{Graph, Key, OpKind, ScopeId, Tensor, User, ValueId};
+use crate::ir::{Graph, OpKind, ScopeId, Tensor, User, ValueId};
 use crate::model::Model;
+use crate::ops::matmul::{ALPHA, BETA};
 use crate::ops::{CallView, Channels, def};
 use crate::quantize::correct::classes::Place;
 use crate::quantize::correct::factors::{channels, f32s};
@@ -76,8 +77,6 @@ fn shift(graph: &Graph, site: &WeightSite, layer: &Layer, means: &[f64]) -> Opti
 
 /// Add to the bias of a layer, which gets one where it has none.
 pub(super) fn add(graph: &mut Graph, site: &WeightSite, shift: &[f64]) -> Option<()> {
-    const ALPHA: Key<f32> = Key::new("alpha", 1.0);
-    const BETA: Key<f32> = Key::new("beta", 1.0);
     let call = CallView::new(graph, site.node);
     let (node, slot) = match call.node().op {
         OpKind::Conv => (site.node, 2),

@@ -1,13 +1,13 @@
 //! `FusedMatMul(a, b)` is `α · MatMul(a, b)`, each factor with its last two axes swapped where an attribute says so.
 
 use super::{any, called, number, operand};
+use crate::ops::matmul::ALPHA;
 use crate::ir::Key;
 use crate::ir::OpKind::{MatMul, Mul, Transpose};
 use crate::ops::CallView;
 use crate::rewrite::{Exactness, Expr, Rule, Skip, applies};
 use crate::rules::support::axes::spelled;
 
-const ALPHA: Key<f32> = Key::new("alpha", 1.0);
 
 pub(super) fn rule() -> Rule {
     Rule::new("expand-fused-matmul", Exactness::Bitwise, any(), |m| {

@@ -5,13 +5,13 @@
 //!
 //! Declines where the number of dimensions or of channels is not known.
 
+use crate::ops::norm::EPSILON;
 use crate::ir::OpKind::{Custom, GroupNormalization, Reshape, Shape, Sqrt, Unsqueeze};
 use crate::ir::{DType, Key};
 use crate::rewrite::{Exactness, Expr, Rule, any_of, applies};
 use crate::rules::support::spelled_out::{Numbers, UNKNOWN_RANK, cast, ints, mean};
 
 const GROUPS: Key<i64> = Key::new("num_groups", 0);
-const EPSILON: Key<f32> = Key::new("epsilon", 1e-5);
 
 pub fn rule() -> Rule {
     Rule::new("lower-group-normalization", Exactness::Rounding, any_of(&[GroupNormalization, Custom]), |m| {

@@ -5,13 +5,13 @@
 //!
 //! Declines where the axes count from the front of an unknown rank.
 
+use crate::ops::norm::EPSILON;
 use crate::ir::OpKind::{LayerNormalization, Reciprocal, Sqrt};
 use crate::ir::{DType, Key};
 use crate::rewrite::{Exactness, Expr, Replacement, Rule};
 use crate::rules::support::spelled_out::{Numbers, UNKNOWN_RANK, cast, mean, trailing};
 
 const AXIS: Key<i64> = Key::new("axis", -1);
-const EPSILON: Key<f32> = Key::new("epsilon", 1e-5);
 
 pub fn rule() -> Rule {
     Rule::new("lower-layer-normalization", Exactness::Rounding, LayerNormalization.any(), |m| {

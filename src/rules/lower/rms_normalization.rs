@@ -4,13 +4,13 @@
 //!
 //! Declines where the axes count from the front of an unknown rank.
 
+use crate::ops::norm::EPSILON;
 use crate::ir::OpKind::{RMSNormalization, Sqrt};
 use crate::ir::{DType, Key};
 use crate::rewrite::{Exactness, Expr, Rule, var};
 use crate::rules::support::spelled_out::{Numbers, UNKNOWN_RANK, cast, mean, trailing};
 
 const AXIS: Key<i64> = Key::new("axis", -1);
-const EPSILON: Key<f32> = Key::new("epsilon", 1e-5);
 
 pub fn rule() -> Rule {
     let (x, scale) = (var("x"), var("scale"));

@@ -10,20 +10,15 @@ mod parallel;
 use crate::ir::OpKind::{self, Add, BatchNormalization, Conv, ConvTranspose, Gemm, InstanceNormalization, MatMul};
 use crate::ir::{Data, Key, Tensor, ValueId};
 use crate::ops::CallView;
-use crate::ops::window::GROUP;
+use crate::ops::matmul::{ALPHA, BETA, TRANS_A, TRANS_B};
+use crate::ops::norm::{EPSILON, TRAINING_MODE};
+use crate::ops::window::{AUTO_PAD, GROUP};
 use crate::rewrite::{Expr, Match, Skip, applies, require};
 use crate::rules::support::numbers::{self, SMALL, is_finite, is_foldable_float};
 use crate::rules::support::readers::only_read_by;
 
 /// The operators that [`Linear`] reads.
 pub const LINEAR: &[OpKind] = &[Conv, ConvTranspose, Gemm, MatMul, BatchNormalization, InstanceNormalization];
-
-const ALPHA: Key<f32> = Key::new("alpha", 1.0);
-const BETA: Key<f32> = Key::new("beta", 1.0);
-const TRANS_A: Key<bool> = Key::new("transA", false);
-const TRANS_B: Key<bool> = Key::new("transB", false);
-const EPSILON: Key<f32> = Key::new("epsilon", 1e-5);
-const TRAINING_MODE: Key<bool> = Key::new("training_mode", false);
 
 /// One factor and one offset per channel: `scale · x + shift`.
 pub struct Affine {
@@ -325,7 +320,6 @@ fn groups(call: CallView<'_>) -> Option<usize> {
 
 /// Whether a call may read beyond its operand's edges.
 fn pads(call: CallView<'_>) -> bool {
-    const AUTO_PAD: Key<&str> = Key::new("auto_pad", "NOTSET");
     const PADS: Key<&[i64]> = Key::new("pads", &[]);
     if call.node().op != Conv {
         return false;

@@ -2,6 +2,7 @@
 
 use crate::ir::Key;
 use crate::ops::CallView;
+use crate::ops::window::AUTO_PAD;
 use crate::rewrite::{Skip, applies, require};
 use crate::rules::support::axes::normalize_each;
 
@@ -54,7 +55,6 @@ pub fn spatial(amounts: &[(i64, i64)]) -> Result<&[(i64, i64)], Skip> {
 
 /// What a convolution or pool over `n` axes pads on its own.
 pub fn own(call: &CallView<'_>, n: usize) -> Result<Amounts, Skip> {
-    const AUTO_PAD: Key<&str> = Key::new("auto_pad", "NOTSET");
     match &*AUTO_PAD.of(call.node()) {
         "NOTSET" => {
             let pads = call.per_axis("pads", 2 * n, 0).ok_or(Skip::NotThis)?;

@@ -1,9 +1,8 @@
 //! `Concat` and `Split` as parts that stand one after another along an axis.
 
-use crate::ir::{Int, Key, OpKind, ValueId};
+use crate::ir::{Int, OpKind, ValueId};
+use crate::ops::slice::AXIS;
 use crate::ops::{CallView, normalize_axis};
-
-const AXIS: Key<i64> = Key::new("axis", 0);
 
 /// The axis of a `Concat` or `Split`, from the front; `None` where it counts from the back of an unknown rank.
 pub fn axis(call: &CallView<'_>) -> Option<usize> {

@@ -1,6 +1,7 @@
 //! Reductions: which operators they are and which axes they take together.
 
 use crate::ir::{DType, Int, Key, OpKind, ValueId};
+use crate::ops::slice::AXIS;
 use crate::ops::{CallView, normalize_axis};
 use crate::rewrite::{Expr, Skip, applies};
 use crate::rules::support::axes;
@@ -23,7 +24,6 @@ pub const REDUCTIONS: &[OpKind] = &[
 /// Whether a reduction keeps the axes that it takes together, with size 1.
 pub const KEEPDIMS: Key<bool> = Key::new("keepdims", true);
 
-const AXIS: Key<i64> = Key::new("axis", 0);
 const NOOP_WITH_EMPTY_AXES: Key<bool> = Key::new("noop_with_empty_axes", false);
 
 /// The axes that a reduction, `ArgMax` or `ArgMin` takes together, sorted; `None` when they are not known.

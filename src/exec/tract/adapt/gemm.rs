@@ -2,12 +2,8 @@
 
 use super::parts::Parts;
 use crate::ir::OpKind::{Add, MatMul, Mul, Transpose};
-use crate::ir::{Attr, DType, Graph, Key, NodeId, Tensor, ValueId};
-
-const ALPHA: Key<f32> = Key::new("alpha", 1.0);
-const BETA: Key<f32> = Key::new("beta", 1.0);
-const TRANS_A: Key<bool> = Key::new("transA", false);
-const TRANS_B: Key<bool> = Key::new("transB", false);
+use crate::ir::{Attr, DType, Graph, NodeId, Tensor, ValueId};
+use crate::ops::matmul::{ALPHA, BETA, TRANS_A, TRANS_B};
 
 /// Part a call of float64.
 pub(super) fn part(graph: &mut Graph, node: NodeId) {
