@@ -78,21 +78,21 @@ mod tests {
         })
     }
 
-    fn bell(random: &mut Random, spread: f64) -> Vec<f32> {
-        (0..4000).map(|_| (random.normal() * spread) as f32).collect()
+    fn within(random: &mut Random, spread: f64) -> Vec<f32> {
+        (0..4000).map(|_| ((2.0 * random.unit() - 1.0) * spread) as f32).collect()
     }
 
     #[test]
     fn samples_that_are_alike_settle_at_the_second_look() {
         let mut random = Random::new(1, "settling");
-        assert_eq!(settled(8, |_| bell(&mut random, 1.0)), Some(16));
+        assert_eq!(settled(8, |_| within(&mut random, 1.0)), Some(16));
         assert_eq!(settled(1, |_| vec![0.0; 3]), Some(2), "zeros have a range, too");
     }
 
     #[test]
     fn samples_that_grow_do_not() {
         let mut random = Random::new(2, "settling");
-        assert_eq!(settled(8, |run| bell(&mut random, run as f64)), None);
+        assert_eq!(settled(8, |run| within(&mut random, run as f64)), None);
     }
 
     #[test]
