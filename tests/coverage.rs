@@ -168,7 +168,7 @@ const MAY_IMPORT: &[(&str, &[&str], &str)] = &[
     ("rewrite", &["ir", "ops", "report"], "the engine knows no rule, no pass and no target"),
     ("rules", &["ir", "ops", "rewrite"], "a rule is a pure function of the match"),
     ("target", &["ir", "ops", "similar"], "a target is data: what it accepts"),
-    ("onnx", &["ir", "ops", "model"], "reading and writing decide nothing about the computation"),
+    ("onnx", &["ir", "mapped", "ops", "model"], "reading and writing decide nothing about the computation"),
     ("text", &["ir", "ops", "model", "onnx", "random"], "the text shows what the file would hold"),
     (
         "exec",

@@ -86,6 +86,32 @@ fn value(graph: &Graph, name: &str) -> ValueId {
     found.unwrap_or_else(|| panic!("there is no {name}"))
 }
 
+#[cfg(feature = "tract")]
+#[test]
+fn no_weight_is_made_from_samples_that_quality_is_measured_on() {
+    use std::sync::Arc;
+
+    use onnx_slim::calibrate::{Calibration, Source};
+    use onnx_slim::exec::tract::Tract;
+    use onnx_slim::prune::{Budget, Pruner};
+
+    let mut model = text::parse(
+        r#"<ir_version: 8, opset_import: ["" : 17]>
+        g (float[n,2] x) => (float[n,2] y)
+        <float[2,6] a = {1, -1, 0.5, 2, 0.3, -0.7, 0.2, 1, -1, 0.4, 1.5, 0.9},
+         float[6,2] b = {1, 0.1, -0.3, 1, 0.7, 0.6, -1, 0.2, 0.4, -0.8, 0.9, 1}>
+        { p = MatMul(x, a)  q = Relu(p)  y = MatMul(q, b) }"#,
+    )
+    .expect("a model");
+    infer_shapes(&mut model.graph);
+    let calibration = Calibration { source: Some(Source::Random(0)), samples: Some(40), ..Calibration::default() };
+    let pruner = Pruner { calibration, ..Pruner::new(Budget::Ratio(0.5), Arc::new(Tract)) };
+    let summary = pruner.run(&mut model, &|_, _| ()).expect("half of the channels go");
+    let recovered = summary.recovered.expect("there are samples");
+    assert!(recovered.held_out > 0 && summary.measured.held_out > 0);
+    assert_eq!(recovered.samples + recovered.held_out + summary.measured.held_out, 40);
+}
+
 /// Networks tried.
 const CASES: u32 = 150;
 

@@ -169,6 +169,7 @@ impl<'g> Freeing<'g> {
             .operands(node)
             .map(|v| v.map(|v| self.graph.constant(v).cloned().ok_or(())).transpose().ok())
             .collect();
+        let operands = operands.filter(|_| exact::is_quick(self.graph.node(node).op));
         let evaluated = operands.and_then(|operands| exact::evaluate(&call, &operands, MAX_FOLDED).ok());
         let evaluated = evaluated.map(|folded| folded.results).unwrap_or_default();
         let mut folded = false;

@@ -41,7 +41,13 @@ pub static UPSAMPLE: OpDef = OpDef {
 };
 
 /// Samples at places that an operand gives, along the spatial axes.
-pub static GRID_SAMPLE: OpDef = OpDef { infer: Some(grid_sample), channels: |c| leading(c, 2), ..OpDef::PURE };
+pub static GRID_SAMPLE: OpDef = OpDef {
+    infer: Some(grid_sample),
+    channels: |c| leading(c, 2),
+    // Each image has places of its own.
+    ties: |c| [ties::of_channels(c), vec![Tie::Same(End::operand(1, 0), End::result(0, 0))]].concat(),
+    ..OpDef::PURE
+};
 
 /// The places that an affine map moves the points of an image to: `[N, spatial…, 2 or 3]`.
 pub static AFFINE_GRID: OpDef = OpDef { infer: Some(affine_grid), ..OpDef::PURE };
@@ -426,6 +432,15 @@ mod tests {
         assert_eq!(infer(GridSample, "float[..] float[n,5,6,7,3]", &[]), "float[n,?,5,6,7]");
         assert_eq!(infer(AffineGrid, "float[n,2,3] int64:[n,c,5,w]", &[]), "float[n,5,w,2]");
         assert_eq!(infer(AffineGrid, "float[n,3,4] int64[5]", &[]), "float[n,?,?,?,3]");
+    }
+
+    #[test]
+    fn each_image_has_places_of_its_own() {
+        let case = Case::new(GridSample, "float[4,c,h,w] float[4,5,6,2]", &[], 1);
+        let ties = (GRID_SAMPLE.ties)(&case.view());
+        let images = [End::operand(0, 0), End::operand(1, 0)];
+        assert!(images.iter().all(|&end| ties.contains(&Tie::Same(end, End::result(0, 0)))), "{ties:?}");
+        assert!(!ties.contains(&Tie::Same(End::operand(1, 1), End::result(0, 1))), "rows are not channels");
     }
 
     #[test]

@@ -66,6 +66,7 @@ fn may_fold(graph: &Graph, node: NodeId) -> bool {
     let n = graph.node(node);
     let kept = matches!(n.op, OpKind::Custom | OpKind::DequantizeLinear) && !exact::is_known_custom(n);
     !kept
+        && exact::is_quick(n.op)
         && ops::is_deterministic(graph, node)
         && n.bodies().next().is_none()
         && graph.operand_count(node) > 0

@@ -10,18 +10,7 @@ use crate::prune::balance::{Level, balanced};
 use crate::prune::colour::Class;
 use crate::prune::groups::{Group, Groups};
 use crate::prune::importance::Ranking;
-use crate::prune::meter::Meter;
-
-/// What is to become less.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Measure {
-    /// Multiply-accumulates of a run.
-    Macs,
-    /// Elements of constants.
-    Params,
-    /// Bytes of constants.
-    Bytes,
-}
+use crate::prune::meter::{Measure, Meter};
 
 /// How much is removed.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -5,9 +5,19 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::ir::Graph;
-use crate::prune::budget::Measure;
 use crate::prune::colour::{Axis, Class};
 use crate::prune::groups::Groups;
+
+/// What is to become less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// Multiply-accumulates of a run.
+    Macs,
+    /// Elements of constants.
+    Params,
+    /// Bytes of constants.
+    Bytes,
+}
 
 /// A measure of a model that follows as classes go.
 #[derive(Clone)]

@@ -78,6 +78,16 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// The elements of operand `slot`, a tensor of floats, in f64.
+    pub(super) fn floats(&self, slot: usize) -> Result<Vec<f64>, Unable> {
+        let t = self.tensor(slot)?;
+        if !t.dtype().is_float() {
+            return Err(Unable::NoKernel);
+        }
+        self.room(DType::F64, t.len())?;
+        t.reals().ok_or(Unable::NoKernel)
+    }
+
     /// Attribute `key` as an axis of a tensor of rank `rank`.
     pub(super) fn axis(&self, key: Key<i64>, rank: usize) -> Result<usize, Unable> {
         axis(key.of(self.node), rank)

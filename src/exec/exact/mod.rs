@@ -9,9 +9,11 @@
 mod args;
 mod binary;
 mod cast;
+mod col2im;
 mod compare;
 mod concat;
 mod cumulate;
+mod deform_conv;
 mod gather;
 mod generate;
 mod lanes;
@@ -23,8 +25,10 @@ mod number;
 mod order;
 mod pad;
 mod quantize;
+mod recurrent;
 mod reduce;
 mod reshape;
+mod roi_align;
 mod scatter;
 mod select;
 mod slice;
@@ -132,6 +136,13 @@ pub fn is_known_custom(node: &Node) -> bool {
 /// Whether there is a kernel for `op`. It may still decline element types and values.
 pub fn supports(op: OpKind) -> bool {
     kernel(op).is_some()
+}
+
+/// Whether a kernel for `op` takes no longer than in proportion to operands and results. The others are for running
+/// models: folding takes files as they come.
+pub fn is_quick(op: OpKind) -> bool {
+    use OpKind as O;
+    !matches!(op, O::LSTM | O::GRU | O::RNN | O::RoiAlign | O::DeformConv)
 }
 
 /// Packed elements of `dtype` nearest to `reals`; integers are truncated, and wrap. `None` for strings and complex
@@ -273,6 +284,10 @@ fn kernel(op: OpKind) -> Option<Kernel> {
         O::QuantizeLinear => quantize::quantize,
         O::DequantizeLinear => quantize::dequantize,
         O::StringConcat => text::concat,
+        O::LSTM | O::GRU | O::RNN => recurrent::recurrent,
+        O::RoiAlign => roi_align::roi_align,
+        O::DeformConv => deform_conv::deform_conv,
+        O::Col2Im => col2im::col2im,
         _ => return None,
     })
 }

@@ -7,6 +7,7 @@
 use rustc_hash::FxHashMap;
 use tract_onnx::Onnx;
 
+use super::draw::{draw, draws};
 use super::{Loaded, NAME, in_order, knows, onnx, whole};
 use crate::exec::demand;
 use crate::exec::exact::{self, Unable};
@@ -50,11 +51,12 @@ impl ByNode {
             let op = graph.node(id).op;
             let runs = matches!(op, OpKind::If | OpKind::Loop)
                 || exact::supports(op)
+                || draws(op)
                 || (knows(&onnx, graph, id) && graph.node(id).bodies().next().is_none());
             if !runs {
                 return Err(Cannot::new(NAME, "it has no such operator").at(At::of(graph, id)));
             }
-            if !is_deterministic(graph, id) {
+            if !is_deterministic(graph, id) && !draws(op) {
                 return Err(Cannot::new(NAME, "its results are random").at(At::of(graph, id)));
             }
         }
@@ -131,6 +133,9 @@ impl Run<'_> {
         let results = match self.graph.node(node).op {
             OpKind::If => self.branch(node, &operands),
             OpKind::Loop => self.turns(node, &operands),
+            op if draws(op) => {
+                draw(self.graph.node(node), &operands, LIMIT).map(|t| vec![t]).map_err(|why| self.unfit(node, why))
+            }
             _ => self.call(node, &operands).map_err(at),
         }?;
         for (value, tensor) in self.graph.results(node).iter().zip(results) {
@@ -361,9 +366,8 @@ mod tests {
     }
 
     #[test]
-    fn random_models_are_not_run_by_node() {
-        let text = r#"g (bfloat16[2] x) => (float[2] y) { y = RandomNormalLike <dtype = 1> (x) }"#;
-        let x = Tensor::rounded(crate::ir::DType::BF16, &[2], &[1.0, 2.0]).unwrap();
-        assert!(run(text, &[("x", x)]).is_err());
+    fn a_dropout_that_trains_is_not_run() {
+        let text = r#"g (float[2] x) => (float[2] y) <float r = {0.5}, bool t = {1}> { y = Dropout (x, r, t) }"#;
+        assert!(run(text, &[("x", f32s(&[2], &[1.0, 2.0]))]).is_err());
     }
 }

@@ -6,6 +6,7 @@
 
 mod adapt;
 mod by_node;
+mod draw;
 mod round_trip;
 mod tensors;
 
@@ -22,7 +23,7 @@ use self::by_node::{ByNode, First};
 use self::tensors::{datum_type, held, to_tract};
 use crate::exec::detach::{Detached, detach};
 use crate::exec::executor::{At, Cannot, Executor, Session, contained};
-use crate::ir::{DType, Graph, Key, NodeId, OpKind, Tensor};
+use crate::ir::{Attr, DType, Graph, Key, Node, NodeId, OpKind, Tensor};
 use crate::model::Model;
 use crate::ops::norm::TRAINING_MODE;
 use crate::ops::slice::permutation;
@@ -93,6 +94,9 @@ fn whole(model: &Model) -> Result<Loaded, Cannot> {
         return Err(Cannot::new(NAME, "it has no such operator").at(At::of(&model.graph, id)));
     }
     for id in model.graph.nodes() {
+        if draw::draws(model.graph.node(id).op) {
+            return Err(Cannot::new(NAME, "its results are random").at(At::of(&model.graph, id)));
+        }
         if let Some(why) = breaks_on(&CallView::new(&model.graph, id)) {
             return Err(Cannot::new(NAME, why).at(At::of(&model.graph, id)));
         }
@@ -194,6 +198,7 @@ fn breaks_on(call: &CallView<'_>) -> Option<&'static str> {
         OpKind::Transpose if call.node().attr("perm").is_some() && permutation(call).is_none() => {
             Some("perm is no permutation of its operand's axes")
         }
+        OpKind::LSTM | OpKind::GRU | OpKind::RNN => ignored(call.node()),
         // Older Scans, which are custom to us, too.
         _ if call.node().op_name() == "Scan" && call.node().domain().is_empty() => {
             let scanned = Key::new("num_scan_inputs", 0i64).of(call.node());
@@ -202,6 +207,24 @@ fn breaks_on(call: &CallView<'_>) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// What tract leaves out of a recurrent layer without a word.
+fn ignored(node: &Node) -> Option<&'static str> {
+    let usual: &[&[u8]] = match node.op {
+        OpKind::LSTM => &[b"Sigmoid", b"Tanh", b"Tanh"],
+        OpKind::GRU => &[b"Sigmoid", b"Tanh"],
+        _ => &[b"Tanh"],
+    };
+    let is_usual =
+        |attr: &Attr| matches!(attr, Attr::Strs(names) if names.iter().eq(usual.iter().cycle().take(names.len())));
+    if Key::new("clip", 0.0f32).of(node) != 0.0 {
+        return Some("it does not clip");
+    }
+    if Key::new("input_forget", false).of(node) {
+        return Some("it does not couple input and forget gates");
+    }
+    node.attr("activations").is_some_and(|attr| !is_usual(attr)).then_some("it knows no other activations than usual")
 }
 
 /// Put the weights in the place of the inputs that stand for them.
@@ -422,6 +445,22 @@ mod tests {
             let refused = session.run(&x(f32s(&[2], &[0.0; 2]))).unwrap_err();
             assert!(refused.reason.contains(why), "{refused}");
         }
+    }
+
+    #[test]
+    fn recurrent_layers_are_run_as_they_say() {
+        let run = |attrs: &str| {
+            let mut session = load(&format!(
+                r#"<ir_version: 8, opset_import: ["" : 17]>
+                g (float[2,1,1] x) => (float[2,1,1,1] y) <float[1,1,1] w = {{1}}, float[1,1,1] r = {{1}}>
+                {{ y = RNN <hidden_size = 1{attrs}> (x, w, r) }}"#
+            ))?;
+            session.run(&x(f32s(&[2, 1, 1], &[2.0, 3.0])))
+        };
+        let of = |attrs: &str| run(attrs).unwrap()[0].reals().unwrap();
+        assert_eq!(of(r#", activations = ["Relu"]"#), [2.0, 5.0]);
+        assert!((of(r#", activations = ["Tanh"]"#)[0] - 2f64.tanh()).abs() < 1e-6);
+        assert!(run(", clip = 1.0").is_err());
     }
 
     #[test]

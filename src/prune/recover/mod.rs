@@ -19,21 +19,26 @@
 
 mod fit;
 mod merge;
+mod outcome;
+mod run;
+mod statistics;
 mod target;
+mod task;
+
+use std::ops::Deref;
 
 use rustc_hash::FxHashSet;
-use serde::Serialize;
 
 use crate::exec::stepper::{Stepper, held_bytes};
 use crate::exec::{Cannot, Executor};
+use crate::gram::Layer;
 use crate::gram::layer::WEIGHT;
-use crate::gram::{Layer, Patches};
 use crate::ir::{Graph, NodeId, ScopeId, Tensor};
 use crate::model::Model;
 use crate::prune::Cut;
-use crate::prune::recover::fit::{Fit, Task};
-use crate::prune::recover::merge::merged;
-use crate::prune::recover::target::Target;
+use crate::prune::recover::run::Run;
+
+pub use crate::prune::recover::outcome::{How, Recovered, Repaired, Skipped};
 
 /// How to repair.
 #[derive(Clone, Debug)]
@@ -54,65 +59,18 @@ impl Default for Recovery {
     }
 }
 
-/// What became of the layers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Recovered {
-    /// Samples that weights were made from.
-    pub samples: usize,
-    /// Others, that they were measured on.
-    pub held_out: usize,
-    /// Layers that were looked at, in the order in which they run.
-    pub layers: Vec<Repaired>,
-    /// Layers that stayed as they are, and why.
-    pub skipped: Vec<Skipped>,
-}
-
-/// A layer that was looked at.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Repaired {
-    /// The layer.
-    pub layer: String,
-    /// What its result was off on held-out samples, as a part of the energy of what it should be.
-    pub before: f64,
-    /// What it is off now.
-    pub after: f64,
-    /// What was done.
-    pub how: How,
-}
-
-/// What is done to a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum How {
-    /// Nothing: it is right, or nothing made it better.
-    Nothing,
-    /// The mean and the deviation of each output are what they were.
-    Matched,
-    /// The weight is the best that there is.
-    LeastSquares,
-}
-
-/// A layer that stayed as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Skipped {
-    /// The layer.
-    pub layer: String,
-    /// Why.
-    pub why: &'static str,
-}
-
 /// Repair `pruned`, which is `dense` without what `cut` leaves out: the same nodes and values.
 ///
-/// Weights are made from `samples` and measured on `held_out`; where there are none, the last fifth of the samples is
-/// held out. `progress` hears how many layers of how many are done.
+/// The last fifth of `samples` is held out, and says what is better; what is, is made from all. So what `samples` say of
+/// the result is too good: others have to be asked. `progress` hears how many layers of how many are done.
 ///
 /// # Errors
 /// When the engine cannot run one of the models on the samples.
-pub fn recover<S: std::ops::Deref<Target = [(String, Tensor)]>>(
+pub fn recover<S: Deref<Target = [(String, Tensor)]>>(
     dense: &Model,
     pruned: &mut Model,
     cut: &Cut,
-    samples: (&[S], &[S]),
+    samples: &[S],
     engine: &dyn Executor,
     recovery: &Recovery,
     progress: &dyn Fn(usize, usize),
@@ -168,17 +126,14 @@ fn pair(dense: &Graph, pruned: &Graph, node: NodeId) -> Result<Option<(Layer, La
 }
 
 /// As many samples as fit, and the part of them that is held out.
-fn share<'s, S: std::ops::Deref<Target = [(String, Tensor)]>>(
+fn share<'s, S: Deref<Target = [(String, Tensor)]>>(
     dense: &Model,
     pruned: &Model,
-    (samples, held_out): (&'s [S], &'s [S]),
+    samples: &'s [S],
     recovery: &Recovery,
 ) -> (Vec<&'s [(String, Tensor)]>, Vec<&'s [(String, Tensor)]>) {
     let mut fitted: Vec<&[(String, Tensor)]> = samples.iter().map(|s| &**s).collect();
-    let mut held: Vec<&[(String, Tensor)]> = held_out.iter().map(|s| &**s).collect();
-    if held.is_empty() {
-        held = fitted.split_off(fitted.len() - fitted.len() / 5);
-    }
+    let mut held = fitted.split_off(fitted.len() - fitted.len() / 5);
     let Some(first) = fitted.first() else { return (fitted, held) };
     let each = held_bytes(dense, first).saturating_add(held_bytes(pruned, first)).max(1);
     let room = usize::try_from(recovery.bytes / each).unwrap_or(usize::MAX).max(2);
@@ -195,92 +150,13 @@ fn share<'s, S: std::ops::Deref<Target = [(String, Tensor)]>>(
     (fitted, held)
 }
 
-/// Both models on their way.
-struct Run<'a> {
-    cut: &'a Cut,
-    recovery: &'a Recovery,
-    /// Samples that weights are made from; the others are held out.
-    fitted: usize,
-    dense: Stepper<'a>,
-    pruned: Stepper<'a>,
-    /// Layers that are not repaired yet.
-    waiting: FxHashSet<NodeId>,
-}
-
-impl Run<'_> {
-    /// Repair one layer; what its result is off before and then.
-    fn repair(
-        &mut self,
-        dense: &Model,
-        pruned: &mut Model,
-        of_dense: &Layer,
-        of_pruned: &Layer,
-    ) -> Result<Result<(f64, f64, How), &'static str>, Cannot> {
-        let target = match Target::of(&dense.graph, &pruned.graph, self.cut, of_dense, of_pruned, |value| {
-            self.waits(&pruned.graph, value)
-        }) {
-            Ok(target) => target,
-            Err(why) => return Ok(Err(why)),
-        };
-        self.pruned.reach(pruned, &target.pruned_values)?;
-        self.dense.reach(dense, &target.dense_values)?;
-        let Some(read) = self.pruned.of(target.input) else { return Ok(Err("what it reads is not there")) };
-        let graph = &pruned.graph;
-        let weight = graph.operand(of_pruned.node, WEIGHT).and_then(|w| of_pruned.matrix(graph.constant(w)?));
-        let Some(weight) = weight else { return Ok(Err("its weight cannot be read")) };
-        let picked = |tensors, rows| Patches::of(of_pruned, tensors, rows, self.recovery.seed);
-        let patches =
-            picked(&read[..self.fitted], self.recovery.rows).zip(picked(&read[self.fitted..], self.recovery.rows));
-        let Some((fitted, held_out)) = patches else { return Ok(Err("what it reads is of other sizes than it says")) };
-        let start =
-            merged(dense, self.cut, of_dense, of_pruned, &target, &weight, &self.dense, self.fitted, self.recovery);
-        let task = |patches, samples: std::ops::Range<usize>| {
-            Task::of(patches, of_pruned, &target, &self.dense, &self.pruned, samples)
-        };
-        let tasks = task(&fitted, 0..self.fitted).zip(task(&held_out, self.fitted..read.len()));
-        let Some((fitted, held_out)) = tasks else { return Ok(Err("its result is of other sizes than it says")) };
-        let constant = if of_pruned.adds_bias() { of_pruned.biases(graph) } else { vec![0.0; of_pruned.outputs] };
-        let fit = Fit { layer: of_pruned, weight: &weight, start: start.as_ref(), constant: &constant };
-        let Some(found) = fit.best(&fitted, &held_out, self.recovery.ridge) else {
-            return Ok(Err("what it reads is not finite"));
-        };
-        if let Some(change) = &found.change {
-            let biases: Vec<f64> =
-                of_pruned.biases(graph).iter().zip(&change.shift).map(|(bias, shift)| bias + shift).collect();
-            if of_pruned.put(&mut pruned.graph, change.weight.view(), Some(&biases)).is_none() {
-                return Ok(Err("its weight cannot be written"));
-            }
-        }
-        Ok(Ok((found.before, found.after, found.how)))
-    }
-
-    /// Whether a layer that is not repaired has to run for `value`.
-    fn waits(&self, graph: &Graph, value: crate::ir::ValueId) -> bool {
-        let mut seen = FxHashSet::default();
-        let mut stack = vec![value];
-        while let Some(value) = stack.pop() {
-            let Some((node, _)) = graph.producer(value) else { continue };
-            if self.pruned.has_run(node) || !seen.insert(node) {
-                continue;
-            }
-            if self.waiting.contains(&node) {
-                return true;
-            }
-            stack.extend(graph.operands(node).flatten());
-            if graph.node(node).bodies().next().is_some() {
-                stack.extend(graph.captures(node));
-            }
-        }
-        false
-    }
-}
-
 #[cfg(all(test, feature = "tract"))]
 mod tests {
     use super::*;
     use crate::exec::tract::Tract;
     use crate::ir::ValueId;
     use crate::passes::infer_declared;
+    use crate::prune::recover::target::Target;
     use crate::prune::{Choices, Colouring, Groups, apply};
     use crate::random::Random;
     use crate::text::parse;
@@ -372,8 +248,8 @@ mod tests {
         let samples = feeds(dims, 60);
         let others = &samples[40..];
         let before = off(&dense, &model, others);
-        let all = (&samples[..40], &[][..]);
-        let recovered = recover(&dense, &mut model, &cut, all, &Tract, &Recovery::default(), &|_, _| {}).unwrap();
+        let recovered =
+            recover(&dense, &mut model, &cut, &samples[..40], &Tract, &Recovery::default(), &|_, _| {}).unwrap();
         assert_eq!((recovered.samples, recovered.held_out), (32, 8));
         for layer in &recovered.layers {
             assert!(layer.after <= layer.before, "{layer:?}");
@@ -518,11 +394,9 @@ mod tests {
         let samples = feeds(&[1, 64], 50);
         // x and a are 72 floats, in the pruned model 68.
         let recovery = Recovery { bytes: 10 * 4 * (72 + 68), ..Recovery::default() };
-        let all = (&samples[..], &[][..]);
-        let recovered = recover(&dense, &mut model, &cut, all, &Tract, &recovery, &|_, _| {}).unwrap();
+        let recovered = recover(&dense, &mut model, &cut, &samples, &Tract, &recovery, &|_, _| {}).unwrap();
         assert_eq!((recovered.samples, recovered.held_out), (8, 2));
-        let none: (&[Feed], &[Feed]) = (&[], &[]);
-        let nothing = recover(&dense, &mut model, &cut, none, &Tract, &recovery, &|_, _| {}).unwrap();
+        let nothing = recover(&dense, &mut model, &cut, &samples[..0], &Tract, &recovery, &|_, _| {}).unwrap();
         assert_eq!(nothing, Recovered::default());
     }
 }

@@ -2,7 +2,8 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::ir::{Graph, NodeId, OpKind, User, ValueId};
+use crate::ir::{Graph, Key, NodeId, OpKind, User, ValueId};
+use crate::ops::normalize_axis;
 use crate::target::Policy;
 use crate::target::policy::{Never, Pattern};
 
@@ -32,6 +33,7 @@ fn parts(graph: &Graph, pattern: Pattern, node: NodeId) -> Vec<NodeId> {
         (Pattern::ChannelGate, OpKind::Mul) => seen.channel_gate(node),
         (Pattern::SoftmaxProduct, OpKind::MatMul) => seen.weighing(node).map(|_| vec![node]),
         (Pattern::MaskedSoftmax, OpKind::Softmax) => seen.masked(node),
+        (Pattern::JoinedRows, OpKind::MatMul | OpKind::Gemm) => seen.joined_rows(node).then(|| vec![node]),
         (Pattern::Attention, OpKind::MatMul) => {
             seen.weighing(node).map(|softmax| seen.scores(softmax).into_iter().chain([node]).collect())
         }
@@ -131,6 +133,32 @@ impl Seen<'_> {
             found.extend(self.readers(product).into_iter().filter(sixth));
             is_it.then_some(found)
         })
+    }
+
+    /// Whether a weight meets what a `Concat` put together. Behind a `Transpose` and the like, any axis counts.
+    fn joined_rows(self, product: NodeId) -> bool {
+        const FORMS: [OpKind; 7] = [
+            OpKind::Transpose,
+            OpKind::Reshape,
+            OpKind::Flatten,
+            OpKind::Squeeze,
+            OpKind::Unsqueeze,
+            OpKind::Relu,
+            OpKind::Identity,
+        ];
+        if !self.is_constant(product, 1) {
+            return false;
+        }
+        let mut at = self.maker(product, 0);
+        let mut moved = false;
+        while let Some(form) = at.filter(|&n| FORMS.contains(&self.op(n))) {
+            moved = true;
+            at = self.maker(form, 0);
+        }
+        let Some(joined) = at.filter(|&n| self.op(n) == OpKind::Concat) else { return false };
+        let rank = self.graph.result(joined, 0).and_then(|v| self.graph.value(v).ty.shape().rank());
+        let axis = Key::<i64>::new("axis", 0).of(self.graph.node(joined));
+        moved || rank.is_none_or(|rank| normalize_axis(axis, rank) != rank.checked_sub(1))
     }
 
     /// `(x − mean) / √(variance + ε)`, from its `Sqrt`, with scale and shift.

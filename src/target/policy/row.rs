@@ -197,4 +197,6 @@ pub enum Pattern {
     MaskedSoftmax,
     /// The product that a Softmax is taken of, and the product with the result.
     Attention,
+    /// The product of a weight and of what a Concat put together, unless along the axis that is summed over.
+    JoinedRows,
 }

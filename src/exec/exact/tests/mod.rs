@@ -3,9 +3,11 @@
 mod arithmetic;
 mod bad;
 mod casts;
+mod images;
 mod laws;
 mod moves;
 mod quantized;
+mod sequences;
 mod splats;
 
 use bytes::Bytes;
