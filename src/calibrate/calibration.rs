@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
+use crate::calibrate::gather::gather_until;
 use crate::calibrate::pool::{MOST_BYTES, Pool};
+use crate::calibrate::settling::Settling;
 use crate::calibrate::{Fingerprint, GatherError, Gathered, Sample, Saved, SavedError, Source, Split, Wanted, gather};
 use crate::exec::{DataError, Executor};
 use crate::model::Model;
+use crate::random::Random;
 
 /// Samples, statistics of them, or both.
 #[derive(Clone, Debug, Default)]
@@ -20,9 +23,36 @@ pub struct Calibration {
     pub save: Option<PathBuf>,
     /// Hold out as many samples as statistics are gathered of: something is searched for that has to keep a bound.
     pub verifies: bool,
+    /// Run the model on no more samples than it takes for ranges to settle. What corrections see goes by the mean of all
+    /// samples, and may be better known from more.
+    pub settles: bool,
     /// Where samples are once they were read, for others that read the same ones.
     pub pool: Option<Pool>,
 }
+
+/// What runs of a model on samples came to.
+#[derive(Clone, Debug, Default)]
+pub struct Runs {
+    /// What its tensors held.
+    pub gathered: Gathered,
+    /// Samples that there are; the model was run on no more of them than ranges took to settle.
+    pub samples: u64,
+}
+
+impl Runs {
+    /// What there is to say where samples were left.
+    pub fn note(&self) -> Option<String> {
+        (self.gathered.runs < self.samples).then(|| {
+            format!(
+                "ranges follow from {} of {} samples: they had settled, being those of half as many but for a few percent",
+                self.gathered.runs, self.samples
+            )
+        })
+    }
+}
+
+/// What the order of samples is made from where it is not the one in which they are read.
+const SEED: u64 = 0;
 
 /// A few samples: some to try things on, and others to measure what came of it.
 #[derive(Clone, Debug, Default)]
@@ -144,6 +174,44 @@ impl Calibration {
         Ok(gather(model, wanted, &mut split, engine, &|done| tell(done, total), before)?)
     }
 
+    /// As [`Calibration::gathered`], but on no more samples than it takes for ranges to settle. Whether they have is
+    /// asked after the `first` samples and whenever there are twice as many. Those behind the first come in an order
+    /// that is shuffled, as samples that lie beside one another may be of one kind.
+    ///
+    /// All samples are run where nothing else is asked for, where statistics are saved for others, and where samples take
+    /// more memory than they are kept in, as they come in their own order then.
+    ///
+    /// # Errors
+    /// As [`Calibration::gathered`].
+    pub fn gathered_until_settled(
+        &self,
+        model: &Model,
+        wanted: &Wanted,
+        engine: &dyn Executor,
+        tell: &dyn Fn(u64, u64),
+        before: Option<Gathered>,
+        first: usize,
+    ) -> Result<Runs, CalibrationError> {
+        if let (Some(pool), Some(source), false) = (&self.pool, &self.source, !self.settles || self.save.is_some()) {
+            let read =
+                pool.read(source, (self.samples, self.verifies), model, || self.split_of(source, model, engine))?;
+            if read.is_all {
+                let before = before.unwrap_or_default();
+                let total = read.first.len() as u64;
+                tell(before.runs, total);
+                let passed = usize::try_from(before.runs).unwrap_or(usize::MAX);
+                let order = order(read.first.len(), first);
+                let mut left = order.into_iter().skip(passed).map(|place| Ok(read.first[place].clone()));
+                let settling = Some(Settling::from(first as u64));
+                let tell = |done| tell(done, total);
+                let gathered = gather_until(model, wanted, &mut left, engine, &tell, before, settling)?;
+                return Ok(Runs { gathered, samples: total });
+            }
+        }
+        let gathered = self.gathered(model, wanted, engine, tell, before)?;
+        Ok(Runs { samples: gathered.runs, gathered })
+    }
+
     /// Write what was gathered of the model with this fingerprint, where that is asked for.
     ///
     /// # Errors
@@ -166,10 +234,22 @@ impl Calibration {
     }
 }
 
+/// The places of so many samples: the first ones as they come, the others shuffled.
+fn order(samples: usize, first: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..samples).collect();
+    let mut random = Random::new(SEED, "samples");
+    let rest = &mut order[first.min(samples)..];
+    for last in (1..rest.len()).rev() {
+        rest.swap(last, usize::try_from(random.below(last as u64 + 1)).unwrap_or(last));
+    }
+    order
+}
+
 #[cfg(all(test, feature = "tract"))]
 mod tests {
     use super::*;
     use crate::exec::tract::Tract;
+    use crate::ir::ScopeId;
     use crate::text::parse;
 
     fn model() -> Model {
@@ -193,6 +273,40 @@ mod tests {
         let first = gather(&model, &Wanted::all(), &mut tried, &Tract, &|_| {}, Gathered::default()).unwrap();
         let both = calibration.gathered(&model, &Wanted::all(), &Tract, &|_, _| {}, Some(first)).unwrap();
         assert_eq!(both, gathered);
+    }
+
+    #[test]
+    fn samples_are_left_once_ranges_have_settled() {
+        let pooled = Calibration { pool: Some(Pool::default()), settles: true, ..random(400) };
+        let text = r#"<ir_version: 8, opset_import: ["" : 17]> g (float[n,48] x) => (float[n,48] y) { y = Tanh(x) }"#;
+        let model = parse(text).unwrap();
+        let wanted = Wanted::only(model.graph.scope(ScopeId::MAIN).outputs().iter().map(crate::ir::Output::value));
+        let until = |calibration: &Calibration| {
+            calibration.gathered_until_settled(&model, &wanted, &Tract, &|_, _| {}, None, 64).unwrap()
+        };
+        let fewer = until(&pooled);
+        assert!(fewer.gathered.runs >= 128 && fewer.gathered.runs < fewer.samples, "{}", fewer.gathered.runs);
+        assert!(fewer.note().unwrap().starts_with(&format!("ranges follow from {} of", fewer.gathered.runs)));
+        let folder = tempfile::tempdir().unwrap();
+        let all = [
+            Calibration { settles: false, ..pooled.clone() },
+            Calibration { save: Some(folder.path().join("a.json")), ..pooled.clone() },
+            Calibration { pool: None, ..pooled },
+        ];
+        for calibration in all {
+            let runs = until(&calibration);
+            assert_eq!((runs.gathered.runs, runs.note()), (fewer.samples, None));
+        }
+    }
+
+    #[test]
+    fn the_first_samples_stay_in_front() {
+        let mut order = order(20, 5);
+        assert_eq!(order[..5], [0, 1, 2, 3, 4]);
+        assert_ne!(order[5..], (5..20).collect::<Vec<_>>());
+        order.sort_unstable();
+        assert_eq!(order, (0..20).collect::<Vec<_>>());
+        assert_eq!(super::order(3, 9), [0, 1, 2]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::calibrate::channels::Channels;
 use crate::calibrate::samples::Sample;
+use crate::calibrate::settling::Settling;
 use crate::calibrate::statistics::Statistics;
 use crate::exec::{Cannot, DataError, Executor, Origin};
 use crate::ir::{DType, Graph, ScopeId, Tensor, ValueId};
@@ -133,6 +134,22 @@ pub fn gather(
     tell: &dyn Fn(u64),
     before: Gathered,
 ) -> Result<Gathered, GatherError> {
+    gather_until(model, wanted, samples, engine, tell, before, None)
+}
+
+/// As [`gather`]; where it is said how, no more samples are run once ranges have settled.
+///
+/// # Errors
+/// As [`gather`].
+pub(super) fn gather_until(
+    model: &Model,
+    wanted: &Wanted,
+    samples: &mut dyn Iterator<Item = Result<Sample, DataError>>,
+    engine: &dyn Executor,
+    tell: &dyn Fn(u64),
+    before: Gathered,
+    mut settling: Option<Settling>,
+) -> Result<Gathered, GatherError> {
     let (shown, mut tensors) = showing(model, wanted);
     if tensors.is_empty() {
         return Ok(Gathered::default());
@@ -143,11 +160,20 @@ pub fn gather(
             *statistics = seen;
         }
     }
-    let statistics: Vec<Mutex<Statistics>> = tensors.iter().map(|(_, s)| Mutex::new(s.clone())).collect();
+    let mut statistics: Vec<Mutex<Statistics>> = tensors.iter().map(|(_, s)| Mutex::new(s.clone())).collect();
     let mut sessions = vec![engine.load(&shown).map_err(GatherError::Load)?];
     loop {
-        let mut wave = Vec::with_capacity(sessions.len());
-        for sample in (&mut *samples).take(sessions.len()) {
+        let mut room = sessions.len();
+        if let Some(settling) = &mut settling {
+            let seen = statistics.iter_mut().map(|s| &*s.get_mut().unwrap_or_else(PoisonError::into_inner));
+            if settling.is_done(gathered.runs, seen) {
+                break;
+            }
+            // Not beyond where statistics are looked at, however many threads there are.
+            room = room.min(usize::try_from(settling.ahead(gathered.runs)).unwrap_or(usize::MAX)).max(1);
+        }
+        let mut wave = Vec::with_capacity(room);
+        for sample in (&mut *samples).take(room) {
             wave.push(sample?);
         }
         if wave.is_empty() {
@@ -317,6 +343,24 @@ mod tests {
             pool.install(|| gathered(&samples).unwrap())
         };
         assert_eq!(with(1), with(4));
+    }
+
+    #[test]
+    fn runs_end_where_ranges_have_settled_whatever_the_threads() {
+        let alike: Vec<[f32; 2]> = (0..40).map(|_| [1.0, -2.0]).collect();
+        let wild: Vec<[f32; 2]> = (0..40).map(|i| [i as f32, 1.0]).collect();
+        let until = |samples: &[[f32; 2]], threads, before: Gathered| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let skipped = usize::try_from(before.runs).unwrap();
+            let mut samples = samples.iter().enumerate().skip(skipped).map(|(i, s)| sample("x", s, i));
+            let (wanted, settling) = (Wanted::all(), Some(Settling::from(5)));
+            pool.install(|| gather_until(&model(), &wanted, &mut samples, &Tract, &|_| (), before, settling).unwrap())
+        };
+        for threads in [1, 3, 4] {
+            assert_eq!(until(&alike, threads, Gathered::default()).runs, 10, "{threads} threads");
+            assert_eq!(until(&alike, threads, gathered(&alike[..5]).unwrap()).runs, 10, "{threads} threads");
+            assert_eq!(until(&wild, threads, Gathered::default()).runs, 40, "{threads} threads");
+        }
     }
 
     #[test]

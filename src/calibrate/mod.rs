@@ -4,6 +4,7 @@
 //! others and sees what is [`Wanted`] of it; what was [`Gathered`] is [`Saved`], merged, and read as [`Range`]s.
 
 mod calibration;
+mod careful;
 mod channels;
 mod elements;
 mod gather;
@@ -12,10 +13,12 @@ mod pool;
 mod range;
 mod samples;
 mod saved;
+mod settling;
 mod split;
 mod statistics;
 
-pub use calibration::{Calibration, CalibrationError, Probe};
+pub use calibration::{Calibration, CalibrationError, Probe, Runs};
+pub use careful::careful;
 pub use channels::Channels;
 pub use gather::{GatherError, Gathered, Unknown, Wanted, gather, observed};
 pub use histogram::{Bin, Histogram};

@@ -28,6 +28,9 @@ pub(super) struct Calibration {
     /// Take at most this many samples, evenly from all [default: 512; 16 made-up ones]
     #[arg(help_heading = CALIBRATION, long, value_name = "N", value_parser = count)]
     pub samples: Option<usize>,
+    /// Calibrate on no more samples than it takes for ranges to settle
+    #[arg(help_heading = CALIBRATION, long)]
+    pub until_settled: bool,
     /// Save what the tensors held, to calibrate again without running the model
     #[arg(help_heading = CALIBRATION, long, value_name = "FILE")]
     pub save_stats: Option<PathBuf>,
@@ -74,6 +77,7 @@ impl Calibration {
             stats: self.stats.clone(),
             save: self.save_stats.clone(),
             verifies: false,
+            settles: self.until_settled,
             pool: None,
         })
     }

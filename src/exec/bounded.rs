@@ -56,8 +56,9 @@ struct Held {
     allowed: Vec<Vec<usize>>,
 }
 
-impl Session for Held {
-    fn run(&mut self, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>, Cannot> {
+impl Held {
+    /// Whether these inputs leave a run within bounds.
+    fn allow(&mut self, inputs: &[(String, Tensor)]) -> Result<(), Cannot> {
         let sizes: Vec<Vec<usize>> = inputs.iter().map(|(_, tensor)| tensor.dims().to_vec()).collect();
         if self.allowed.is_empty() || sizes != self.allowed {
             let bytes = demand::memory(&self.model, inputs);
@@ -66,7 +67,19 @@ impl Session for Held {
             }
             self.allowed = sizes;
         }
+        Ok(())
+    }
+}
+
+impl Session for Held {
+    fn run(&mut self, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>, Cannot> {
+        self.allow(inputs)?;
         self.session.run(inputs)
+    }
+
+    fn run_each(&mut self, feeds: &[Vec<(String, Tensor)>]) -> Result<Vec<Vec<Tensor>>, Cannot> {
+        feeds.iter().try_for_each(|feed| self.allow(feed))?;
+        self.session.run_each(feeds)
     }
 
     fn fork(&self) -> Option<Box<dyn Session>> {

@@ -33,6 +33,15 @@ pub trait Session: Send {
     /// When the engine cannot run the model on these inputs.
     fn run(&mut self, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>, Cannot>;
 
+    /// The outputs for each of several feeds, as [`Session::run`] gives them one by one. What it takes to begin a run is
+    /// taken once, as far as the engine can: it counts for small models.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    fn run_each(&mut self, feeds: &[Vec<(String, Tensor)>]) -> Result<Vec<Vec<Tensor>>, Cannot> {
+        feeds.iter().map(|feed| self.run(feed)).collect()
+    }
+
     /// Another session of the same model, which shares what this one has loaded and planned; none where it cannot.
     fn fork(&self) -> Option<Box<dyn Session>> {
         None

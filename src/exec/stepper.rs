@@ -161,7 +161,7 @@ impl<'e> Stepper<'e> {
         };
         let runs = sessions.into_par_iter().enumerate().map(|(thread, mut session)| {
             let samples = (thread * share).min(self.samples)..((thread + 1) * share).min(self.samples);
-            samples.map(|sample| session.run(&feed(sample))).collect::<Result<Vec<Vec<Tensor>>, Cannot>>()
+            session.run_each(&samples.map(feed).collect::<Vec<_>>())
         });
         let runs: Vec<Vec<Vec<Tensor>>> = runs.collect::<Result<_, _>>()?;
         let mut columns: Vec<Vec<Tensor>> = outputs.iter().map(|_| Vec::with_capacity(self.samples)).collect();

@@ -7,7 +7,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::calibrate::Range;
 use crate::ir::{DType, Graph, NodeId, OpKind, ScopeId, Tensor, TensorError, User, ValueId};
 use crate::ops::infer_node;
-use crate::quantize::{ConstantSite, Group, Integers, Plan, Readers, Scaling, Site, WeightSite, integers};
+use crate::quantize::{ConstantSite, Group, Integers, Plan, Readers, Scaling, Site, WeightSite};
 use crate::target::policy::{BiasForm, WeightForm};
 
 /// Put `plan` into `graph`: one pair of `QuantizeLinear` and `DequantizeLinear` for each tensor, and integers with a
@@ -125,7 +125,7 @@ impl Emitter<'_> {
         let [ints, scale, zeros] = match self.written.get(&key) {
             Some(&written) => written,
             None => {
-                let Some(mut found) = integers(&tensor, site.axis, site.grid) else { return Ok(()) };
+                let Some(mut found) = site.integers(&tensor) else { return Ok(()) };
                 widen(&mut found, &tensor, site, &widest)?;
                 let shape: &[usize] = if site.axis.is_some() { &[found.scales.len()] } else { &[] };
                 let scale = Tensor::f32s(shape, &found.scales)?;

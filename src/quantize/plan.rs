@@ -1,7 +1,9 @@
 //! What gets integers, before it is known which real numbers they stand for.
 
-use crate::ir::{NodeId, ValueId};
-use crate::quantize::{Grid, Scaling};
+use std::sync::Arc;
+
+use crate::ir::{Graph, NodeId, Tensor, ValueId};
+use crate::quantize::{Grid, Integers, Scaling, integers, weight_scales, with_scales};
 use crate::target::policy::{BiasForm, WeightForm};
 
 /// What of a graph gets integers.
@@ -44,6 +46,16 @@ impl Plan {
     /// Whether nothing gets integers.
     pub fn is_empty(&self) -> bool {
         self.sites.is_empty() && self.weights.is_empty()
+    }
+
+    /// The same plan, for a graph whose weights stay as they are: what their integers are worth is looked for once.
+    #[must_use]
+    pub fn searched(mut self, graph: &Graph) -> Plan {
+        for site in &mut self.weights {
+            let weight = graph.operand(site.node, site.slot).and_then(|value| graph.constant(value));
+            site.scales = weight.and_then(|weight| weight_scales(weight, site.axis, site.grid)).map(Arc::from);
+        }
+        self
     }
 }
 
@@ -89,8 +101,20 @@ pub struct WeightSite {
     pub grid: Grid,
     /// As what the bias that is added to its products is written.
     pub bias: BiasForm,
+    /// What its integers are worth, where that was looked for and weights stay as they are.
+    pub scales: Option<Arc<[f32]>>,
     /// The rule of the target that wants it.
     pub rule: String,
+}
+
+impl WeightSite {
+    /// `weight`, which is this site's, as integers; as [`integers`].
+    pub fn integers(&self, weight: &Tensor) -> Option<Integers> {
+        match &self.scales {
+            Some(scales) => with_scales(weight, self.axis, self.grid, scales.to_vec()),
+            None => integers(weight, self.axis, self.grid),
+        }
+    }
 }
 
 /// A constant operand that is no weight, as integers: one scale for all of it.

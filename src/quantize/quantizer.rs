@@ -82,6 +82,8 @@ pub struct Summary {
     pub weights: usize,
     /// Samples that were run.
     pub samples: u64,
+    /// Samples that were not, as ranges had settled.
+    pub samples_left: u64,
     /// Samples were made up: ranges are not real, and neither is what was measured.
     pub made_up: bool,
     /// What corrections brought.
@@ -236,6 +238,7 @@ impl Quantizer {
         let float = model.clone();
         let mut corrections = Vec::new();
         let mut notes = probe.notes.clone();
+        let mut samples_left = 0;
         let bounded = |(macs, least): (u64, u64)| match held.first() {
             Some(sample) => affordable(&float, sample, macs, least, u64::MAX).min(held.len()),
             None => 0,
@@ -271,10 +274,22 @@ impl Quantizer {
             Some(known) => known,
             None => {
                 let wanted = wanted(&model.graph, &plan, Wanted::only([]));
-                self.calibration.gathered(model, &wanted, &*self.engine, tell, is_first.then_some(first))?
+                let (engine, before) = (&*self.engine, is_first.then_some(first));
+                match self.method {
+                    // A method that was asked for has them all.
+                    Some(_) => self.calibration.gathered(model, &wanted, engine, tell, before)?,
+                    None => {
+                        let first = probe.tried.len();
+                        let runs =
+                            self.calibration.gathered_until_settled(model, &wanted, engine, tell, before, first)?;
+                        notes.extend(runs.note());
+                        samples_left = runs.samples.saturating_sub(runs.gathered.runs);
+                        runs.gathered
+                    }
+                }
             }
         };
-        let plan = replaced(model, plan.clone(), &gathered)?;
+        let plan = replaced(model, plan.clone(), &gathered)?.searched(&model.graph);
         notes.extend(match &measurement {
             Some(measurement) => Some(measurement.told()),
             None => estimate.as_ref().and_then(told),
@@ -305,6 +320,7 @@ impl Quantizer {
             tensors: plan.sites.len(),
             weights: plan.weights.len(),
             samples: gathered.runs,
+            samples_left,
             made_up: gathered.made_up,
             corrections,
             placement,

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::calibrate::{Gathered, Method, Range, Statistics, observed, range};
+use crate::calibrate::{Gathered, Method, Range, Statistics, careful, observed, range};
 use crate::ir::{Graph, ValueId};
-use crate::quantize::correct::careful;
 use crate::quantize::{Grid, Group, Plan, Scaling};
 
 /// There are no statistics of a tensor that gets integers.

@@ -13,7 +13,7 @@ use crate::ops::matmul::{ALPHA, BETA};
 use crate::ops::{CallView, Channels, def};
 use crate::quantize::correct::classes::Place;
 use crate::quantize::correct::factors::{channels, f32s};
-use crate::quantize::{Plan, WeightSite, given_back, integers};
+use crate::quantize::{Plan, WeightSite, given_back};
 
 /// Correct the biases of the plan's layers; of how many.
 pub(super) fn correct_biases(model: &mut Model, plan: &Plan, gathered: &Gathered) -> usize {
@@ -60,7 +60,7 @@ impl Layer {
 /// What each output has too little, on the average.
 fn shift(graph: &Graph, site: &WeightSite, layer: &Layer, means: &[f64]) -> Option<Vec<f64>> {
     let tensor = graph.constant(graph.operand(site.node, site.slot)?)?;
-    let back = given_back(tensor, site.axis, &integers(tensor, site.axis, site.grid)?)?;
+    let back = given_back(tensor, site.axis, &site.integers(tensor)?)?;
     let (axis, count) = layer.outputs;
     let inner = tensor.dims()[axis + 1..].iter().product::<usize>().max(1);
     let channel = channels(tensor.dims(), layer.place);

@@ -15,14 +15,14 @@ mod classes;
 mod equalize;
 mod factors;
 mod in_order;
-mod ranges;
+mod judge;
 mod simulation;
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::calibrate::{CalibrationError, Gathered, Probe, Sample, Wanted, gather};
+use crate::calibrate::{CalibrationError, Gathered, Method, Probe, Sample, Wanted, gather};
 use crate::exec::{Cannot, Executor};
 use crate::ir::{Graph, OpKind, ScopeId, Tensor, ValueId};
 use crate::model::Model;
@@ -30,8 +30,7 @@ use crate::ops::{CallView, Channels, def};
 use crate::quantize::correct::biases::correct_biases;
 use crate::quantize::correct::equalize::{Kind, equalize, measures};
 use crate::quantize::correct::in_order::correct_in_order;
-use crate::quantize::correct::ranges::LADDER;
-pub use crate::quantize::correct::ranges::careful;
+use crate::quantize::correct::judge::{Judged, beside, highest, judged};
 pub use crate::quantize::correct::simulation::Scales;
 use crate::quantize::correct::simulation::Simulation;
 use crate::quantize::{Plan, QuantizeError, Ranges, WeightSite, scales};
@@ -98,8 +97,15 @@ fn giving(model: &Model, values: &[ValueId]) -> Model {
     model
 }
 
-/// Outputs nearer than this count as this near, in dB: scores that a model is certain of would outweigh all others.
-const BEST: f64 = 60.0;
+/// How carefully ranges are cut, from the most careful on: from never to counting each error once. The first is what
+/// others are compared with.
+const LADDER: [Ranges; 5] = [
+    Ranges::Method(Method::MinMax),
+    Ranges::Careful(512.0),
+    Ranges::Careful(64.0),
+    Ranges::Careful(8.0),
+    Ranges::Careful(1.0),
+];
 
 impl<'a> Bench<'a> {
     /// A bench for `float` with these limits.
@@ -168,8 +174,7 @@ impl<'a> Bench<'a> {
     ) -> Result<[f64; 2], QuantizeError> {
         let held_out = judged(self.probe.held_out.iter().zip(&self.reference), &mut run)?;
         let further = judged(self.probe.tried.iter().zip(&self.further), run)?;
-        let all = Judged { sum: held_out.sum + further.sum, count: held_out.count + further.count };
-        Ok([held_out.mean(), all.mean()])
+        Ok([held_out.mean(), Judged::all(&[held_out, further]).mean()])
     }
 
     /// `float` with the plan's integers, to be run with any scales of these groups.
@@ -256,16 +261,33 @@ impl<'a> Bench<'a> {
         }
         let mut simulation = self.simulated(float, &first)?;
         let mut known = [[f64::NEG_INFINITY; 2]; LADDER.len()];
-        let mut measured = |rung: usize| {
-            let tried = of(LADDER[rung])?;
-            known[rung] = self.judge_further(|feed| simulation.run(feed, &tried))?;
-            Ok::<f64, QuantizeError>(known[rung][1])
-        };
         let rung = match self.further.is_empty() {
-            true => highest(LADDER.len(), measured)?,
+            true => {
+                let mut best: Vec<Judged> = Vec::new();
+                highest(LADDER.len(), |rung| {
+                    let tried = of(LADDER[rung])?;
+                    let samples = self.probe.held_out.iter().zip(&self.reference);
+                    let found = beside(samples, &best, |feed| simulation.run(feed, &tried))?;
+                    // Where it is behind and was not run on all, so is what is known of it.
+                    let height = match found.len() < best.len() {
+                        true => f64::NEG_INFINITY,
+                        false => Judged::all(&found).mean(),
+                    };
+                    if height > Judged::all(&best).mean() || best.is_empty() {
+                        best = found;
+                    }
+                    known[rung] = [height; 2];
+                    Ok::<f64, QuantizeError>(height)
+                })?
+            }
             // Runs take little: what is chance is no slope.
             false => {
-                let heights = (0..LADDER.len()).map(&mut measured).collect::<Result<Vec<f64>, QuantizeError>>()?;
+                let measured = |rung: usize| {
+                    let tried = of(LADDER[rung])?;
+                    known[rung] = self.judge_further(|feed| simulation.run(feed, &tried))?;
+                    Ok::<f64, QuantizeError>(known[rung][1])
+                };
+                let heights = (0..LADDER.len()).map(measured).collect::<Result<Vec<f64>, QuantizeError>>()?;
                 (1..heights.len()).fold(0, |best, rung| if heights[rung] > heights[best] { rung } else { best })
             }
         };
@@ -329,80 +351,6 @@ pub struct Limits {
     pub stepped: usize,
 }
 
-/// How close outputs are, added up.
-struct Judged {
-    sum: f64,
-    count: u32,
-}
-
-impl Judged {
-    fn mean(&self) -> f64 {
-        if self.count == 0 { BEST } else { self.sum / f64::from(self.count) }
-    }
-}
-
-/// Run samples and compare with what is known of them.
-fn judged<'s>(
-    samples: impl Iterator<Item = (&'s Sample, &'s Vec<Tensor>)>,
-    mut run: impl FnMut(&Sample) -> Result<Vec<Tensor>, QuantizeError>,
-) -> Result<Judged, QuantizeError> {
-    let mut judged = Judged { sum: 0.0, count: 0 };
-    for (feed, reference) in samples {
-        for (x, y) in reference.iter().zip(run(feed)?) {
-            if let Some(ratio) = decibels(x, &y) {
-                judged.sum += ratio;
-                judged.count += 1;
-            }
-        }
-    }
-    Ok(judged)
-}
-
-/// Where `height` is greatest among so many places, where it rises and then falls: up from the middle, and where that
-/// leads nowhere, down from it. Of five places three or four are looked at. The first is what others are compared with.
-fn highest<E>(places: usize, mut height: impl FnMut(usize) -> Result<f64, E>) -> Result<usize, E> {
-    let middle = places / 2;
-    let mut best = (height(0)?, 0);
-    let mut climb = |way: &mut dyn Iterator<Item = usize>, best: &mut (f64, usize)| {
-        for at in way {
-            let found = height(at)?;
-            if found <= best.0 {
-                break;
-            }
-            *best = (found, at);
-        }
-        Ok(())
-    };
-    climb(&mut (middle.max(1)..places), &mut best)?;
-    if best.1 <= middle {
-        climb(&mut (1..middle).rev(), &mut best)?;
-    }
-    Ok(best.1)
-}
-
-/// The signal of a float tensor over the noise in another, in dB, no more than [`BEST`] on either side. `None` of
-/// tensors that are no floats or hold nothing.
-fn decibels(original: &Tensor, result: &Tensor) -> Option<f64> {
-    if !original.dtype().is_float() || original.len() == 0 {
-        return None;
-    }
-    let (x, y) = (original.reals()?, result.reals()?);
-    if x.len() != y.len() {
-        return Some(-BEST);
-    }
-    let (mut signal, mut noise) = (0f64, 0f64);
-    for (x, y) in x.iter().zip(&y).filter(|(x, _)| x.is_finite()) {
-        signal += x * x;
-        noise += (x - y) * (x - y);
-    }
-    if noise == 0.0 {
-        return Some(BEST);
-    }
-    let ratio = 10.0 * (signal / noise).log10();
-    // What is no number any more is lost.
-    Some(if ratio.is_nan() { -BEST } else { ratio.clamp(-BEST, BEST) })
-}
-
 /// What the tensors of `plan` hold in `float`, on the few samples that corrections are tried on.
 ///
 /// # Errors
@@ -438,31 +386,13 @@ fn channels_of_layers(graph: &Graph, plan: &Plan) -> Vec<(ValueId, usize)> {
 #[cfg(all(test, feature = "tract"))]
 mod tests {
     use super::*;
-    use crate::calibrate::{Calibration, Method, Source};
+    use crate::calibrate::{Calibration, Source};
     use crate::exec::tract::Tract;
     use crate::ir::{OpKind, ScopeId};
     use crate::passes::infer_declared;
+    use crate::quantize::correct::judge::BEST;
     use crate::quantize::{Grid, Readers, Site};
     use crate::text::parse;
-
-    #[test]
-    fn a_hill_is_climbed_from_its_middle() {
-        let of = |heights: &[f64]| {
-            let mut seen = 0;
-            let found = highest(heights.len(), |at| {
-                seen += 1;
-                Ok::<f64, ()>(heights[at])
-            });
-            (found.unwrap(), seen)
-        };
-        assert_eq!(of(&[5.0, 4.0, 3.0, 2.0, 1.0]), (0, 3));
-        assert_eq!(of(&[5.0, 6.0, 3.0, 2.0, 1.0]), (1, 3));
-        assert_eq!(of(&[2.0, 4.0, 3.0, 2.0, 1.0]), (1, 4));
-        assert_eq!(of(&[1.0, 2.0, 3.0, 2.0, 1.0]), (2, 4));
-        assert_eq!(of(&[1.0, 2.0, 3.0, 4.0, 5.0]), (4, 4));
-        assert_eq!(of(&[1.0, 1.0, 1.0, 1.0, 1.0]), (0, 3));
-        assert_eq!((of(&[1.0]), of(&[1.0, 2.0]), of(&[1.0, 2.0, 3.0])), ((0, 1), (1, 2), (2, 3)));
-    }
 
     fn limits(stepped: usize) -> Limits {
         Limits { judged: 8, further: 0, stepped }
@@ -484,6 +414,7 @@ mod tests {
                 slot: 1,
                 axis: Some(axis),
                 grid: Grid::I8,
+                scales: None,
                 rule: String::new(),
                 bias: crate::target::policy::BiasForm::Float,
             });
@@ -620,16 +551,5 @@ mod tests {
             bench.equalize(&mut model, &mut gathered, LADDER[0], &mut steps).unwrap();
             assert_eq!(steps, [], "{bad}");
         }
-    }
-
-    #[test]
-    fn noise_is_measured_by_sample() {
-        let t = |x: &[f32]| Tensor::f32s(&[x.len()], x).unwrap();
-        assert_eq!(decibels(&t(&[1.0, 2.0]), &t(&[1.0, 2.0])), Some(BEST));
-        assert!((decibels(&t(&[10.0]), &t(&[11.0])).unwrap() - 20.0).abs() < 1e-9);
-        assert_eq!(decibels(&t(&[1.0]), &t(&[f32::NAN])), Some(-BEST));
-        assert_eq!(decibels(&t(&[0.0]), &t(&[1.0])), Some(-BEST));
-        assert_eq!(decibels(&t(&[]), &t(&[])), None);
-        assert_eq!(decibels(&Tensor::vector(&[1]), &Tensor::vector(&[2])), None);
     }
 }

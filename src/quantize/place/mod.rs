@@ -216,6 +216,7 @@ impl<'a> Placing<'a> {
                     axis: per_channel.then_some(axis),
                     grid,
                     bias: call.row.bias.unwrap_or(weights.bias),
+                    scales: None,
                     rule: rule.clone(),
                 });
             }

@@ -2,20 +2,9 @@
 //!
 //! Rounding errs to either side and averages out over the many products of the next layer; what is cut off errs to one
 //! side, and the largest elements are those that a network says most with. So the squared error of cut elements counts
-//! a number of times. How often is one number for all tensors of a model, and chosen by measuring: the ladder goes from
-//! never cutting to counting every error once, and ends where outputs on held-out samples stop to come closer.
+//! a number of times.
 
 use crate::calibrate::{Histogram, Levels, Method, Range, Statistics, range};
-use crate::quantize::Ranges;
-
-/// The ladder, from the most careful on. The first is what others are compared with.
-pub(super) const LADDER: [Ranges; 5] = [
-    Ranges::Method(Method::MinMax),
-    Ranges::Careful(512.0),
-    Ranges::Careful(64.0),
-    Ranges::Careful(8.0),
-    Ranges::Careful(1.0),
-];
 
 /// Candidates for each end of a range.
 const SHARES: u32 = 128;
