@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use onnx_slim::exec::tract::Tract;
-use onnx_slim::ir::{Attr, DType, Graph, NodeId, OpKind, ScopeId};
+use onnx_slim::ir::{Attr, DType, Graph, NodeId, OpKind, ScopeId, Tensor};
 use onnx_slim::model::Model;
 use onnx_slim::ops::schema;
 use onnx_slim::passes::infer_shapes;
@@ -205,6 +205,32 @@ fn noise_from_everywhere_is_told_and_stays() {
     let mut asked = halver("fp16");
     asked.bounds.min_sqnr = Some(51.0);
     assert!(asked.run(&mut model.clone(), &|_, _| {}).is_err());
+}
+
+#[test]
+fn halves_never_take_more_bytes() {
+    let (up, down) = (near_4096("up", "4097.3", [4, 4]), near_4096("down", "4095.1", [4, 4]));
+    // What cancels needs float32, of weights that others read as halves.
+    let model = parsed(&format!(
+        "g (float[2,4] x) => (float[2,4] y, float[2,4] z) <{up}, {down}> {{
+            a = MatMul(x, up) b = MatMul(x, down) y = Sub(a, b)
+            r = Neg(x) c = MatMul(r, up) d = MatMul(r, down) e = Add(c, d) f = Relu(e) g = Neg(f) z = Abs(g) }}"
+    ));
+    let bytes = |model: &Model| -> usize {
+        let graph = &model.graph;
+        graph.values().filter_map(|value| graph.constant(value)).map(Tensor::stored_bytes).sum()
+    };
+    let mut half = model.clone();
+    let summary = halver("fp16").run(&mut half, &|_, _| {}).unwrap();
+    assert!(bytes(&half) < bytes(&model), "{summary:?}");
+    assert!(summary.notes.iter().any(|note| note.contains("more bytes than they did")), "{:?}", summary.notes);
+    // Who asks for quality gets it.
+    let mut asked = halver("fp16");
+    asked.bounds.min_sqnr = Some(51.0);
+    let mut half = model.clone();
+    let summary = asked.run(&mut half, &|_, _| {}).unwrap();
+    assert!(summary.measured.outputs.iter().all(|output| output.sqnr >= 51.0), "{summary:?}");
+    assert!(bytes(&half) > bytes(&model));
 }
 
 #[test]

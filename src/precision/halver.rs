@@ -9,7 +9,7 @@ use crate::calibrate::{Calibration, CalibrationError, Sample, Source, Wanted};
 use crate::choice::{Choice, ChoiceError};
 use crate::exec::demand::{of_type, run_of};
 use crate::exec::{Cannot, Executor};
-use crate::ir::{DType, NodeId, OpKind, ScopeId, ValueId};
+use crate::ir::{DType, NodeId, OpKind, ScopeId, Tensor, ValueId};
 use crate::model::Model;
 use crate::ops::CallView;
 use crate::precision::Fit;
@@ -349,6 +349,17 @@ impl Halver {
                 (attempt, outputs) = (all, before);
             }
             notes.push(everywhere(worst(&outputs), self.floor(), needed));
+        } else if needed > 0.0 && self.bounds.min_sqnr.is_none() && bytes(&attempt.model) >= bytes(&float) {
+            // Weights that both types read are there twice.
+            if let Some((all, before)) = first.take().filter(|(all, _)| bytes(&all.model) < bytes(&float)) {
+                notes.push(format!(
+                    "{}: with what would have to stay float32 for {} dB, weights take more bytes than they did; \
+                     --min-sqnr takes that",
+                    in_decibels(worst(&before)),
+                    self.floor()
+                ));
+                (attempt, outputs) = (all, before);
+            }
         }
         self.bounds.check(&outputs).map_err(HalveError::Bounds)?;
         if attempt.halves == 0 && attempt.floats > 0 {
@@ -442,6 +453,12 @@ fn sizes_follow_numbers(model: &Model, feeds: &[Sample]) -> bool {
 /// Why a call or a weight stays that would keep an output from being good enough.
 fn prevents(ratio: f64) -> String {
     format!("an output had {} of signal over its noise with it", in_decibels(ratio))
+}
+
+/// Bytes of a model's constants.
+fn bytes(model: &Model) -> usize {
+    let graph = &model.graph;
+    graph.values().filter_map(|value| graph.constant(value)).map(Tensor::stored_bytes).sum()
 }
 
 /// What there is to say where float32 here and there does not help.
