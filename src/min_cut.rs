@@ -51,11 +51,22 @@ impl Network {
     /// For each node, whether it is on the side of [`SOURCE`] when as little is paid as can be; of several such ways, the
     /// one with the most nodes there. `None` for a network that takes too long.
     pub(crate) fn part(mut self) -> Option<Vec<bool>> {
+        self.fill()?;
+        Some(self.without_way_to_sink())
+    }
+
+    /// As [`Network::part`]; of several such ways, the one with the fewest nodes on the side of [`SOURCE`].
+    pub(crate) fn part_with_fewest(mut self) -> Option<Vec<bool>> {
+        Some(self.fill()?.into_iter().map(|far| far != usize::MAX).collect())
+    }
+
+    /// Send as much as there is room for. Returns how far nodes are from [`SOURCE`] then.
+    fn fill(&mut self) -> Option<Vec<usize>> {
         let mut budget = STEPS.saturating_mul(self.arcs.len() + 1);
         loop {
             let far = self.far();
             if far[SINK] == usize::MAX {
-                return Some(self.without_way_to_sink());
+                return Some(far);
             }
             self.saturate(&far, &mut budget)?;
         }
@@ -154,11 +165,14 @@ mod tests {
                 .map(|_| (random(nodes as u64) as usize, random(nodes as u64) as usize, random(9)))
                 .filter(|(from, to, _)| from != to)
                 .collect();
-            let mut network = Network::new(nodes - 2);
-            for &(from, to, price) in &arcs {
-                network.arc(from, to, price);
-            }
-            let found = network.part().unwrap();
+            let build = || {
+                let mut network = Network::new(nodes - 2);
+                for &(from, to, price) in &arcs {
+                    network.arc(from, to, price);
+                }
+                network
+            };
+            let found = build().part().unwrap();
             let ways = (0..1usize << (nodes - 2)).map(|bits| {
                 let mut sides = vec![true, false];
                 sides.extend((0..nodes - 2).map(|i| bits >> i & 1 == 1));
@@ -166,8 +180,13 @@ mod tests {
             });
             let least = ways.clone().map(|sides| price(&arcs, &sides)).min().unwrap();
             assert_eq!(price(&arcs, &found), least, "{arcs:?}");
-            let most = ways.filter(|s| price(&arcs, s) == least).map(|s| s.iter().filter(|&&i| i).count()).max();
+            let most =
+                ways.clone().filter(|s| price(&arcs, s) == least).map(|s| s.iter().filter(|&&i| i).count()).max();
             assert_eq!(Some(found.iter().filter(|&&i| i).count()), most, "{arcs:?}");
+            let found = build().part_with_fewest().unwrap();
+            assert_eq!(price(&arcs, &found), least, "{arcs:?}");
+            let fewest = ways.filter(|s| price(&arcs, s) == least).map(|s| s.iter().filter(|&&i| i).count()).min();
+            assert_eq!(Some(found.iter().filter(|&&i| i).count()), fewest, "{arcs:?}");
         }
     }
 

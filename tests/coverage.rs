@@ -175,7 +175,7 @@ const MAY_IMPORT: &[(&str, &[&str], &str)] = &[
         &["ir", "ops", "model", "onnx", "random", "rewrite", "rules", "similar"],
         "running a model changes nothing in it",
     ),
-    ("passes", &["ir", "ops", "exec", "rewrite", "rules"], "passes know no file format and no target"),
+    ("passes", &["ir", "ops", "exec", "min_cut", "rewrite", "rules"], "passes know no file format and no target"),
     ("interface", &["ir"], "what a model takes and gives is told by its graph"),
 ];
 

@@ -9,7 +9,6 @@
 //!
 //! So the islands of one layout that converters leave in a model of another grow together.
 
-mod cut;
 mod orders;
 mod region;
 mod turned;

@@ -3,9 +3,9 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::ir::{Graph, Int, NodeId, OpKind, Origin, ScopeId, User, ValueId};
+use crate::min_cut::{NEVER, Network, SINK, SOURCE};
 use crate::ops::CallView;
 use crate::ops::slice::permutation;
-use crate::passes::place_transposes::cut::{NEVER, Network, Place};
 use crate::passes::place_transposes::orders::{composed, inverse};
 use crate::passes::place_transposes::turned::{Port, Turned, turned};
 
@@ -14,9 +14,6 @@ const MOST_CALLS: usize = 1024;
 
 /// How many users of one value are looked at.
 const MOST_USERS: usize = 256;
-
-/// Rounds in which the cheapest cut of a region is found, or none.
-const MOST_ROUNDS: usize = 32;
 
 /// What a node costs, in elements that are moved.
 const NODE: u64 = 4096;
@@ -142,8 +139,8 @@ impl Region {
     /// Which calls to turn, as the cheapest cut has it. What stands between the region and itself is taken to be outside
     /// of it, so the cost has to be counted again.
     fn cut(&self, graph: &Graph) -> Option<FxHashSet<NodeId>> {
-        let mut network = Network::new();
-        let places: FxHashMap<NodeId, Place> = self.found.iter().map(|&node| (node, network.add_place())).collect();
+        let mut network = Network::new(0);
+        let places: FxHashMap<NodeId, usize> = self.found.iter().map(|&node| (node, network.node())).collect();
         let mut values: Vec<(&ValueId, &Vec<usize>)> = self.orders.iter().collect();
         values.sort_unstable();
         for (&value, order) in values {
@@ -155,7 +152,7 @@ impl Region {
             }
             let price = price(graph, value);
             // Whoever reads the value in the order that it has now, or in the other.
-            let (now, other) = (network.add_place(), network.add_place());
+            let (now, other) = (network.node(), network.node());
             for user in graph.value(value).users() {
                 let place = match *user {
                     User::Node(node, slot) => match transpose(graph, node) {
@@ -164,36 +161,36 @@ impl Region {
                     },
                     User::Output(..) => None,
                 };
-                network.add_pipe(now, place.unwrap_or(Network::SINK), NEVER);
+                network.arc(now, place.unwrap_or(SINK), NEVER);
                 if let Some(place) = place {
-                    network.add_pipe(place, other, NEVER);
+                    network.arc(place, other, NEVER);
                 }
             }
             let maker = graph.producer(value).map(|(node, _)| node);
             match maker.and_then(|node| transpose(graph, node)) {
                 Some((_, perm)) => {
-                    network.add_pipe(Network::SOURCE, now, price);
+                    network.arc(SOURCE, now, price);
                     if *order != inverse(&perm) {
-                        network.add_pipe(other, Network::SINK, price);
+                        network.arc(other, SINK, price);
                     }
                 }
                 None => {
-                    let place = maker.and_then(|node| places.get(&node).copied()).unwrap_or(Network::SINK);
-                    network.add_pipe(place, now, price);
-                    network.add_pipe(other, place, price);
+                    let place = maker.and_then(|node| places.get(&node).copied()).unwrap_or(SINK);
+                    network.arc(place, now, price);
+                    network.arc(other, place, price);
                     for user in graph.value(value).users() {
                         // A Transpose goes when its operand is as it makes it.
                         if let User::Node(node, _) = *user
                             && transpose(graph, node).is_some_and(|(_, perm)| perm == *order)
                         {
-                            network.add_pipe(Network::SOURCE, place, price);
+                            network.arc(SOURCE, place, price);
                             break;
                         }
                     }
                 }
             }
         }
-        let sides = network.cut(MOST_ROUNDS)?;
+        let sides = network.part_with_fewest()?;
         Some(self.found.iter().copied().filter(|node| sides[places[node]]).collect())
     }
 
