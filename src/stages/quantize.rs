@@ -15,7 +15,8 @@ impl Stage for Quantizer {
 
     /// Integers are for operators of ONNX; a runtime fuses integers itself.
     fn needs(&self) -> Needs {
-        Needs { plain: true, splits_products: true, ..Needs::default() }
+        let holds_back: &[&str] = if self.policy.keeps_axes { &["flatten-rows"] } else { &[] };
+        Needs { plain: true, splits_products: true, holds_back }
     }
 
     fn opset_for(&self, from: i64) -> i64 {

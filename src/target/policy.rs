@@ -6,6 +6,7 @@
 //! ```toml
 //! name = "my-npu"
 //! extends = "onnxruntime"          # what is not said here is as there; its rows come after these
+//! keeps_axes = false               # true: rows of several axes are not flattened: of two, integers are made slowly
 //!
 //! [types.activation]               # integer types, by any name; rows list those that they take, best first
 //! dtype = "int8"                   # int8, uint8, int16, uint16
@@ -116,6 +117,8 @@ pub struct Policy {
     pub types: Vec<IntegerType>,
     /// How weights are written.
     pub weights: Weights,
+    /// Whether rows of several axes stay such, and products with them no `Gemm`.
+    pub keeps_axes: bool,
     /// What operators get. The first row that fits is the one.
     pub rows: Vec<Row>,
     /// What is taken into the operator before it.

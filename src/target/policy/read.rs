@@ -92,6 +92,7 @@ struct File {
     #[serde(default)]
     types: BTreeMap<String, TypeTable>,
     weights: Option<WeightsTable>,
+    keeps_axes: Option<bool>,
     #[serde(default)]
     op: Vec<Spanned<OpTable>>,
     #[serde(default)]
@@ -263,6 +264,7 @@ impl Source<'_> {
             name: String::new(),
             types: Vec::new(),
             weights: Weights { dtype: DType::I8, form: WeightForm::Integers, per_channel: true, bias: BiasForm::Float },
+            keeps_axes: false,
             rows: Vec::new(),
             fuses: Vec::new(),
             nevers: Vec::new(),
@@ -270,6 +272,7 @@ impl Source<'_> {
             borders: None,
         });
         policy.name = read.name;
+        policy.keeps_axes = read.keeps_axes.unwrap_or(policy.keeps_axes);
         for (name, TypeTable { dtype: Integer(dtype), symmetric }) in read.types {
             let ty = IntegerType { name, dtype, symmetric };
             match policy.types.iter_mut().find(|t| t.name == ty.name) {
@@ -493,7 +496,7 @@ mod tests {
         assert_eq!(wrong(&format!("{HEAD}[weigths]\n")), "npu.toml:3: \"weigths\" is not known here, but weights");
         assert_eq!(
             wrong(&format!("{HEAD}[[price]]\nop = 1\n")),
-            "npu.toml:3: \"price\" is not known here: name, extends, types, weights, op, fuse, never, borders, cost are"
+            "npu.toml:3: \"price\" is not known here: name, extends, types, weights, keeps_axes, op, fuse, never, borders, cost are"
         );
         assert_eq!(op("ops = [\"Conf\"]\nrole = \"leads\""), "npu.toml:5: there is no operator \"Conf\", but Conv");
         assert_eq!(op("ops = [\"Conv\"]\nrole = \"lead\""), "npu.toml:6: \"lead\" is not known here, but leads");
