@@ -205,7 +205,7 @@ fn ranges_are_chosen_as_is_asked() {
     };
     let calibration = Calibration { source: Some(Source::Random(3)), samples: Some(64), ..Calibration::default() };
     let engine: std::sync::Arc<dyn Executor> = std::sync::Arc::new(Tract);
-    let gathered = calibration.gathered(&model(), &Wanted::all(), &*engine, &|_, _| {}, None).unwrap();
+    let gathered = calibration.gathered(&model(), &Wanted::all(), &*engine, &|_, _| {}, None, None).unwrap().gathered;
     let scale = |name: &str| {
         let method: Method = name.parse().unwrap();
         let mut quantizer = Quantizer {
@@ -240,4 +240,37 @@ fn ranges_are_chosen_as_is_asked() {
     scales.sort_by(f64::total_cmp);
     scales.dedup();
     assert!(scales.len() >= names.len() - 1, "methods give ranges of their own: {scales:?}");
+}
+
+#[test]
+fn rows_of_several_axes_stay_where_the_target_wants_them() {
+    use onnx_slim::calibrate::{Calibration, Source};
+    use onnx_slim::exec::tract::Tract;
+    use onnx_slim::optimizer::Optimizer;
+    use onnx_slim::quality::Bounds;
+    use onnx_slim::quantize::Quantizer;
+
+    let text = r#"<ir_version: 8, opset_import: ["" : 17]> g (float[n,4,32] x) => (float[n,4,32] y)
+        <float[32,32] w, float[32] b, float[32,32] v, float[32] c, float[32,32] u, float[32] d>
+        { p = MatMul(x, w) q = Add(p, b) r = MatMul(q, v) s = Add(r, c) t = MatMul(s, u) y = Add(t, d) }"#;
+    let ops = |name: &str| {
+        let target = target(name);
+        let quantizer = Quantizer {
+            policy: target.policy,
+            choice: Choice::default(),
+            calibration: Calibration { source: Some(Source::Random(3)), samples: Some(8), ..Calibration::default() },
+            method: None,
+            everywhere: true,
+            race: None,
+            without: std::collections::BTreeSet::new(),
+            engine: std::sync::Arc::new(Tract),
+            bounds: Bounds::default(),
+        };
+        let done = Optimizer::for_target(target.profile).quantized(quantizer).run(text::parse(text).unwrap()).unwrap();
+        let graph = done.model.graph;
+        graph.nodes().map(|node| graph.node(node).op).collect::<Vec<_>>()
+    };
+    let (flat, kept) = (ops("onnxruntime"), ops("openvino"));
+    assert!(flat.contains(&OpKind::Gemm) && flat.contains(&OpKind::Reshape), "{flat:?}");
+    assert!(kept.contains(&OpKind::MatMul) && !kept.contains(&OpKind::Reshape), "{kept:?}");
 }

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::calibrate::gather::gather_until;
+use crate::calibrate::gather::Gathering;
 use crate::calibrate::pool::{MOST_BYTES, Pool};
 use crate::calibrate::settling::Settling;
-use crate::calibrate::{Fingerprint, GatherError, Gathered, Sample, Saved, SavedError, Source, Split, Wanted, gather};
+use crate::calibrate::{Fingerprint, GatherError, Gathered, Sample, Saved, SavedError, Source, Split, Wanted};
 use crate::exec::{DataError, Executor};
 use crate::model::Model;
 use crate::random::Random;
@@ -23,11 +23,47 @@ pub struct Calibration {
     pub save: Option<PathBuf>,
     /// Hold out as many samples as statistics are gathered of: something is searched for that has to keep a bound.
     pub verifies: bool,
-    /// Run the model on no more samples than it takes for ranges to settle. What corrections see goes by the mean of all
-    /// samples, and may be better known from more.
-    pub settles: bool,
+    /// Whether samples are left once ranges and means have settled.
+    pub settles: Settles,
     /// Where samples are once they were read, for others that read the same ones.
     pub pool: Option<Pool>,
+}
+
+/// Whether a model is run on no more samples than it takes for ranges and the means of channels to settle. Ranges are
+/// still a little better known from more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Settles {
+    /// Where all samples together take more than [`LONG`] multiply-accumulates.
+    #[default]
+    Auto,
+    /// However little all of them take.
+    Always,
+    /// All samples are run.
+    Never,
+}
+
+/// Multiply-accumulates of all runs beyond which samples are left: some seconds of processor time. What takes less is
+/// no reason to know ranges less well.
+pub const LONG: u64 = 100_000_000_000;
+
+/// When it is asked whether samples may be left.
+#[derive(Clone, Copy, Debug)]
+pub struct Early {
+    /// After so many samples for the first time.
+    pub first: usize,
+    /// Multiply-accumulates of a run on one of them.
+    pub macs: u64,
+}
+
+impl Settles {
+    /// Whether any of so many samples may be left.
+    fn leaves(self, early: Early, samples: u64) -> bool {
+        match self {
+            Settles::Auto => early.macs.saturating_mul(samples) > LONG,
+            Settles::Always => true,
+            Settles::Never => false,
+        }
+    }
 }
 
 /// What runs of a model on samples came to.
@@ -35,7 +71,7 @@ pub struct Calibration {
 pub struct Runs {
     /// What its tensors held.
     pub gathered: Gathered,
-    /// Samples that there are; the model was run on no more of them than ranges took to settle.
+    /// Samples that there are; the model was run on no more of them than ranges and means took to settle.
     pub samples: u64,
 }
 
@@ -44,7 +80,8 @@ impl Runs {
     pub fn note(&self) -> Option<String> {
         (self.gathered.runs < self.samples).then(|| {
             format!(
-                "ranges follow from {} of {} samples: they had settled, being those of half as many but for a few percent",
+                "ranges follow from {} of {} samples: with the means of channels they had settled, being those of half as many but \
+                 for a few percent; --until-settled never takes all",
                 self.gathered.runs, self.samples
             )
         })
@@ -143,6 +180,10 @@ impl Calibration {
     /// Run `model` on the samples that are not held out, and see what its `wanted` tensors hold. What was seen of them
     /// on the first samples `before` is taken as it is. `tell` hears how many runs of how many are done.
     ///
+    /// Where samples may be left `early`, it is asked whether ranges have settled whenever there are twice as many. Those
+    /// behind the first are picked from all of them by chance, as samples that lie beside one another may be of one kind;
+    /// samples that are not in memory are read anew each time. All samples are run where statistics are saved for others.
+    ///
     /// # Errors
     /// For samples that cannot be read, when there are none, and for an engine that cannot run the model.
     pub fn gathered(
@@ -152,64 +193,57 @@ impl Calibration {
         engine: &dyn Executor,
         tell: &dyn Fn(u64, u64),
         before: Option<Gathered>,
-    ) -> Result<Gathered, CalibrationError> {
-        let before = before.unwrap_or_default();
-        if let (Some(pool), Some(source)) = (&self.pool, &self.source) {
-            let read =
-                pool.read(source, (self.samples, self.verifies), model, || self.split_of(source, model, engine))?;
-            if read.is_all {
-                let total = read.first.len() as u64;
-                tell(before.runs, total);
-                let passed = usize::try_from(before.runs).unwrap_or(usize::MAX);
-                let mut left = read.first.iter().skip(passed).cloned().map(Ok);
-                return Ok(gather(model, wanted, &mut left, engine, &|done| tell(done, total), before)?);
-            }
-        }
-        let mut split = self.split(model, engine)?.ok_or(CalibrationError::Nothing)?;
-        let total = split.total();
-        tell(before.runs, total);
-        for _ in 0..before.runs {
-            split.next().transpose()?;
-        }
-        Ok(gather(model, wanted, &mut split, engine, &|done| tell(done, total), before)?)
-    }
-
-    /// As [`Calibration::gathered`], but on no more samples than it takes for ranges to settle. Whether they have is
-    /// asked after the `first` samples and whenever there are twice as many. Those behind the first come in an order
-    /// that is shuffled, as samples that lie beside one another may be of one kind.
-    ///
-    /// All samples are run where nothing else is asked for, where statistics are saved for others, and where samples take
-    /// more memory than they are kept in, as they come in their own order then.
-    ///
-    /// # Errors
-    /// As [`Calibration::gathered`].
-    pub fn gathered_until_settled(
-        &self,
-        model: &Model,
-        wanted: &Wanted,
-        engine: &dyn Executor,
-        tell: &dyn Fn(u64, u64),
-        before: Option<Gathered>,
-        first: usize,
+        early: Option<Early>,
     ) -> Result<Runs, CalibrationError> {
-        if let (Some(pool), Some(source), false) = (&self.pool, &self.source, !self.settles || self.save.is_some()) {
-            let read =
-                pool.read(source, (self.samples, self.verifies), model, || self.split_of(source, model, engine))?;
-            if read.is_all {
-                let before = before.unwrap_or_default();
-                let total = read.first.len() as u64;
-                tell(before.runs, total);
-                let passed = usize::try_from(before.runs).unwrap_or(usize::MAX);
-                let order = order(read.first.len(), first);
-                let mut left = order.into_iter().skip(passed).map(|place| Ok(read.first[place].clone()));
-                let settling = Some(Settling::from(first as u64));
-                let tell = |done| tell(done, total);
-                let gathered = gather_until(model, wanted, &mut left, engine, &tell, before, settling)?;
-                return Ok(Runs { gathered, samples: total });
+        let source = self.source.as_ref().ok_or(CalibrationError::Nothing)?;
+        let split = || self.split_of(source, model, engine);
+        let read = match &self.pool {
+            Some(pool) => Some(pool.read(source, (self.samples, self.verifies), model, split)?),
+            None => None,
+        };
+        let kept = read.as_ref().filter(|read| read.is_all).map(|read| &read.first[..]);
+        let mut stream = None;
+        let samples = match kept {
+            Some(kept) => kept.len() as u64,
+            None => stream.insert(split()?).total(),
+        };
+        let before = before.unwrap_or_default();
+        tell(before.runs, samples);
+        let told = |done| tell(done, samples);
+        let mut gathering = Gathering::new(model, wanted, engine, before)?;
+        let early = early.filter(|&early| self.save.is_none() && self.settles.leaves(early, samples));
+        let count = usize::try_from(samples).unwrap_or(usize::MAX);
+        let order = order(count, early.map_or(count, |early| early.first));
+        let mut settling = early.map(|early| Settling::from(early.first as u64));
+        loop {
+            let runs = gathering.runs();
+            if settling.as_mut().is_some_and(|settling| settling.is_done(runs, gathering.seen())) {
+                break;
+            }
+            let ahead = settling.as_ref().map_or(samples, |settling| settling.ahead(runs));
+            let place = |runs: u64| usize::try_from(runs).unwrap_or(usize::MAX).min(count);
+            let mut places = order[place(runs)..place(runs.saturating_add(ahead))].to_vec();
+            if places.is_empty() {
+                break;
+            }
+            places.sort_unstable();
+            match kept {
+                Some(kept) => gathering.add(&mut places.iter().map(|&place| Ok(kept[place].clone())), &told)?,
+                None => {
+                    let stream = match stream.take() {
+                        Some(stream) => stream,
+                        None => split()?,
+                    };
+                    let is_it = |place: usize| places.binary_search(&place).is_ok();
+                    let mut left = stream.enumerate().filter(|(place, sample)| sample.is_err() || is_it(*place));
+                    gathering.add(&mut left.by_ref().map(|(_, sample)| sample), &told)?;
+                }
+            }
+            if gathering.runs() == runs {
+                break;
             }
         }
-        let gathered = self.gathered(model, wanted, engine, tell, before)?;
-        Ok(Runs { samples: gathered.runs, gathered })
+        Ok(Runs { gathered: gathering.finish()?, samples })
     }
 
     /// Write what was gathered of the model with this fingerprint, where that is asked for.
@@ -248,6 +282,7 @@ fn order(samples: usize, first: usize) -> Vec<usize> {
 #[cfg(all(test, feature = "tract"))]
 mod tests {
     use super::*;
+    use crate::calibrate::gather;
     use crate::exec::tract::Tract;
     use crate::ir::ScopeId;
     use crate::text::parse;
@@ -266,35 +301,43 @@ mod tests {
         let (calibration, model) = (random(9), model());
         let probe = calibration.probe(&model, &Tract, &|_| 3).unwrap();
         assert_eq!((probe.tried.len(), probe.held_out.len()), (3, 1));
-        let gathered =
-            calibration.gathered(&model, &Wanted::all(), &Tract, &|_, total| assert_eq!(total, 8), None).unwrap();
+        let all = |before| {
+            let tell = |_, total| assert_eq!(total, 8);
+            calibration.gathered(&model, &Wanted::all(), &Tract, &tell, before, None).unwrap().gathered
+        };
+        let gathered = all(None);
         assert!(gathered.runs == 8 && gathered.made_up && gathered.of("y").unwrap().max > 1.0);
         let mut tried = probe.tried.into_iter().map(Ok);
         let first = gather(&model, &Wanted::all(), &mut tried, &Tract, &|_| {}, Gathered::default()).unwrap();
-        let both = calibration.gathered(&model, &Wanted::all(), &Tract, &|_, _| {}, Some(first)).unwrap();
-        assert_eq!(both, gathered);
+        assert_eq!(all(Some(first)), gathered);
     }
 
     #[test]
     fn samples_are_left_once_ranges_have_settled() {
-        let pooled = Calibration { pool: Some(Pool::default()), settles: true, ..random(400) };
+        let pooled = Calibration { pool: Some(Pool::default()), settles: Settles::Always, ..random(400) };
         let text = r#"<ir_version: 8, opset_import: ["" : 17]> g (float[n,48] x) => (float[n,48] y) { y = Tanh(x) }"#;
         let model = parse(text).unwrap();
         let wanted = Wanted::only(model.graph.scope(ScopeId::MAIN).outputs().iter().map(crate::ir::Output::value));
-        let until = |calibration: &Calibration| {
-            calibration.gathered_until_settled(&model, &wanted, &Tract, &|_, _| {}, None, 64).unwrap()
+        let until = |calibration: &Calibration, macs: u64| {
+            let early = Some(Early { first: 64, macs });
+            calibration.gathered(&model, &wanted, &Tract, &|_, _| {}, None, early).unwrap()
         };
-        let fewer = until(&pooled);
+        let fewer = until(&pooled, 0);
         assert!(fewer.gathered.runs >= 128 && fewer.gathered.runs < fewer.samples, "{}", fewer.gathered.runs);
         assert!(fewer.note().unwrap().starts_with(&format!("ranges follow from {} of", fewer.gathered.runs)));
+        // Whether they are kept or read anew.
+        assert_eq!(until(&Calibration { pool: None, ..pooled.clone() }, 0).gathered, fewer.gathered);
+        // Where all of them are much.
+        let auto = Calibration { settles: Settles::Auto, ..pooled.clone() };
+        assert_eq!(until(&auto, LONG / fewer.samples + 1).gathered, fewer.gathered);
         let folder = tempfile::tempdir().unwrap();
         let all = [
-            Calibration { settles: false, ..pooled.clone() },
-            Calibration { save: Some(folder.path().join("a.json")), ..pooled.clone() },
-            Calibration { pool: None, ..pooled },
+            (auto, LONG / fewer.samples),
+            (Calibration { settles: Settles::Never, ..pooled.clone() }, LONG),
+            (Calibration { save: Some(folder.path().join("a.json")), ..pooled }, LONG),
         ];
-        for calibration in all {
-            let runs = until(&calibration);
+        for (calibration, macs) in all {
+            let runs = until(&calibration, macs);
             assert_eq!((runs.gathered.runs, runs.note()), (fewer.samples, None));
         }
     }
@@ -316,7 +359,7 @@ mod tests {
         let (model, other) = (model(), Fingerprint::of(&Model::default()));
         let given = Fingerprint::of(&model);
         let saving = Calibration { save: Some(file.clone()), ..random(4) };
-        let once = saving.gathered(&model, &Wanted::all(), &Tract, &|_, _| {}, None).unwrap();
+        let once = saving.gathered(&model, &Wanted::all(), &Tract, &|_, _| {}, None, None).unwrap().gathered;
         saving.save(&given, &once).unwrap();
         let reading = |files: &[&PathBuf]| Calibration {
             stats: files.iter().map(|file| (*file).clone()).collect(),
@@ -328,7 +371,7 @@ mod tests {
         assert!(reading(&[&file]).saved(&other).unwrap_err().to_string().contains("another model"));
         assert!(reading(&[&folder.path().join("none.json")]).saved(&given).is_err());
         assert_eq!(reading(&[]).saved(&given).unwrap(), None);
-        let nothing = reading(&[]).gathered(&model, &Wanted::all(), &Tract, &|_, _| {}, None);
+        let nothing = reading(&[]).gathered(&model, &Wanted::all(), &Tract, &|_, _| {}, None, None);
         assert!(matches!(nothing, Err(CalibrationError::Nothing)));
         assert!(reading(&[]).probe(&model, &Tract, &|_| 3).unwrap().held_out.is_empty());
     }

@@ -8,9 +8,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::calibrate::channels::Channels;
 use crate::calibrate::samples::Sample;
-use crate::calibrate::settling::Settling;
 use crate::calibrate::statistics::Statistics;
-use crate::exec::{Cannot, DataError, Executor, Origin};
+use crate::exec::{Cannot, DataError, Executor, Origin, Session};
 use crate::ir::{DType, Graph, ScopeId, Tensor, ValueId};
 use crate::model::Model;
 use crate::similar::similar;
@@ -134,86 +133,120 @@ pub fn gather(
     tell: &dyn Fn(u64),
     before: Gathered,
 ) -> Result<Gathered, GatherError> {
-    gather_until(model, wanted, samples, engine, tell, before, None)
+    let mut gathering = Gathering::new(model, wanted, engine, before)?;
+    gathering.add(samples, tell)?;
+    gathering.finish()
 }
 
-/// As [`gather`]; where it is said how, no more samples are run once ranges have settled.
-///
-/// # Errors
-/// As [`gather`].
-pub(super) fn gather_until(
-    model: &Model,
-    wanted: &Wanted,
-    samples: &mut dyn Iterator<Item = Result<Sample, DataError>>,
-    engine: &dyn Executor,
-    tell: &dyn Fn(u64),
-    before: Gathered,
-    mut settling: Option<Settling>,
-) -> Result<Gathered, GatherError> {
-    let (shown, mut tensors) = showing(model, wanted);
-    if tensors.is_empty() {
-        return Ok(Gathered::default());
-    }
-    let mut gathered = before;
-    for (name, statistics) in &mut tensors {
-        if let Some(seen) = gathered.tensors.remove(name) {
-            *statistics = seen;
+/// What is being gathered: [`gather()`] in several goes.
+pub(super) struct Gathering<'e> {
+    engine: &'e dyn Executor,
+    /// The model, giving the tensors that are wanted.
+    shown: Model,
+    names: Vec<String>,
+    statistics: Vec<Mutex<Statistics>>,
+    sessions: Vec<Box<dyn Session>>,
+    /// Runs so far, and of tensors what was seen before of those that are not wanted.
+    gathered: Gathered,
+}
+
+impl<'e> Gathering<'e> {
+    /// On top of what was seen `before`.
+    ///
+    /// # Errors
+    /// For an engine that cannot run the model.
+    pub(super) fn new(
+        model: &Model,
+        wanted: &Wanted,
+        engine: &'e dyn Executor,
+        before: Gathered,
+    ) -> Result<Gathering<'e>, GatherError> {
+        let (shown, tensors) = showing(model, wanted);
+        let mut gathered = before;
+        let (mut names, mut statistics) = (Vec::with_capacity(tensors.len()), Vec::with_capacity(tensors.len()));
+        for (name, empty) in tensors {
+            statistics.push(Mutex::new(gathered.tensors.remove(&name).unwrap_or(empty)));
+            names.push(name);
         }
+        let sessions = match names.is_empty() {
+            true => Vec::new(),
+            false => vec![engine.load(&shown).map_err(GatherError::Load)?],
+        };
+        Ok(Gathering { engine, shown, names, statistics, sessions, gathered })
     }
-    let mut statistics: Vec<Mutex<Statistics>> = tensors.iter().map(|(_, s)| Mutex::new(s.clone())).collect();
-    let mut sessions = vec![engine.load(&shown).map_err(GatherError::Load)?];
-    loop {
-        let mut room = sessions.len();
-        if let Some(settling) = &mut settling {
-            let seen = statistics.iter_mut().map(|s| &*s.get_mut().unwrap_or_else(PoisonError::into_inner));
-            if settling.is_done(gathered.runs, seen) {
+
+    /// Runs that were made, before and since.
+    pub(super) fn runs(&self) -> u64 {
+        self.gathered.runs
+    }
+
+    /// What was seen of each tensor.
+    pub(super) fn seen(&mut self) -> impl Iterator<Item = &Statistics> {
+        self.statistics.iter_mut().map(|s| &*s.get_mut().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Run all of `samples`, and see what they make; `tell` hears how many runs are done, all together.
+    ///
+    /// # Errors
+    /// For samples that cannot be read, and for an engine that cannot run the model on them.
+    pub(super) fn add(
+        &mut self,
+        samples: &mut dyn Iterator<Item = Result<Sample, DataError>>,
+        tell: &dyn Fn(u64),
+    ) -> Result<(), GatherError> {
+        while !self.sessions.is_empty() {
+            let wave: Vec<Sample> = samples.take(self.sessions.len()).collect::<Result<_, DataError>>()?;
+            if wave.is_empty() {
                 break;
             }
-            // Not beyond where statistics are looked at, however many threads there are.
-            room = room.min(usize::try_from(settling.ahead(gathered.runs)).unwrap_or(usize::MAX)).max(1);
-        }
-        let mut wave = Vec::with_capacity(room);
-        for sample in (&mut *samples).take(room) {
-            wave.push(sample?);
-        }
-        if wave.is_empty() {
-            break;
-        }
-        let runs = sessions.par_iter_mut().zip(&wave).map(|(session, sample)| {
-            let failed = |reason| GatherError::Run { origin: sample.origin().clone(), reason };
-            session.run(sample.feed()).map_err(failed)
-        });
-        // Of several that fail, the first is told of, however many are run at a time.
-        let runs: Vec<Result<Vec<Tensor>, GatherError>> = runs.collect();
-        let runs: Vec<Vec<Tensor>> = runs.into_iter().collect::<Result<_, GatherError>>()?;
-        statistics.par_iter().enumerate().for_each(|(slot, statistics)| {
-            let mut statistics = statistics.lock().unwrap_or_else(PoisonError::into_inner);
-            for tensor in runs.iter().filter_map(|outputs| outputs.get(slot)) {
-                statistics.add_tensor(tensor);
+            let runs = self.sessions.par_iter_mut().zip(&wave).map(|(session, sample)| {
+                let failed = |reason| GatherError::Run { origin: sample.origin().clone(), reason };
+                session.run(sample.feed()).map_err(failed)
+            });
+            // Of several that fail, the first is told of, however many are run at a time.
+            let runs: Vec<Result<Vec<Tensor>, GatherError>> = runs.collect();
+            let runs: Vec<Vec<Tensor>> = runs.into_iter().collect::<Result<_, GatherError>>()?;
+            self.statistics.par_iter().enumerate().for_each(|(slot, statistics)| {
+                let mut statistics = statistics.lock().unwrap_or_else(PoisonError::into_inner);
+                for tensor in runs.iter().filter_map(|outputs| outputs.get(slot)) {
+                    statistics.add_tensor(tensor);
+                }
+            });
+            self.gathered.runs += wave.len() as u64;
+            self.gathered.made_up |= wave.iter().any(|sample| matches!(sample.origin(), Origin::MadeUp { .. }));
+            tell(self.gathered.runs);
+            let held = runs.iter().map(|outputs| outputs.iter().map(Tensor::stored_bytes).sum::<usize>()).max();
+            let most = (MOST_BYTES / held.unwrap_or(1).max(1)).clamp(1, rayon::current_num_threads());
+            drop(runs);
+            self.sessions.truncate(most);
+            while self.sessions.len() < most {
+                let session = match self.sessions.first().and_then(|first| first.fork()) {
+                    Some(fork) => fork,
+                    None => self.engine.load(&self.shown).map_err(GatherError::Load)?,
+                };
+                self.sessions.push(session);
             }
-        });
-        gathered.runs += wave.len() as u64;
-        gathered.made_up |= wave.iter().any(|sample| matches!(sample.origin(), Origin::MadeUp { .. }));
-        tell(gathered.runs);
-        let held = runs.iter().map(|outputs| outputs.iter().map(Tensor::stored_bytes).sum::<usize>()).max();
-        let most = (MOST_BYTES / held.unwrap_or(1).max(1)).clamp(1, rayon::current_num_threads());
-        drop(runs);
-        sessions.truncate(most);
-        while sessions.len() < most {
-            let session = match sessions.first().and_then(|first| first.fork()) {
-                Some(fork) => fork,
-                None => engine.load(&shown).map_err(GatherError::Load)?,
-            };
-            sessions.push(session);
         }
+        Ok(())
     }
-    if gathered.runs == 0 {
-        return Err(GatherError::Empty);
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// When nothing was run.
+    pub(super) fn finish(self) -> Result<Gathered, GatherError> {
+        let mut gathered = self.gathered;
+        if self.names.is_empty() {
+            return Ok(Gathered::default());
+        }
+        if gathered.runs == 0 {
+            return Err(GatherError::Empty);
+        }
+        let seen = self.statistics.into_iter().map(|s| s.into_inner().unwrap_or_else(PoisonError::into_inner));
+        gathered.tensors =
+            self.names.into_iter().zip(seen).filter(|(_, s)| s.samples > 0 || s.not_finite > 0).collect();
+        Ok(gathered)
     }
-    let seen = statistics.into_iter().map(|s| s.into_inner().unwrap_or_else(PoisonError::into_inner));
-    let names = tensors.into_iter().map(|(name, _)| name);
-    gathered.tensors = names.zip(seen).filter(|(_, s)| s.samples > 0 || s.not_finite > 0).collect();
-    Ok(gathered)
 }
 
 /// Every float tensor of the main graph that is no constant, with the name that its statistics go by: its own, or a
@@ -346,21 +379,15 @@ mod tests {
     }
 
     #[test]
-    fn runs_end_where_ranges_have_settled_whatever_the_threads() {
-        let alike: Vec<[f32; 2]> = (0..40).map(|_| [1.0, -2.0]).collect();
-        let wild: Vec<[f32; 2]> = (0..40).map(|i| [i as f32, 1.0]).collect();
-        let until = |samples: &[[f32; 2]], threads, before: Gathered| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let skipped = usize::try_from(before.runs).unwrap();
-            let mut samples = samples.iter().enumerate().skip(skipped).map(|(i, s)| sample("x", s, i));
-            let (wanted, settling) = (Wanted::all(), Some(Settling::from(5)));
-            pool.install(|| gather_until(&model(), &wanted, &mut samples, &Tract, &|_| (), before, settling).unwrap())
-        };
-        for threads in [1, 3, 4] {
-            assert_eq!(until(&alike, threads, Gathered::default()).runs, 10, "{threads} threads");
-            assert_eq!(until(&alike, threads, gathered(&alike[..5]).unwrap()).runs, 10, "{threads} threads");
-            assert_eq!(until(&wild, threads, Gathered::default()).runs, 40, "{threads} threads");
+    fn several_goes_are_one() {
+        let samples: Vec<[f32; 2]> = (0..9).map(|i| [i as f32, 1.0]).collect();
+        let mut gathering = Gathering::new(&model(), &Wanted::all(), &Tract, Gathered::default()).unwrap();
+        for (go, runs) in [(0..2, 2), (2..2, 2), (2..9, 9)] {
+            gathering.add(&mut go.map(|i| sample("x", &samples[i], i)), &|_| ()).unwrap();
+            assert_eq!(gathering.runs(), runs);
+            assert!(gathering.seen().all(|statistics| statistics.samples == runs));
         }
+        assert_eq!(gathering.finish().unwrap(), gathered(&samples).unwrap());
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod settling;
 mod split;
 mod statistics;
 
-pub use calibration::{Calibration, CalibrationError, Probe, Runs};
+pub use calibration::{Calibration, CalibrationError, Early, LONG, Probe, Runs, Settles};
 pub use careful::careful;
 pub use channels::Channels;
 pub use gather::{GatherError, Gathered, Unknown, Wanted, gather, observed};

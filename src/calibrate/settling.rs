@@ -13,16 +13,29 @@ use crate::calibrate::{Levels, Method, Range, Statistics, range};
 /// Ranges that are compared, and by how much each may have moved in the mean of all tensors.
 const TOGETHER: [(Method, f64); 3] = [(Method::Percentile(99.99), 0.02), (Method::Mean, 0.02), (Method::MinMax, 0.05)];
 
-/// By how much a range may have moved in one tensor; for all but the extremes.
+/// By how much the means of channels may have moved, in the mean of all tensors.
+const MEANS: f64 = 0.02;
+
+/// By how much a range, or means of channels, may have moved in one tensor; for all but the extremes.
 const TENSOR: f64 = 0.1;
+
+/// What is compared of one tensor.
+#[derive(Debug)]
+struct Known {
+    ranges: [Range; 3],
+    /// The mean of each channel; none where they are not told apart.
+    means: Vec<f64>,
+    /// The sum of their mean squares.
+    power: f64,
+}
 
 /// Looks at statistics as they come.
 #[derive(Debug)]
 pub(super) struct Settling {
     /// At so many runs they are looked at next.
     at: u64,
-    /// The ranges of each tensor when they were looked at last.
-    known: Option<Vec<[Range; 3]>>,
+    /// What was known of each tensor when it was looked at last.
+    known: Option<Vec<Known>>,
 }
 
 impl Settling {
@@ -41,22 +54,46 @@ impl Settling {
         if runs < self.at {
             return false;
         }
-        let levels = Levels::ASYMMETRIC_8;
-        let ranges: Vec<[Range; 3]> =
-            seen.map(|statistics| TOGETHER.map(|(method, _)| range(statistics, method, levels))).collect();
+        let known: Vec<Known> = seen.map(Known::of).collect();
         self.at = runs.saturating_mul(2);
-        let known = self.known.replace(ranges);
-        known.is_some_and(|known| agree(&known, self.known.as_deref().unwrap_or_default()))
+        let before = self.known.replace(known);
+        before.is_some_and(|before| agree(&before, self.known.as_deref().unwrap_or_default()))
     }
 }
 
-fn agree(before: &[[Range; 3]], after: &[[Range; 3]]) -> bool {
-    let moved = |kind: usize| before.iter().zip(after).map(move |(before, after)| moved(before[kind], after[kind]));
-    TOGETHER.iter().enumerate().all(|(kind, (method, most))| {
+impl Known {
+    fn of(statistics: &Statistics) -> Known {
+        let levels = Levels::ASYMMETRIC_8;
+        let ranges = TOGETHER.map(|(method, _)| range(statistics, method, levels));
+        let (means, power) = match &statistics.channels {
+            // Those of samples that differ in their channels are not known, and nothing goes by them.
+            Some(channels) => (channels.mean.clone(), channels.power.iter().sum()),
+            None => (Vec::new(), 0.0),
+        };
+        Known { ranges, means, power }
+    }
+}
+
+fn agree(before: &[Known], after: &[Known]) -> bool {
+    let both = || before.iter().zip(after);
+    let within = |moved: &dyn Fn((&Known, &Known)) -> f64, together: f64, each: f64| {
+        let sum: f64 = both().map(moved).sum();
+        sum <= together * after.len() as f64 && both().map(moved).all(|by| by <= each)
+    };
+    let ranges = TOGETHER.iter().enumerate().all(|(kind, (method, most))| {
         let each = if *method == Method::MinMax { f64::INFINITY } else { TENSOR };
-        let sum: f64 = moved(kind).sum();
-        sum <= most * after.len() as f64 && moved(kind).all(|by| by <= each)
-    })
+        within(&|(before, after)| moved(before.ranges[kind], after.ranges[kind]), *most, each)
+    });
+    ranges && within(&|(before, after)| shifted(before, after), MEANS, TENSOR)
+}
+
+/// By how much of their size the means of channels are others. What is not known of both has not moved.
+fn shifted(before: &Known, after: &Known) -> f64 {
+    if before.means.len() != after.means.len() || after.power <= 0.0 {
+        return 0.0;
+    }
+    let squares: f64 = before.means.iter().zip(&after.means).map(|(before, after)| (before - after).powi(2)).sum();
+    (squares / after.power).sqrt()
 }
 
 /// By how much of its width a range is another one.
@@ -97,18 +134,23 @@ mod tests {
 
     #[test]
     fn one_tensor_that_moves_is_enough() {
-        let still = [Range { low: -1.0, high: 1.0 }; 3];
-        let mut other = still;
-        other[0].high = 1.5;
-        let (before, mut after) = (vec![still; 100], vec![still; 100]);
-        assert!(agree(&before, &after));
-        after[7] = other;
-        assert!(!agree(&before, &after), "less than 1 % in the mean of all, but 20 % there");
-        other = still;
-        other[2].high = 1.5;
-        after[7] = other;
-        assert!(agree(&before, &after), "extremes may");
-        after.fill(other);
-        assert!(!agree(&before, &after), "but not everywhere");
+        let known = |range: Range, last: Range, mean: f64| Known {
+            ranges: [range, range, last],
+            means: vec![mean, 0.0],
+            power: 2.0,
+        };
+        let still = Range { low: -1.0, high: 1.0 };
+        let moved = Range { low: -1.0, high: 1.5 };
+        let all = |range, last, mean| (0..100).map(|_| known(range, last, mean)).collect::<Vec<_>>();
+        let with = |one| all(still, still, 1.0).into_iter().skip(1).chain([one]).collect::<Vec<_>>();
+        let before = all(still, still, 1.0);
+        assert!(agree(&before, &all(still, still, 1.0)));
+        assert!(!agree(&before, &with(known(moved, still, 1.0))), "less than 1 % in the mean of all, but 20 % there");
+        assert!(agree(&before, &with(known(still, moved, 1.0))), "extremes may");
+        assert!(!agree(&before, &all(still, moved, 1.0)), "but not everywhere");
+        assert!(agree(&before, &with(known(still, still, 1.1))), "7 % of what elements are");
+        assert!(!agree(&before, &with(known(still, still, 1.2))), "14 %");
+        assert!(!agree(&before, &all(still, still, 1.05)), "3.5 %, but everywhere");
+        assert!(agree(&before, &all(still, still, 1.02)));
     }
 }

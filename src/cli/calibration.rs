@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::calibrate::{self, Source};
 use crate::cli::preparing;
@@ -17,6 +17,28 @@ const RANDOM: &str = "random";
 /// What made-up samples are made from.
 const SEED: u64 = 0;
 
+/// When samples are left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Settled {
+    /// Where all of them together take more than 100 G multiply-accumulates
+    #[default]
+    Auto,
+    /// However little they take
+    Always,
+    /// Never: all are run
+    Never,
+}
+
+impl From<Settled> for calibrate::Settles {
+    fn from(settled: Settled) -> calibrate::Settles {
+        match settled {
+            Settled::Auto => calibrate::Settles::Auto,
+            Settled::Always => calibrate::Settles::Always,
+            Settled::Never => calibrate::Settles::Never,
+        }
+    }
+}
+
 /// Samples to calibrate on, and statistics of them.
 #[derive(Debug, Default, Args)]
 pub(super) struct Calibration {
@@ -28,9 +50,9 @@ pub(super) struct Calibration {
     /// Take at most this many samples, evenly from all [default: 512; 16 made-up ones]
     #[arg(help_heading = CALIBRATION, long, value_name = "N", value_parser = count)]
     pub samples: Option<usize>,
-    /// Calibrate on no more samples than it takes for ranges to settle
-    #[arg(help_heading = CALIBRATION, long)]
-    pub until_settled: bool,
+    /// Calibrate on no more samples than it takes for ranges and means to settle
+    #[arg(help_heading = CALIBRATION, long, value_enum, value_name = "WHEN", default_value_t)]
+    pub until_settled: Settled,
     /// Save what the tensors held, to calibrate again without running the model
     #[arg(help_heading = CALIBRATION, long, value_name = "FILE")]
     pub save_stats: Option<PathBuf>,
@@ -77,7 +99,7 @@ impl Calibration {
             stats: self.stats.clone(),
             save: self.save_stats.clone(),
             verifies: false,
-            settles: self.until_settled,
+            settles: self.until_settled.into(),
             pool: None,
         })
     }

@@ -280,8 +280,8 @@ impl Halver {
         let fit = match half {
             // Without a sample to compare on there is none to gather from.
             DType::F16 if feeds.is_empty() && self.calibration.source.is_none() => Fit::unknown(half, &model.graph),
-            DType::F16 => match calibration.gathered(model, &Wanted::all(), &*self.engine, tell, None) {
-                Ok(gathered) => Fit::of(half, &model.graph, &gathered),
+            DType::F16 => match calibration.gathered(model, &Wanted::all(), &*self.engine, tell, None, None) {
+                Ok(runs) => Fit::of(half, &model.graph, &runs.gathered),
                 Err(why) if self.calibration.source.is_none() => {
                     notes.push(format!("nothing is known of what tensors hold but constants: {why}"));
                     Fit::unknown(half, &model.graph)

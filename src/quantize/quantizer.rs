@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashSet;
 use serde::Serialize;
 
-use crate::calibrate::{Calibration, CalibrationError, Fingerprint, Gathered, Method, Sample, Wanted};
+use crate::calibrate::{Calibration, CalibrationError, Early, Fingerprint, Gathered, Method, Sample, Wanted};
 use crate::census;
 use crate::choice::{Choice, ChoiceError};
 use crate::exec::demand::run_of;
@@ -275,18 +275,14 @@ impl Quantizer {
             None => {
                 let wanted = wanted(&model.graph, &plan, Wanted::only([]));
                 let (engine, before) = (&*self.engine, is_first.then_some(first));
-                match self.method {
-                    // A method that was asked for has them all.
-                    Some(_) => self.calibration.gathered(model, &wanted, engine, tell, before)?,
-                    None => {
-                        let first = probe.tried.len();
-                        let runs =
-                            self.calibration.gathered_until_settled(model, &wanted, engine, tell, before, first)?;
-                        notes.extend(runs.note());
-                        samples_left = runs.samples.saturating_sub(runs.gathered.runs);
-                        runs.gathered
-                    }
-                }
+                let macs = probe.tried.first().and_then(|sample| census::macs(&run_of(model, sample)));
+                let early = Early { first: probe.tried.len(), macs: macs.unwrap_or(0) };
+                // A method that was asked for has them all.
+                let early = self.method.is_none().then_some(early);
+                let runs = self.calibration.gathered(model, &wanted, engine, tell, before, early)?;
+                notes.extend(runs.note());
+                samples_left = runs.samples.saturating_sub(runs.gathered.runs);
+                runs.gathered
             }
         };
         let plan = replaced(model, plan.clone(), &gathered)?.searched(&model.graph);
@@ -366,7 +362,7 @@ impl Quantizer {
             // Another target may want other tensors.
             None => {
                 let wanted = wanted(&model.graph, plan, Wanted::all());
-                self.calibration.gathered(model, &wanted, &*self.engine, tell, None)?
+                self.calibration.gathered(model, &wanted, &*self.engine, tell, None, None)?.gathered
             }
         };
         self.calibration.save(given, &gathered)?;

@@ -141,7 +141,7 @@ pub static KEYS: &[Key] = &[
     Key::word("bounds", "max_drop", "max-drop"),
     Key::word("calibration", "place", "calib").paths(Paths::Samples),
     Key::word("calibration", "samples", "samples"),
-    Key::flag("calibration", "until_settled", "until-settled"),
+    Key::word("calibration", "until_settled", "until-settled"),
     Key::new("calibration", "stats", "stats", Form::Words).paths(Paths::All),
     Key::word("calibration", "scale", "scale"),
     Key::new("calibration", "mean", "mean", Form::Joined),

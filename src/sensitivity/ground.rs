@@ -132,7 +132,7 @@ impl Ground {
         }
         let start = Instant::now();
         let all = wanted(&model.graph, &plan, Wanted::all());
-        let gathered = calibration.gathered(&model, &all, engine, tell, None)?;
+        let gathered = calibration.gathered(&model, &all, engine, tell, None, None)?.gathered;
         let pass_seconds = start.elapsed().as_secs_f64();
         runs += gathered.runs;
         let unfit = unfit(&model.graph, &gathered);

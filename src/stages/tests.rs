@@ -150,12 +150,12 @@ fn samples_are_read_once() {
     let (model, shared) = (model(), around.shared(&calibration));
     let alone = calibration.probe(&model, &Tract, &|_| 5).unwrap();
     let wanted = crate::calibrate::Wanted::all();
-    let gathered = calibration.gathered(&model, &wanted, &Tract, &|_, _| {}, None).unwrap();
+    let gathered = calibration.gathered(&model, &wanted, &Tract, &|_, _| {}, None, None).unwrap().gathered;
     assert_eq!(shared.probe(&model, &Tract, &|_| 1).unwrap().held_out, alone.held_out);
     drop(folder);
     let again = around.shared(&calibration).probe(&model, &Tract, &|_| 5).unwrap();
     assert_eq!((again.tried.len(), &again.tried, &again.held_out), (5, &alone.tried, &alone.held_out));
-    let from_memory = shared.gathered(&model, &wanted, &Tract, &|_, _| {}, None).unwrap();
+    let from_memory = shared.gathered(&model, &wanted, &Tract, &|_, _| {}, None, None).unwrap().gathered;
     assert_eq!((from_memory.runs, from_memory.tensors), (gathered.runs, gathered.tensors));
     // Other samples are not these.
     let fewer = Calibration { samples: Some(3), ..around.shared(&calibration) };

@@ -1,6 +1,6 @@
 //! Calls that together compute something, and lose by integers in between.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::ir::{Graph, Key, NodeId, OpKind, User, ValueId};
 use crate::ops::normalize_axis;
@@ -34,6 +34,7 @@ fn parts(graph: &Graph, pattern: Pattern, node: NodeId) -> Vec<NodeId> {
         (Pattern::SoftmaxProduct, OpKind::MatMul) => seen.weighing(node).map(|_| vec![node]),
         (Pattern::MaskedSoftmax, OpKind::Softmax) => seen.masked(node),
         (Pattern::JoinedRows, OpKind::MatMul | OpKind::Gemm) => seen.joined_rows(node).then(|| vec![node]),
+        (Pattern::CrossProduct, OpKind::MatMul) => seen.crosses(node).then(|| vec![node]),
         (Pattern::Attention, OpKind::MatMul) => {
             seen.weighing(node).map(|softmax| seen.scores(softmax).into_iter().chain([node]).collect())
         }
@@ -41,6 +42,9 @@ fn parts(graph: &Graph, pattern: Pattern, node: NodeId) -> Vec<NodeId> {
     };
     found.unwrap_or_default()
 }
+
+/// How many calls before a product are looked at.
+const FAR: usize = 256;
 
 #[derive(Clone, Copy)]
 struct Seen<'g> {
@@ -159,6 +163,30 @@ impl Seen<'_> {
         let rank = self.graph.result(joined, 0).and_then(|v| self.graph.value(v).ty.shape().rank());
         let axis = Key::<i64>::new("axis", 0).of(self.graph.node(joined));
         moved || rank.is_none_or(|rank| normalize_axis(axis, rank) != rank.checked_sub(1))
+    }
+
+    /// Whether both factors are computed, from projections of tensors none of which is the same.
+    fn crosses(self, product: NodeId) -> bool {
+        let [a, b] = [0, 1].map(|slot| self.graph.operand(product, slot).map(|factor| self.projected(factor)));
+        match (a, b) {
+            (Some(a), Some(b)) => !a.is_empty() && !b.is_empty() && a.is_disjoint(&b),
+            _ => false,
+        }
+    }
+
+    /// What the projections next before `value` are made of: what known matrices are multiplied with.
+    fn projected(self, value: ValueId) -> FxHashSet<ValueId> {
+        let (mut sources, mut seen) = (FxHashSet::default(), FxHashSet::default());
+        let mut left = vec![value];
+        while let Some(value) = left.pop() {
+            let maker = self.graph.producer(value).filter(|_| seen.len() < FAR);
+            let Some((node, _)) = maker.filter(|&(node, _)| seen.insert(node)) else { continue };
+            match matches!(self.op(node), OpKind::MatMul | OpKind::Gemm) && self.is_constant(node, 1) {
+                true => sources.extend(self.graph.operand(node, 0)),
+                false => left.extend(self.graph.operands(node).flatten()),
+            }
+        }
+        sources
     }
 
     /// `(x − mean) / √(variance + ε)`, from its `Sqrt`, with scale and shift.

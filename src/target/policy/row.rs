@@ -199,4 +199,6 @@ pub enum Pattern {
     Attention,
     /// The product of a weight and of what a Concat put together, unless along the axis that is summed over.
     JoinedRows,
+    /// The product of projections of different tensors, as where a decoder attends to what an encoder made.
+    CrossProduct,
 }
