@@ -13,7 +13,7 @@ use crate::calibrate::{Levels, Method, Range, Statistics, range};
 /// Ranges that are compared, and by how much each may have moved in the mean of all tensors.
 const TOGETHER: [(Method, f64); 3] = [(Method::Percentile(99.99), 0.02), (Method::Mean, 0.02), (Method::MinMax, 0.05)];
 
-/// By how much the means of channels may have moved, in the mean of all tensors.
+/// By how much the means of channels may have moved, in the mean of all tensors whose channels are told apart.
 const MEANS: f64 = 0.02;
 
 /// By how much a range, or means of channels, may have moved in one tensor; for all but the extremes.
@@ -75,25 +75,24 @@ impl Known {
 }
 
 fn agree(before: &[Known], after: &[Known]) -> bool {
-    let both = || before.iter().zip(after);
-    let within = |moved: &dyn Fn((&Known, &Known)) -> f64, together: f64, each: f64| {
-        let sum: f64 = both().map(moved).sum();
-        sum <= together * after.len() as f64 && both().map(moved).all(|by| by <= each)
+    let within = |moved: &[f64], together: f64, each: f64| {
+        moved.iter().sum::<f64>() <= together * moved.len() as f64 && moved.iter().all(|by| *by <= each)
     };
+    let both = || before.iter().zip(after);
     let ranges = TOGETHER.iter().enumerate().all(|(kind, (method, most))| {
         let each = if *method == Method::MinMax { f64::INFINITY } else { TENSOR };
-        within(&|(before, after)| moved(before.ranges[kind], after.ranges[kind]), *most, each)
+        let by: Vec<f64> = both().map(|(before, after)| moved(before.ranges[kind], after.ranges[kind])).collect();
+        within(&by, *most, each)
     });
-    ranges && within(&|(before, after)| shifted(before, after), MEANS, TENSOR)
+    let means: Vec<f64> = both().filter_map(|(before, after)| shifted(before, after)).collect();
+    ranges && within(&means, MEANS, TENSOR)
 }
 
-/// By how much of their size the means of channels are others. What is not known of both has not moved.
-fn shifted(before: &Known, after: &Known) -> f64 {
-    if before.means.len() != after.means.len() || after.power <= 0.0 {
-        return 0.0;
-    }
-    let squares: f64 = before.means.iter().zip(&after.means).map(|(before, after)| (before - after).powi(2)).sum();
-    (squares / after.power).sqrt()
+/// By how much of their size the means of channels are others. `None` where they are not known of both.
+fn shifted(before: &Known, after: &Known) -> Option<f64> {
+    let is_known = before.means.len() == after.means.len() && after.power > 0.0;
+    let squares = || before.means.iter().zip(&after.means).map(|(before, after)| (before - after).powi(2));
+    is_known.then(|| (squares().sum::<f64>() / after.power).sqrt())
 }
 
 /// By how much of its width a range is another one.
@@ -152,5 +151,10 @@ mod tests {
         assert!(!agree(&before, &with(known(still, still, 1.2))), "14 %");
         assert!(!agree(&before, &all(still, still, 1.05)), "3.5 %, but everywhere");
         assert!(agree(&before, &all(still, still, 1.02)));
+        // Tensors whose channels are not told apart say nothing of means.
+        let unknown = || (0..100).map(|_| Known { means: Vec::new(), ..known(still, still, 1.0) });
+        let half = |mean: f64| all(still, still, mean).into_iter().chain(unknown()).collect::<Vec<_>>();
+        assert!(!agree(&half(1.0), &half(1.05)));
+        assert!(agree(&half(1.0), &half(1.02)));
     }
 }
