@@ -25,7 +25,7 @@ pub(super) enum Settled {
     Auto,
     /// However little they take
     Always,
-    /// Never: all are run
+    /// All are run
     Never,
 }
 
