@@ -90,7 +90,7 @@ fn agree(before: &[Known], after: &[Known]) -> bool {
 
 /// By how much of their size the means of channels are others. `None` where they are not known of both.
 fn shifted(before: &Known, after: &Known) -> Option<f64> {
-    let is_known = before.means.len() == after.means.len() && after.power > 0.0;
+    let is_known = !after.means.is_empty() && before.means.len() == after.means.len() && after.power > 0.0;
     let squares = || before.means.iter().zip(&after.means).map(|(before, after)| (before - after).powi(2));
     is_known.then(|| (squares().sum::<f64>() / after.power).sqrt())
 }
