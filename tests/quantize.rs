@@ -252,7 +252,8 @@ fn rows_of_several_axes_stay_where_the_target_wants_them() {
 
     let text = r#"<ir_version: 8, opset_import: ["" : 17]> g (float[n,4,32] x) => (float[n,4,32] y)
         <float[32,32] w, float[32] b, float[32,32] v, float[32] c, float[32,32] u, float[32] d>
-        { p = MatMul(x, w) q = Add(p, b) r = MatMul(q, v) s = Add(r, c) t = MatMul(s, u) y = Add(t, d) }"#;
+        { p = MatMul(x, w) q = Add(p, b) i = Relu(q) r = MatMul(i, v) s = Add(r, c) j = Relu(s)
+          t = MatMul(j, u) y = Add(t, d) }"#;
     let ops = |name: &str| {
         let target = target(name);
         let quantizer = Quantizer {
