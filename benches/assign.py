@@ -1,23 +1,27 @@
 #!/usr/bin/env python3
 """Gives layers of trained models a precision each, and asks on samples that nobody saw whether bounds are kept.
 
-    assign.py --bin PATH [--models REGEX] [--drops 0.5,1,3] [--sqnrs 20,30,40] [--minimize bytes] [--target onnx]
-              [--split all|even|odd] [--flags FLAGS] [--peer] [--work DIR] [--json FILE] FOLDER
+    assign.py --bin PATH [--models REGEX] [--drops 0.5,1,3] [--sqnrs 20,30,40] [--by sqnr] [--minimize bytes]
+              [--target onnx] [--split all|even|odd] [--flags FLAGS] [--peer] [--work DIR] [--json FILE] FOLDER
 
 FOLDER has a MANIFEST.json as benches/quantize.py wants it. Of each model and bound: whether the bound is kept on the
 evaluation set (in onnxruntime), what the assignment costs beside float32, what the cheapest single precision costs that
 keeps the bound there, which nobody knows beforehand, and the cheapest that the tool itself believes in; then, at the same
 number of bytes, what an assignment loses that ranks layers by the error of their weights. Models whose first output has
-two axes are bound by --max-drop, others by --min-sqnr; of those with labels for each row the perplexity is told. With
---split only every other sample of the evaluation set counts: what is tried out is tried on one half and told of the
-other. With --peer, onnxconverter-common's auto_mixed_precision does its search on the same float model beside it.
+two axes are bound by --max-drop, others, or all with --by sqnr, by --min-sqnr; of those with labels for each row the
+perplexity is told. With --split only every other sample of the evaluation set counts: what is tried out is tried on one
+half and told of the other. With --peer, onnxconverter-common's auto_mixed_precision does its search on the same float
+model beside it, with the same bound: what either takes in runs and CPU time, and what the results take in bytes.
 """
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import pathlib
 import re
+import resource
 import shlex
 import subprocess
 import sys
@@ -74,6 +78,11 @@ def judged(want, got, data):
     return found
 
 
+def cpu_of_children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 class Tool:
     def __init__(self, args, row, work):
         self.args, self.work = args, work
@@ -85,12 +94,12 @@ class Tool:
         out = self.work / f"{name}.onnx"
         command = [self.args.bin, "optimize", self.model, "-o", out, "--calib", self.calib, "--target", self.args.target]
         command += ["--no-check", "--report", "json", *flags, *shlex.split(self.args.flags)]
-        start = time.perf_counter()
+        start = cpu_of_children()
         p = subprocess.run([os.fspath(c) for c in command], capture_output=True, text=True)
-        seconds = time.perf_counter() - start
+        cpu = cpu_of_children() - start
         if p.returncode:
             return None, " ".join(p.stderr.split())[:200]
-        return {**json.loads(p.stdout)["assignment"], "wall": seconds, "path": out}, None
+        return {**json.loads(p.stdout)["assignment"], "cpu": cpu, "path": out}, None
 
 
 def peer(model, data, want, bound, work):
@@ -112,16 +121,18 @@ def peer(model, data, want, bound, work):
         kind, limit = bound
         return found["drop"] <= limit if kind == "drop" else found["sqnr"] >= limit
 
-    start = time.perf_counter()
+    start = time.process_time()
     try:
-        done = auto_mixed_precision.auto_convert_mixed_precision(
-            onnx.load(model), feed, validate_fn=keeps, keep_io_types=True
-        )
+        # It tells of every attempt.
+        with contextlib.redirect_stdout(io.StringIO()):
+            done = auto_mixed_precision.auto_convert_mixed_precision(
+                onnx.load(model), feed, validate_fn=keeps, keep_io_types=True
+            )
     except Exception as e:
         return {"error": " ".join(str(e).split())[:120]}
     out = work / "peer.onnx"
     onnx.save(done, out)
-    return {"seconds": time.perf_counter() - start, "forwards": runs * size, "bytes": constants(out), "path": out}
+    return {"cpu": time.process_time() - start, "forwards": runs * size, "bytes": constants(out), "path": out}
 
 
 def constants(path):
@@ -158,7 +169,7 @@ def examine(args, row, rows):
     tool = Tool(args, row, work)
     want = outputs(folder / row["file"], data)
     float_found = judged(want, want, data)
-    kind = "drop" if "drop" in float_found else "sqnr"
+    kind = "drop" if "drop" in float_found and args.by == "auto" else "sqnr"
     uniform = {}
     for precision in UNIFORM:
         done, why = tool(f"uniform-{precision}", "--layer-precision", f"*={precision}")
@@ -212,6 +223,8 @@ def examine(args, row, rows):
             "measured": done["loss"],
             "forwards": done["forwards"],
             "seconds": done["seconds"],
+            "cpu": done["cpu"],
+            "bytes": constants(done["path"]),
             "pass": done["pass_seconds"],
             "verdicts": done["verdicts"],
             "efforts": done.get("efforts"),
@@ -260,8 +273,10 @@ def table(rows, minimize):
     for r in rows:
         if "peer" in r:
             told = r["peer"]
-            print(f"peer, {r['model']} {r['bound']}: " + (told.get("error") or ", ".join(
-                f"{k} {told[k]:.3g}" for k in ("bytes", "drop", "sqnr", "kl", "seconds", "forwards") if k in told)))
+            both = lambda k: f"{k} {told[k]:.5g} beside {r[k]:.5g} ({told[k] / r[k]:.1f} times)"
+            quality = ", ".join(f"{k} {told[k]:.3g} beside {r[k]:.3g}" for k in ("drop", "sqnr", "kl") if k in told and k in r)
+            print(f"peer, {r['model']} {r['bound']}: " + (
+                told.get("error") or f"{', '.join(map(both, ('forwards', 'cpu', 'bytes')))}; {quality}"))
     done = [r for r in rows if "error" not in r]
     count = lambda test: sum(bool(test(r)) for r in done)
     # A name or a scale more is no difference.
@@ -280,6 +295,7 @@ def main():
     p.add_argument("--models", default=".")
     p.add_argument("--drops", default="0.5,1,3")
     p.add_argument("--sqnrs", default="20,30,40")
+    p.add_argument("--by", default="auto", choices=["auto", "sqnr"], help="what all models are bound by")
     p.add_argument("--minimize", default="bytes", choices=["balance", "bytes", "bitops", "latency"])
     p.add_argument("--target", default="onnx")
     p.add_argument("--split", default="all", choices=["all", "even", "odd"])

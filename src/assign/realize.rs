@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::assign::{AssignError, Assigner};
 use crate::choice::Choice;
@@ -59,6 +59,8 @@ struct Making<'a> {
     done: Realized,
     /// Nodes that compute in integers.
     integers: Vec<NodeId>,
+    /// Nodes of the rehearsal alone, which round what is read beside integers of few bits.
+    rounding: Vec<NodeId>,
 }
 
 impl Assigner {
@@ -85,7 +87,7 @@ impl Assigner {
             corrections: Vec::new(),
             runs: 0,
         };
-        let mut making = Making { assigner: self, measured, depth, done, integers: Vec::new() };
+        let mut making = Making { assigner: self, measured, depth, done, integers: Vec::new(), rounding: Vec::new() };
         if precisions.contains(&Precision::Int8) {
             making.integers()?;
         }
@@ -151,6 +153,14 @@ impl<'a> Making<'a> {
 
     /// Integers of few bits in the place of the weights of layers that are to have them.
     fn few_bits(&mut self, precision: Precision, integers: Integers) -> Result<(), AssignError> {
+        let known: FxHashSet<NodeId> = self.done.rehearsal.graph.nodes().collect();
+        self.packed(precision, integers)?;
+        self.rounding.extend(self.done.rehearsal.graph.nodes().filter(|node| !known.contains(node)));
+        Ok(())
+    }
+
+    /// The same, in the model and its rehearsal.
+    fn packed(&mut self, precision: Precision, integers: Integers) -> Result<(), AssignError> {
         let ground = &self.measured.ground;
         let nodes: Vec<NodeId> = self.layers(precision).collect();
         let Realized { model, rehearsal, runs, .. } = &mut self.done;
@@ -167,6 +177,7 @@ impl<'a> Making<'a> {
         for node in nodes {
             if let Some((weight, tensor)) = ground.packed(node, precision) {
                 rehearsal.graph.set_constant(weight, tensor);
+                ground.round_read(&mut rehearsal.graph, node, precision, node);
             }
         }
         if self.depth >= Depth::Written {
@@ -206,7 +217,8 @@ impl<'a> Making<'a> {
         };
         let asked = &self.assigner.sensitivity;
         let halver = Halver { target: asked.target, ..Halver::new(half, asked.engine.clone()) };
-        let stays = staying(&self.done.rehearsal.graph);
+        let mut stays = staying(&self.done.rehearsal.graph);
+        stays.extend(self.rounding.iter().map(|&node| (node, OTHER.to_string())));
         let [narrow, rehearsal] = halver.halved(&self.done.rehearsal, &halves.fit, stays);
         let written = (self.depth >= Depth::Written)
             .then(|| halver.halved(&self.done.model, &halves.fit, staying(&self.done.model.graph)));

@@ -51,6 +51,7 @@ pub(crate) fn dress(
             for slot in slots {
                 graph.set_operand(node, slot, Some(value));
             }
+            ground.round_read(graph, layer.node, precision, node);
         }
         Precision::Int8 => {
             weights(graph, node, layer)?;

@@ -200,6 +200,14 @@ impl Ground {
         Some(found)
     }
 
+    /// Have `to`, a layer's `node` or a copy of it, read what the target may round where the layer has integers of few
+    /// bits.
+    pub(crate) fn round_read(&self, graph: &mut Graph, node: NodeId, precision: Precision, to: NodeId) {
+        if let Some(Ok(trial)) = self.packed.get(&precision) {
+            trial.round_read(graph, node, to);
+        }
+    }
+
     /// Whether samples were made up.
     pub(crate) fn is_made_up(asked: &Sensitivity) -> bool {
         !asked.calibration.source.as_ref().is_some_and(Source::is_real)

@@ -88,6 +88,19 @@ pub enum SensitivityError {
     NoOutputs,
 }
 
+impl SensitivityError {
+    /// What to try next, where that is known and not said already.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            SensitivityError::NoLayers => Some("--precision fp16 takes whatever calls there are"),
+            SensitivityError::NoOutputs => {
+                Some("--outputs NAME ends the model at a tensor of floats; --precision int4 needs no losses")
+            }
+            SensitivityError::Ground(_) | SensitivityError::Run(_) | SensitivityError::Cache(_) => None,
+        }
+    }
+}
+
 /// What was measured of a layer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerReport {
@@ -251,7 +264,9 @@ impl Sensitivity {
         let Measured { ground, layers, heads, candidates, .. } = &*measured;
         let samples = samples(&ground.model, &ground.probe.tried, self.candidates.len(), most);
         let cache = match &self.cache {
-            Some(file) => Some(Mutex::new(Cache::open(file, cache::key(ground, samples, self.measure))?)),
+            Some(file) => {
+                Some(Mutex::new(Cache::open(file, cache::key(ground, samples, self.measure, self.target.name))?))
+            }
             None => None,
         };
         let known = match &cache {
