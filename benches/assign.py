@@ -2,7 +2,7 @@
 """Gives layers of trained models a precision each, and asks on samples that nobody saw whether bounds are kept.
 
     assign.py --bin PATH [--models REGEX] [--drops 0.5,1,3] [--sqnrs 20,30,40] [--by sqnr] [--minimize bytes]
-              [--target onnx] [--split all|even|odd] [--flags FLAGS] [--peer] [--work DIR] [--json FILE] FOLDER
+              [--target onnx] [--split all|even|odd] [--flags FLAGS] [--time] [--peer] [--work DIR] [--json FILE] FOLDER
 
 FOLDER has a MANIFEST.json as benches/quantize.py wants it. Of each model and bound: whether the bound is kept on the
 evaluation set (in onnxruntime), what the assignment costs beside float32, what the cheapest single precision costs that
@@ -10,7 +10,9 @@ keeps the bound there, which nobody knows beforehand, and the cheapest that the 
 number of bytes, what an assignment loses that ranks layers by the error of their weights. Models whose first output has
 two axes are bound by --max-drop, others, or all with --by sqnr, by --min-sqnr; of those with labels for each row the
 perplexity is told. With --split only every other sample of the evaluation set counts: what is tried out is tried on one
-half and told of the other. With --peer, onnxconverter-common's auto_mixed_precision does its search on the same float
+half and told of the other. With --time, the float model, each single precision and the assignment take turns in
+onnxruntime, on one sample and one thread, and the processor time of each is told as a share of the float model's, beside
+what the costs of the target say. With --peer, onnxconverter-common's auto_mixed_precision does its search on the same float
 model beside it, with the same bound: what either takes in runs and CPU time, and what the results take in bytes.
 """
 
@@ -102,6 +104,14 @@ class Tool:
         return {**json.loads(p.stdout)["assignment"], "cpu": cpu, "path": out}, None
 
 
+    def plain(self):
+        """The model as it is written with nothing narrower."""
+        out = self.work / "plain.onnx"
+        command = [self.args.bin, "optimize", self.model, "-o", out, "--target", self.args.target, "--no-check", "-q"]
+        subprocess.run([os.fspath(c) for c in command], check=True)
+        return out
+
+
 def peer(model, data, want, bound, work):
     """auto_mixed_precision with the same bound, on the samples to calibrate with."""
     from onnxconverter_common import auto_mixed_precision
@@ -144,6 +154,28 @@ def constants(path):
     return int(total)
 
 
+def times(paths, data, seconds=4.0, turn=0.004):
+    """Processor time of each model on one sample as a share of the first one's: they take turns."""
+    sessions = [session(path) for path in paths]
+    feed = {i.name: data[i.name][:1] for i in sessions[0].get_inputs()}
+
+    def took(one):
+        start, count = time.process_time(), 0
+        while count == 0 or time.process_time() - start < turn:
+            one.run(None, feed)
+            count += 1
+        return (time.process_time() - start) / count
+
+    for one in sessions:
+        took(one)
+    rounds, end = [], time.process_time() + seconds
+    while len(rounds) < 7 or time.process_time() < end:
+        order = np.random.permutation(len(sessions))
+        found = dict(zip(order, [took(sessions[at]) for at in order]))
+        rounds.append([found[at] / found[0] for at in range(len(sessions))])
+    return [float(share) for share in np.median(rounds, axis=0)]
+
+
 def keeps(found, bound):
     kind, limit = bound
     # What numpy compares is no bool that JSON knows.
@@ -177,7 +209,7 @@ def examine(args, row, rows):
             found = judged(want, outputs(done["path"], data), data)
             # A precision that no layer can have is float32.
             if any(layer["precision"] == precision for layer in done["layers"]):
-                uniform[precision] = (done["costs"], found)
+                uniform[precision] = (done["costs"], found, done["path"])
         else:
             print(f"{name}: uniform {precision}: {why}", file=sys.stderr)
     for limit in map(float, (args.drops if kind == "drop" else args.sqnrs).split(",")):
@@ -230,9 +262,16 @@ def examine(args, row, rows):
             "efforts": done.get("efforts"),
             "samples": len(np.load(folder / row["calib"])[list(data)[0]]),
         }
+        if args.time:
+            names = list(uniform)
+            found = times([tool.plain(), done["path"], *(uniform[p][2] for p in names)], data)
+            said = lambda costs: costs["nanoseconds"] / done["float"]["nanoseconds"] if "nanoseconds" in costs else None
+            line["time"] = {"auto": found[1], **dict(zip(names, found[2:]))}
+            line["time said"] = {"auto": said(done["costs"]), **{p: said(uniform[p][0]) for p in names}}
+            line["keep it"] = ["auto"] * line["kept"] + list(kept)
         # At this number of bytes, by what outputs lose and by how far weights are from what they were.
         budget = ["--budget", f"bytes={done['costs']['bytes']}"]
-        for by in ("auto", "weights"):
+        for by in () if args.time else ("auto", "weights"):
             known = ["--cache", cache] if by == "auto" else []
             other, why = tool(f"{by}-{limit}-budget", *auto, *budget, "--loss", by, *known)
             line[f"kl by {by}"] = judged(want, outputs(other["path"], data), data)["kl"] if other else why
@@ -246,8 +285,8 @@ def examine(args, row, rows):
 
 
 def worse(r):
-    a, b = r["kl by auto"], r["kl by weights"]
-    return not isinstance(a, str) and not isinstance(b, str) and a > 1.01 * b
+    a, b = r.get("kl by auto"), r.get("kl by weights")
+    return isinstance(a, float) and isinstance(b, float) and a > 1.01 * b
 
 
 def table(rows, minimize):
@@ -267,10 +306,14 @@ def table(rows, minimize):
         print(
             f"| {r['model']} | {r['bound']} | {number(r['likely'])} | {r[kind]:.2f}{'' if r['kept'] else ' NOT KEPT'}{ppl} "
             f"| {100 * r['cost']:.1f} % | {r['uniform'] or 'float32'} | {100 * r['uniform cost']:.1f} % "
-            f"| {r['trusted'] or 'float32'} | {100 * r['trusted cost']:.1f} % | {r['layers']} | {number(r['kl by auto'])} | "
-            f"{number(r['kl by weights'])} | {r['forwards']:.0f} | {r['forwards'] / r['samples']:.1f} | {r['seconds']:.1f} |"
+            f"| {r['trusted'] or 'float32'} | {100 * r['trusted cost']:.1f} % | {r['layers']} | {number(r.get('kl by auto'))} | "
+            f"{number(r.get('kl by weights'))} | {r['forwards']:.0f} | {r['forwards'] / r['samples']:.1f} | {r['seconds']:.1f} |"
         )
     for r in rows:
+        if "time" in r:
+            told = lambda p: f"{p} {r['time'][p]:.2f} (said {number(r['time said'][p])})"
+            print(f"time, {r['model']} {r['bound']}: " + ", ".join(
+                told(p) + ("" if p in r["keep it"] else " bound not kept") for p in r["time"]))
         if "peer" in r:
             told = r["peer"]
             both = lambda k: f"{k} {told[k]:.5g} beside {r[k]:.5g} ({told[k] / r[k]:.1f} times)"
@@ -300,6 +343,7 @@ def main():
     p.add_argument("--target", default="onnx")
     p.add_argument("--split", default="all", choices=["all", "even", "odd"])
     p.add_argument("--flags", default="", help="more options of the tool")
+    p.add_argument("--time", action="store_true", help="measure how long results take")
     p.add_argument("--peer", action="store_true")
     p.add_argument("--work", default="/tmp/assign-bench")
     p.add_argument("--json", type=pathlib.Path)

@@ -18,6 +18,7 @@ use crate::quantize::correct::Bench;
 use crate::quantize::{Plan, QuantizeError, Step, TakenOut, emit, place_without};
 use crate::selecting::exactly;
 use crate::sensitivity::ground::{bench_probe, limits};
+use crate::sensitivity::packed::Packed;
 use crate::sensitivity::{Measured, Precision};
 
 /// What became of an assignment.
@@ -61,6 +62,8 @@ struct Making<'a> {
     integers: Vec<NodeId>,
     /// Nodes of the rehearsal alone, which round what is read beside integers of few bits.
     rounding: Vec<NodeId>,
+    /// The weights of the model that it is made of, as integers of few bits.
+    weights: (&'a Packed, &'a Graph),
 }
 
 impl Assigner {
@@ -75,10 +78,10 @@ impl Assigner {
         depth: Depth,
     ) -> Result<Realized, AssignError> {
         let ground = &measured.ground;
-        let model = match precisions.contains(&Precision::Int8) {
-            true => &ground.model,
+        let (model, packed) = match precisions.contains(&Precision::Int8) {
+            true => (&ground.model, &ground.packed),
             // What was equalized computes the same, and nothing is gained by it.
-            false => &ground.float,
+            false => (&ground.float, &ground.plain),
         };
         let done = Realized {
             model: model.clone(),
@@ -87,7 +90,8 @@ impl Assigner {
             corrections: Vec::new(),
             runs: 0,
         };
-        let mut making = Making { assigner: self, measured, depth, done, integers: Vec::new(), rounding: Vec::new() };
+        let (integers, rounding, weights) = (Vec::new(), Vec::new(), (packed, &model.graph));
+        let mut making = Making { assigner: self, measured, depth, done, integers, rounding, weights };
         if precisions.contains(&Precision::Int8) {
             making.integers()?;
         }
@@ -163,6 +167,7 @@ impl<'a> Making<'a> {
     fn packed(&mut self, precision: Precision, integers: Integers) -> Result<(), AssignError> {
         let ground = &self.measured.ground;
         let nodes: Vec<NodeId> = self.layers(precision).collect();
+        let (packed, graph) = self.weights;
         let Realized { model, rehearsal, runs, .. } = &mut self.done;
         let only = nodes.iter().map(|&node| exactly(&model.graph, node)).collect();
         let choice = Choice { only, ..Choice::default() };
@@ -175,9 +180,9 @@ impl<'a> Making<'a> {
             return Ok(());
         }
         for node in nodes {
-            if let Some((weight, tensor)) = ground.packed(node, precision) {
+            if let Some((weight, tensor)) = packed.weight(graph, node, precision) {
                 rehearsal.graph.set_constant(weight, tensor);
-                ground.round_read(&mut rehearsal.graph, node, precision, node);
+                packed.round_read(&mut rehearsal.graph, node, precision, node);
             }
         }
         if self.depth >= Depth::Written {

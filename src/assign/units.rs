@@ -6,7 +6,6 @@ use rustc_hash::FxHashMap;
 
 use crate::assign::Cost;
 use crate::ir::{NodeId, OpKind, User, ValueId};
-use crate::lowbit::Trial;
 use crate::quantize::Latencies;
 use crate::sensitivity::layer::Layer;
 use crate::sensitivity::{Measured, Precision};
@@ -159,13 +158,7 @@ impl<'a> Costs<'a> {
         }
         let all: u64 = graph.values().filter_map(|v| graph.constant(v)).map(|t| t.stored_bytes() as u64).sum();
         let borders = borders(measured);
-        let of_layer = |layer: &Layer| {
-            let of = |(&precision, trial): (&Precision, &Result<Trial, String>)| {
-                Some((precision, trial.as_ref().ok()?.bytes(graph, layer.node)?))
-            };
-            measured.ground.packed.iter().filter_map(of).collect()
-        };
-        let packed = layers.iter().map(of_layer).collect();
+        let packed = layers.iter().map(|layer| measured.ground.packed.bytes(graph, layer.node)).collect();
         let rest = all.saturating_sub(weights);
         let mut costs = Costs { layers, latency, borders, shared, packed, rest, whole: [1; 2] };
         let float = vec![Precision::Fp32; layers.len()];

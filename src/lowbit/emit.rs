@@ -25,6 +25,9 @@ pub struct Emitter<'m> {
     names: FxHashSet<String>,
 }
 
+/// The `accuracy_level` of a `MatMulNBits` that rounds what it reads to 8 bits.
+const EIGHT_BITS: i64 = 4;
+
 /// Constants in the place of a weight.
 struct Written {
     label: String,
@@ -69,7 +72,7 @@ impl<'m> Emitter<'m> {
             };
             match self.graph.node(reader.node).op {
                 OpKind::Gather => self.look_up(codes, reader, rows, is_flat)?,
-                _ => self.multiply(codes, reader, rows, weight.dtype())?,
+                _ => self.multiply(codes, reader, rows, (weight.dtype(), site.row.rounds))?,
             }
         }
         if self.graph.has_value(site.weight) {
@@ -175,7 +178,13 @@ impl<'m> Emitter<'m> {
         call
     }
 
-    fn multiply(&mut self, codes: &Codes, reader: &Reader, rows: &Written, dtype: DType) -> Result<(), TensorError> {
+    fn multiply(
+        &mut self,
+        codes: &Codes,
+        reader: &Reader,
+        rows: &Written,
+        (dtype, rounds): (DType, bool),
+    ) -> Result<(), TensorError> {
         let node = reader.node;
         let is_gemm = self.graph.node(node).op == OpKind::Gemm;
         let added = self.graph.operand(node, 2).filter(|_| is_gemm);
@@ -197,6 +206,9 @@ impl<'m> Emitter<'m> {
         };
         let operands = [self.graph.operand(node, 0), Some(rows.integers), Some(rows.scales), rows.zeros, None, bias];
         let call = self.contrib(node, "MatMulNBits", &operands, codes);
+        if rounds {
+            self.graph.set_attr(call, "accuracy_level", EIGHT_BITS.into());
+        }
         for (name, number) in [("K", codes.columns), ("N", codes.outputs)] {
             self.graph.set_attr(call, name, i64::try_from(number).unwrap_or(i64::MAX).into());
         }

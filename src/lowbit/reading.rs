@@ -1,10 +1,11 @@
 //! What a runtime rounds beside weights of few bits: the numbers that these are multiplied with.
 //!
-//! onnxruntime makes one `MatMulNBits` of a `DequantizeLinear` and the product behind it. Where the session says nothing
-//! else (`session.qdq_matmulnbits_accuracy_level`), that makes integers of 8 bits around zero of what it reads, with a
-//! scale for as many columns as share one of the weight's, or for 32 where all of an output do. In what is measured for
-//! a target that may be onnxruntime that counts too, so that bounds are kept there; runtimes that round nothing lose
-//! less.
+//! onnxruntime's `MatMulNBits` makes integers of 8 bits around zero of what it reads, with a scale for as many columns as
+//! share one of the weight's, where its `accuracy_level` is 4: that is how it is fast. It makes one of a
+//! `DequantizeLinear` and the product behind it, too, which does so where the session says nothing else
+//! (`session.qdq_matmulnbits_accuracy_level`), with a scale for 32 columns where all weights of an output share one. In
+//! what is measured for a target that may be onnxruntime that counts, so that bounds are kept there; runtimes that round
+//! nothing lose less.
 //!
 //! Source: onnxruntime 1.31, contrib operators' `MatMulNBits` (`accuracy_level` 4) and the session's options; measured.
 
@@ -31,8 +32,8 @@ pub(super) fn block(graph: &Graph, site: &Site, reader: &Reader) -> Option<usize
         OpKind::Gemm => !TRANS_A.of(node) && ALPHA.of(node) == 1.0,
         _ => false,
     };
-    // A weight that lies output by output is not taken into the product.
-    let is_taken = site.row.rounds && reader.form == Form::Dequantized && !site.is_by_output && reader.slot == 1;
+    // A weight behind a `DequantizeLinear` that lies output by output is not taken into the product.
+    let is_taken = site.row.rounds && (reader.form == Form::Contrib || !site.is_by_output) && reader.slot == 1;
     let block = if site.group < site.columns { site.group } else { BLOCK };
     (is_plain && is_taken).then_some(match site.columns.is_multiple_of(block) {
         true => block,

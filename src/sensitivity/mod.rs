@@ -15,6 +15,7 @@ pub(crate) mod ground;
 pub(crate) mod layer;
 pub(crate) mod loss;
 pub(crate) mod meter;
+pub(crate) mod packed;
 pub mod plot;
 mod precision;
 

@@ -18,7 +18,8 @@ pub struct FewBits {
     /// Whether it wants the weights of an output beside each other in a file, with a `Transpose` behind them where the
     /// product wants them otherwise.
     pub by_output: bool,
-    /// Whether it, or a runtime that may be meant, rounds to 8 bits what products multiply such weights with.
+    /// Whether it, or a runtime that may be meant, rounds to 8 bits what products multiply such weights with. An operator
+    /// of com.microsoft is asked to.
     pub rounds: bool,
     /// What it wants, by operator. Weights of other operators stay as they are.
     pub forms: &'static [(OpKind, Form)],
