@@ -7,6 +7,7 @@ use rustc_hash::FxHashSet;
 use crate::ir::{DType, Graph, NodeId, OpKind, ScopeId, Tensor, TensorError, ValueId};
 use crate::lowbit::codes::Codes;
 use crate::lowbit::levels::Integers;
+use crate::lowbit::reading::is_asked;
 use crate::lowbit::sites::{Reader, Site};
 use crate::mapped::Files;
 use crate::ops::infer_node;
@@ -72,7 +73,7 @@ impl<'m> Emitter<'m> {
             };
             match self.graph.node(reader.node).op {
                 OpKind::Gather => self.look_up(codes, reader, rows, is_flat)?,
-                _ => self.multiply(codes, reader, rows, (weight.dtype(), site.row.rounds))?,
+                _ => self.multiply(codes, reader, rows, (weight.dtype(), is_asked(site)))?,
             }
         }
         if self.graph.has_value(site.weight) {

@@ -67,8 +67,9 @@ const FUSED: &[&str] =
 const INTEGERS: FewBits = FewBits { forms: CONTRIB, channel: false, negative_scales: true, ..FewBits::all(DType::I4) };
 
 /// The kernels of `MatMulNBits` that round what they read (`accuracy_level` 4) take 0.5 times as long as a product of
-/// float32 for one row, and 0.8 to 1 times for many, measured with 768 columns and outputs. Without, 4 bits take 1.2 to
-/// 2.6 times as long for few rows, and 8 bits up to 32 times: they make float32 of the weight in every run.
+/// float32 for one row, and 0.8 to 0.9 times for many, measured with 768 columns and outputs, and up to 1.3 times with
+/// 128. Without, 4 bits take 1.0 to 2.6 times as long, most for few rows, and 8 bits 1.3 to 32 times: they make float32 of
+/// the weight in every run.
 const ROUNDED: FewBits = FewBits { rounds: true, ..INTEGERS };
 
 const LIMITS: &[Limit] = &[
