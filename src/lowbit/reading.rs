@@ -46,7 +46,8 @@ pub(super) fn block(graph: &Graph, site: &Site, reader: &Reader) -> Option<usize
         Form::Dequantized => site.row.rounds && !site.is_by_output,
     };
     let is_taken = is_taken && reader.slot == 1;
-    let block = if site.group < site.columns { site.group } else { BLOCK };
+    let is_one = reader.form == Form::Dequantized && site.group >= site.columns;
+    let block = if is_one { BLOCK } else { site.group.min(site.columns).max(1) };
     (is_plain && is_taken).then_some(match site.columns.is_multiple_of(block) {
         true => block,
         // The last would have fewer; with one for all there is no less noise.
