@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::ir::{Atom, Graph, Int, Origin, ScopeId, Shape, Type};
+use crate::ir::{Atom, Graph, Int, Origin, ScopeId, Shape, Type, ValueId};
 
 /// One input or output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -185,13 +185,14 @@ pub enum ShapeFault {
 }
 
 /// Give inputs the shapes that a caller asks for. An open size becomes the number or name; where the file names the
-/// size, everything else of that name follows.
+/// size, everything else of that name follows. Where one name of the file is asked to be several names, it was no one
+/// size: each input has the one asked for it then, and what the file says of that size elsewhere is forgotten.
 ///
 /// # Errors
 /// When an input is not there, or its type in the file contradicts the shape. Nothing is changed then.
 pub fn fix_shapes(graph: &mut Graph, wanted: &[(String, Vec<Size>)]) -> Result<(), ShapeFault> {
-    let mut meaning: BTreeMap<Atom, Int> = BTreeMap::new();
-    let mut given: Vec<(crate::ir::ValueId, Shape)> = Vec::new();
+    let mut named: BTreeMap<Atom, Vec<(ValueId, usize, Int)>> = BTreeMap::new();
+    let mut given: Vec<(ValueId, Shape)> = Vec::new();
     for (input, sizes) in wanted {
         let inputs = graph.scope(ScopeId::MAIN).inputs();
         let Some(&id) = inputs.iter().find(|&&i| *graph.value(i).name == **input) else {
@@ -216,23 +217,69 @@ pub fn fix_shapes(graph: &mut Graph, wanted: &[(String, Vec<Size>)]) -> Result<(
             return Err(ShapeFault::Rank { input: input.clone(), ty: text(), rank, asked });
         }
         for (axis, (dim, asked)) in dims.iter().zip(asked).enumerate() {
-            let now = match dim.as_atom() {
-                Some(atom) => meaning.entry(atom.clone()).or_insert_with(|| asked.clone()).clone(),
-                None => dim.clone(),
-            };
-            if now != asked {
-                let (ty, size, asked) = (text(), size(&now), asked.to_string());
+            let places = dim.as_atom().map(|atom| named.entry(atom.clone()).or_default());
+            let before = places.as_ref().map_or(Some(dim), |places| places.first().map(|(.., first)| first));
+            let both_open = |now: &Int| now.name().is_some() && asked.name().is_some() && dim.known().is_none();
+            if let Some(now) = before.filter(|&now| *now != asked && !both_open(now)) {
+                let (ty, size, asked) = (text(), size(now), asked.to_string());
                 return Err(ShapeFault::Fixed { input: input.clone(), ty, axis, size, asked });
+            }
+            if let Some(places) = places {
+                places.push((id, axis, asked));
             }
         }
     }
-    meaning.retain(|atom, int| int.as_atom() != Some(atom));
+    let mut meaning: BTreeMap<Atom, Int> = BTreeMap::new();
+    for (atom, places) in named {
+        match &places[..] {
+            [(.., first), others @ ..] if others.iter().all(|(.., other)| other == first) => {
+                if first.as_atom() != Some(&atom) {
+                    meaning.insert(atom, first.clone());
+                }
+            }
+            places => part_sizes(graph, &atom, places),
+        }
+    }
     for (id, shape) in given {
         let value = graph.value_mut(id);
         value.ty = Type::Tensor { dtype: value.ty.dtype(), shape };
     }
     rename_sizes(graph, meaning);
     Ok(())
+}
+
+/// Give each of these axes of inputs a size of its own, where the file has `atom` for all of them.
+fn part_sizes(graph: &mut Graph, atom: &Atom, places: &[(ValueId, usize, Int)]) {
+    let inputs = graph.scope(ScopeId::MAIN).inputs().to_vec();
+    let forgotten = |ty: &mut Type, value: ValueId| {
+        let Type::Tensor { shape, .. } = ty else { return };
+        let Some(dims) = shape.dims() else { return };
+        let says = |dim: &Int| dim.mentions(&|a| a == atom);
+        let dims = dims.iter().enumerate().map(|(axis, d)| if says(d) { value.measured(axis) } else { d.clone() });
+        *shape = Shape::of(dims.collect::<Vec<_>>());
+    };
+    let values: Vec<_> = graph.values().filter(|&v| graph.value(v).origin() != Origin::Constant).collect();
+    for id in values {
+        let value = graph.value_mut(id);
+        value.content = None;
+        if !inputs.contains(&id) {
+            forgotten(&mut value.ty, id);
+        }
+    }
+    for (id, axis, size) in places {
+        if let Type::Tensor { shape, .. } = &mut graph.value_mut(*id).ty {
+            let dims = shape.dims().unwrap_or_default().iter().enumerate();
+            *shape = Shape::of(dims.map(|(at, d)| if at == *axis { size } else { d }.clone()).collect::<Vec<_>>());
+        }
+    }
+    let scopes: Vec<ScopeId> = graph.scopes().collect();
+    for scope in scopes {
+        for index in 0..graph.scope(scope).outputs().len() {
+            let output = graph.output_mut(scope, index);
+            let value = output.value();
+            forgotten(&mut output.declared, value);
+        }
+    }
 }
 
 /// Put another size for each of these, wherever it stands.
@@ -321,6 +368,21 @@ mod tests {
         let mut g = Graph::default();
         g.add_input(ScopeId::MAIN, "x", Type::tensor(DType::F32, dims(&["n", "n"])));
         assert!(matches!(fix_shapes(&mut g, &ask(&["2", "3"])), Err(ShapeFault::Fixed { axis: 1, .. })));
+    }
+
+    #[test]
+    fn one_name_can_become_two() {
+        let mut g = graph();
+        g.add_input(ScopeId::MAIN, "mask", Type::tensor(DType::F32, dims(&["batch", "3"])));
+        g.add_input(ScopeId::MAIN, "other", Type::tensor(DType::F32, dims(&["batch"])));
+        let named = |input: &str, name: &str| (input.to_string(), vec![Size::from(name), Size::from(3)]);
+        fix_shapes(&mut g, &[named("x", "batch"), named("mask", "n")]).unwrap();
+        let Interface { inputs, outputs } = Interface::of(&g);
+        assert_eq!([&*inputs[0].ty, &*inputs[1].ty, &*inputs[2].ty], ["float[batch,3]", "float[n,3]", "float[batch]"]);
+        assert_eq!(outputs[0].ty, "float[?,3]", "of which of the two the file does not tell");
+        let number = vec![Size::from(2), Size::from(3)];
+        let refused = fix_shapes(&mut graph(), &[named("x", "a"), ("x".into(), number)]);
+        assert!(matches!(refused, Err(ShapeFault::Fixed { axis: 0, .. })), "a name and a number are no two names");
     }
 
     #[test]

@@ -7,8 +7,8 @@ use crate::ir::{DType, Int, Key, Shape, Type};
 use crate::ops::elementwise::broadcast;
 use crate::ops::matmul::{multiply, multiply_turned};
 use crate::ops::{
-    CallView, Channels, End, Infer, OpDef, Outcome, Tie, Ties, contrib, conv, image, matmul, pool, quant, rnn, shape,
-    slice, ties,
+    CallView, Channels, End, Infer, OpDef, Outcome, Tie, Ties, contrib, conv, gather, image, matmul, pool, quant, rnn,
+    shape, slice, ties,
 };
 
 /// Deterministic, and nothing else is known. What it costs is not.
@@ -123,7 +123,7 @@ fn microsoft(name: &str) -> &'static OpDef {
         "DequantizeLinear" => &DEQUANTIZE,
         "Pad" => &slice::PAD,
         "Range" => &shape::RANGE,
-        "GatherND" => &slice::GATHER_ND,
+        "GatherND" => &gather::GATHER_ND,
         "BiasSplitGelu"
         | "CDist"
         | "ComplexMul"

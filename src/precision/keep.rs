@@ -3,11 +3,10 @@
 use rustc_hash::FxHashSet;
 
 use crate::ir::OpKind::{self, *};
-use crate::ir::{Attr, DType, Graph, Key, Node, NodeId, Tensor, ValueId};
+use crate::ir::{Attr, DType, Graph, Node, NodeId, Tensor, ValueId};
 use crate::ops::CallView;
+use crate::ops::gather::REDUCTION;
 use crate::precision::Fit;
-
-const REDUCTION: Key<&str> = Key::new("reduction", "none");
 
 /// A call, or some of its operands, that stays float32.
 pub struct Keep {

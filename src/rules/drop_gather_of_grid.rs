@@ -3,7 +3,8 @@
 //!
 //! Where it is not known that all elements along an axis are picked, those from the first on that are are a `Slice`.
 
-use crate::ops::slice::{AXIS, BATCH_DIMS};
+use crate::ops::gather::BATCH_DIMS;
+use crate::ops::slice::AXIS;
 use crate::ir::OpKind::{Concat, Gather, GatherND, Shape, Slice, Unsqueeze};
 use crate::ir::{Graph, Int, Tensor, ValueId};
 use crate::ops::CallView;

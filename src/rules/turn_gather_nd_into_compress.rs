@@ -2,7 +2,7 @@
 //!
 //! For a mask of one axis, as long as the first axis of x.
 
-use crate::ops::slice::BATCH_DIMS;
+use crate::ops::gather::BATCH_DIMS;
 use crate::ir::DType;
 use crate::ir::OpKind::{Compress, GatherND, NonZero};
 use crate::rewrite::{Exactness, Rule, Skip, any_of, applies, call, var};

@@ -10,8 +10,10 @@ pub struct Limit {
     pub rule: &'static str,
     /// What it is about.
     pub subject: Subject,
-    /// It holds of models of this opset or a newer one.
+    /// It holds of models of this opset or a newer one,
     pub from_opset: i64,
+    /// up to this one.
+    pub to_opset: i64,
     /// Of which of these calls it holds.
     pub when: fn(&CallView<'_>) -> bool,
     /// What becomes of them.
@@ -55,7 +57,16 @@ impl Limit {
 
     /// Nothing that `subject` names can be run.
     pub const fn about(rule: &'static str, subject: Subject, why: &'static str, advice: &'static str) -> Limit {
-        Limit { rule, subject, from_opset: 0, when: |_| true, effect: Effect::Unsupported, why, advice }
+        Limit {
+            rule,
+            subject,
+            from_opset: 0,
+            to_opset: i64::MAX,
+            when: |_| true,
+            effect: Effect::Unsupported,
+            why,
+            advice,
+        }
     }
 
     /// Only calls of which `when` holds.
@@ -68,6 +79,12 @@ impl Limit {
     #[must_use]
     pub const fn from(self, from_opset: i64) -> Limit {
         Limit { from_opset, ..self }
+    }
+
+    /// Only in models of this opset or an older one.
+    #[must_use]
+    pub const fn to(self, to_opset: i64) -> Limit {
+        Limit { to_opset, ..self }
     }
 
     /// What it is about runs, but badly.
@@ -87,7 +104,7 @@ impl Limit {
             Subject::Types(types) | Subject::Inner(types) => touches(call, types),
             Subject::OpenInputs => false,
         };
-        about && opset >= self.from_opset && (self.when)(call)
+        about && (self.from_opset..=self.to_opset).contains(&opset) && (self.when)(call)
     }
 
     /// Whether the call cannot be run in a model of `opset`, for the operator that it is and how it is called.
@@ -136,6 +153,9 @@ mod tests {
         let row = Limit::lacks("X-1", &[OpKind::Erf], "it is not there", "do without");
         assert!(holds(row, OpKind::Erf, DType::F32, 1) && !holds(row, OpKind::Tanh, DType::F32, 1));
         assert!(!holds(row.from(22), OpKind::Erf, DType::F32, 21) && holds(row.from(22), OpKind::Erf, DType::F32, 22));
+        let middle = row.from(13).to(17);
+        let about = |opset| holds(middle, OpKind::Erf, DType::F32, opset);
+        assert_eq!([12, 13, 17, 18].map(about), [false, true, true, false]);
         let double = row.when(|call| call.dtype(0) == Some(DType::F64));
         assert!(holds(double, OpKind::Erf, DType::F64, 1) && !holds(double, OpKind::Erf, DType::F32, 1));
         let types = Limit::about("X-2", Subject::Types(&[DType::F64]), "it is not there", "do without");

@@ -180,6 +180,15 @@ const LIMITS: &[Limit] = &[
     )
     .when(|call| call.has(1) && call.constant(1).is_none() && !KEEPDIMS.of(call.node()))
     .warns(),
+    Limit::lacks(
+        "OV-K21",
+        &[O::ReduceL1, O::ReduceLogSum, O::ReduceLogSumExp],
+        "in opsets 13 to 17 the reader takes no axes from an attribute, and reduces all of them",
+        "write the model in opset 18: --opset 18",
+    )
+    .from(13)
+    .to(17)
+    .when(|call| call.has(1)),
     Limit::lacks("OV-K12", &[O::Resize], "what is outside is not excluded", "export without exclude_outside")
         .when(|call| EXCLUDE_OUTSIDE.of(call.node())),
     Limit::lacks("OV-K19", &[O::SpaceToDepth], "blocks come first whatever is asked for", "export with mode DCR")

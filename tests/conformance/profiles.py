@@ -64,7 +64,7 @@ def in_openvino(path):
             name = next((n for n in port.names if n in feeds), list(feeds)[k])
             named[port] = np.array(feeds[name], copy=True)
         results = compiled(named)
-        return [np.asarray(results[o]) for o in compiled.outputs]
+        return [np.array(results[o]) for o in compiled.outputs]
 
     return run
 

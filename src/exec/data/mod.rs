@@ -237,7 +237,7 @@ impl Data {
     /// For an input for which the first piece has nothing fitting. What is wrong later shows when it is read.
     pub(crate) fn feeds(&self, inputs: &[Input], batches: Batches, notes: &Notes) -> Result<Feeds, DataError> {
         let columns = self.columns(inputs, notes).zip(inputs);
-        let columns = columns.map(|(column, input)| Ok((input.name.clone(), column?.start(batches)?)));
+        let columns = columns.map(|(column, input)| Ok((input.clone(), column?.start(batches)?)));
         Ok(Feeds { columns: columns.collect::<Result<_, DataError>>()? })
     }
 
@@ -311,7 +311,7 @@ fn archive(file: &Path) -> Result<NpzArchive<BufReader<File>>, DataError> {
 
 /// One tensor per input after another, on their way from files.
 pub(crate) struct Feeds {
-    columns: Vec<(String, Receiver<Sent>)>,
+    columns: Vec<(Input, Receiver<Sent>)>,
 }
 
 impl Iterator for Feeds {
@@ -321,10 +321,14 @@ impl Iterator for Feeds {
     fn next(&mut self) -> Option<Self::Item> {
         let mut feed = Vec::with_capacity(self.columns.len());
         let mut origin = None;
-        for (name, column) in &self.columns {
+        let mut sizes = Sizes::default();
+        for (input, column) in &self.columns {
             match column.recv().ok()? {
                 Ok(fed) => {
-                    feed.push((name.clone(), fed.tensor));
+                    if let Err(reason) = sizes.agree(input, fed.tensor.dims()) {
+                        return Some(Err(DataError::Sample { origin: fed.origin, input: input.name.clone(), reason }));
+                    }
+                    feed.push((input.name.clone(), fed.tensor));
                     origin.get_or_insert(fed.origin);
                 }
                 Err(error) => return Some(Err(error)),
@@ -332,6 +336,42 @@ impl Iterator for Feeds {
         }
         origin.map(|origin| Ok((feed, origin)))
     }
+}
+
+/// What the names of open dimensions stand for in one feed: each for one size, wherever it is.
+#[derive(Default)]
+struct Sizes<'a>(Vec<(&'a str, usize, &'a Input)>);
+
+impl<'a> Sizes<'a> {
+    /// Take in the sizes that `input` has, or say which of them is another than its name had before.
+    fn agree(&mut self, input: &'a Input, sizes: &[usize]) -> Result<(), String> {
+        for (dim, &size) in input.dims.iter().zip(sizes) {
+            let Some(name) = dim.name() else { continue };
+            match self.0.iter().find(|(known, ..)| *known == name) {
+                Some(&(_, before, other)) if before != size => {
+                    return Err(format!(
+                        "has \"{name}\" = {size} and \"{}\" {before}; for two sizes give two names: {} {}",
+                        other.name,
+                        renaming(other, "", name),
+                        renaming(input, "_2", name),
+                    ));
+                }
+                Some(_) => {}
+                None => self.0.push((name, size, input)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The option that writes `suffix` behind the name `name` in the sizes of `input`.
+fn renaming(input: &Input, suffix: &str, name: &str) -> String {
+    let dims = input.dims.iter().map(|dim| match (dim.known(), dim.name()) {
+        (Some(size), _) => size.to_string(),
+        (None, Some(this)) if this == name => format!("{name}{suffix}"),
+        (None, this) => this.unwrap_or("n").to_string(),
+    });
+    format!("--input-shape {}:{}", input.name, dims.collect::<Vec<_>>().join(","))
 }
 
 #[cfg(test)]
@@ -369,6 +409,17 @@ mod tests {
 
     fn dims(tensors: &[Tensor]) -> Vec<Vec<usize>> {
         tensors.iter().map(|t| t.dims().to_vec()).collect()
+    }
+
+    #[test]
+    fn one_name_is_one_size() {
+        let text = r#"<ir_version: 8, opset_import: ["" : 17]>
+g (float[b,t] x, float[b,t] mask) => (float[] y) { y = Add(x, mask) }"#;
+        let inputs = inputs(&parse(text).unwrap()).unwrap();
+        let mut sizes = Sizes::default();
+        assert_eq!(sizes.agree(&inputs[0], &[2, 1]), Ok(()));
+        assert_eq!(sizes.agree(&inputs[1], &[2, 1]), Ok(()));
+        insta::assert_snapshot!(sizes.agree(&inputs[1], &[2, 6]).unwrap_err(), @r#"has "t" = 6 and "x" 1; for two sizes give two names: --input-shape x:b,t --input-shape mask:b,t_2"#);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use crate::exec::exact::lanes::{Lane, common_splat, per_lane};
 use crate::exec::exact::layout::{Nest, View, at, pull};
 use crate::exec::exact::{Folded, Unable};
 use crate::ir::{DType, Dims, Key, Tensor};
-use crate::ops::slice::{AXIS, BATCH_DIMS};
+use crate::ops::gather::BATCH_DIMS;
+use crate::ops::slice::AXIS;
 
 /// `Gather`
 pub(super) fn gather(args: &Args<'_>) -> Result<Folded, Unable> {
