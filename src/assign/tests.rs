@@ -170,7 +170,7 @@ fn points_of_the_front_can_be_made_again() {
     let summary = Assigner { lists_front: true, ..budget("bytes=30%") }.run(&mut net(NET), &|_, _| {}).unwrap();
     assert!(summary.front.len() > 3);
     assert!(summary.front.is_sorted_by(|a, b| a.cost < b.cost && a.predicted > b.predicted));
-    let point = summary.front.iter().rev().find(|p| p.cost as f64 <= 0.3 * summary.float.bytes as f64).unwrap();
+    let point = summary.front.iter().rev().find(|p| p.cost <= 0.3 * summary.float.bytes as f64).unwrap();
     let given = point.layers.iter().map(|(name, precision)| (name.clone(), *precision)).collect();
     let again = Assigner { given, ..assigner() }.run(&mut net(NET), &|_, _| {}).unwrap();
     let named: BTreeMap<String, Precision> =
