@@ -1,23 +1,29 @@
 #!/usr/bin/env python3
 """Gives layers of trained models a precision each, and asks on samples that nobody saw whether bounds are kept.
 
-    assign.py --bin PATH [--models REGEX] [--drops 0.5,1,3] [--sqnrs 20,30,40] [--minimize bytes] [--target onnx]
-              [--split all|even|odd] [--flags FLAGS] [--peer] [--work DIR] [--json FILE] FOLDER
+    assign.py --bin PATH [--models REGEX] [--drops 0.5,1,3] [--sqnrs 20,30,40] [--by sqnr] [--minimize bytes]
+              [--target onnx] [--split all|even|odd] [--flags FLAGS] [--time] [--peer] [--work DIR] [--json FILE] FOLDER
 
 FOLDER has a MANIFEST.json as benches/quantize.py wants it. Of each model and bound: whether the bound is kept on the
 evaluation set (in onnxruntime), what the assignment costs beside float32, what the cheapest single precision costs that
 keeps the bound there, which nobody knows beforehand, and the cheapest that the tool itself believes in; then, at the same
 number of bytes, what an assignment loses that ranks layers by the error of their weights. Models whose first output has
-two axes are bound by --max-drop, others by --min-sqnr; of those with labels for each row the perplexity is told. With
---split only every other sample of the evaluation set counts: what is tried out is tried on one half and told of the
-other. With --peer, onnxconverter-common's auto_mixed_precision does its search on the same float model beside it.
+two axes are bound by --max-drop, others, or all with --by sqnr, by --min-sqnr; of those with labels for each row the
+perplexity is told. With --split only every other sample of the evaluation set counts: what is tried out is tried on one
+half and told of the other. With --time, the float model, each single precision and the assignment take turns in
+onnxruntime, on one sample and one thread, and the processor time of each is told as a share of the float model's, beside
+what the costs of the target say. With --peer, onnxconverter-common's auto_mixed_precision does its search on the same float
+model beside it, with the same bound: what either takes in runs and CPU time, and what the results take in bytes.
 """
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import pathlib
 import re
+import resource
 import shlex
 import subprocess
 import sys
@@ -74,6 +80,11 @@ def judged(want, got, data):
     return found
 
 
+def cpu_of_children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 class Tool:
     def __init__(self, args, row, work):
         self.args, self.work = args, work
@@ -85,12 +96,20 @@ class Tool:
         out = self.work / f"{name}.onnx"
         command = [self.args.bin, "optimize", self.model, "-o", out, "--calib", self.calib, "--target", self.args.target]
         command += ["--no-check", "--report", "json", *flags, *shlex.split(self.args.flags)]
-        start = time.perf_counter()
+        start = cpu_of_children()
         p = subprocess.run([os.fspath(c) for c in command], capture_output=True, text=True)
-        seconds = time.perf_counter() - start
+        cpu = cpu_of_children() - start
         if p.returncode:
             return None, " ".join(p.stderr.split())[:200]
-        return {**json.loads(p.stdout)["assignment"], "wall": seconds, "path": out}, None
+        return {**json.loads(p.stdout)["assignment"], "cpu": cpu, "path": out}, None
+
+
+    def plain(self):
+        """The model as it is written with nothing narrower."""
+        out = self.work / "plain.onnx"
+        command = [self.args.bin, "optimize", self.model, "-o", out, "--target", self.args.target, "--no-check", "-q"]
+        subprocess.run([os.fspath(c) for c in command], check=True)
+        return out
 
 
 def peer(model, data, want, bound, work):
@@ -112,16 +131,18 @@ def peer(model, data, want, bound, work):
         kind, limit = bound
         return found["drop"] <= limit if kind == "drop" else found["sqnr"] >= limit
 
-    start = time.perf_counter()
+    start = time.process_time()
     try:
-        done = auto_mixed_precision.auto_convert_mixed_precision(
-            onnx.load(model), feed, validate_fn=keeps, keep_io_types=True
-        )
+        # It tells of every attempt.
+        with contextlib.redirect_stdout(io.StringIO()):
+            done = auto_mixed_precision.auto_convert_mixed_precision(
+                onnx.load(model), feed, validate_fn=keeps, keep_io_types=True
+            )
     except Exception as e:
         return {"error": " ".join(str(e).split())[:120]}
     out = work / "peer.onnx"
     onnx.save(done, out)
-    return {"seconds": time.perf_counter() - start, "forwards": runs * size, "bytes": constants(out), "path": out}
+    return {"cpu": time.process_time() - start, "forwards": runs * size, "bytes": constants(out), "path": out}
 
 
 def constants(path):
@@ -131,6 +152,28 @@ def constants(path):
         each = sizes.get(t.data_type) or np.dtype(onnx.helper.tensor_dtype_to_np_dtype(t.data_type)).itemsize
         total += each * int(np.prod(t.dims))
     return int(total)
+
+
+def times(paths, data, seconds=4.0, turn=0.004):
+    """Processor time of each model on one sample as a share of the first one's: they take turns."""
+    sessions = [session(path) for path in paths]
+    feed = {i.name: data[i.name][:1] for i in sessions[0].get_inputs()}
+
+    def took(one):
+        start, count = time.process_time(), 0
+        while count == 0 or time.process_time() - start < turn:
+            one.run(None, feed)
+            count += 1
+        return (time.process_time() - start) / count
+
+    for one in sessions:
+        took(one)
+    rounds, end = [], time.process_time() + seconds
+    while len(rounds) < 7 or time.process_time() < end:
+        order = np.random.permutation(len(sessions))
+        found = dict(zip(order, [took(sessions[at]) for at in order]))
+        rounds.append([found[at] / found[0] for at in range(len(sessions))])
+    return [float(share) for share in np.median(rounds, axis=0)]
 
 
 def keeps(found, bound):
@@ -158,7 +201,7 @@ def examine(args, row, rows):
     tool = Tool(args, row, work)
     want = outputs(folder / row["file"], data)
     float_found = judged(want, want, data)
-    kind = "drop" if "drop" in float_found else "sqnr"
+    kind = "drop" if "drop" in float_found and args.by == "auto" else "sqnr"
     uniform = {}
     for precision in UNIFORM:
         done, why = tool(f"uniform-{precision}", "--layer-precision", f"*={precision}")
@@ -166,7 +209,7 @@ def examine(args, row, rows):
             found = judged(want, outputs(done["path"], data), data)
             # A precision that no layer can have is float32.
             if any(layer["precision"] == precision for layer in done["layers"]):
-                uniform[precision] = (done["costs"], found)
+                uniform[precision] = (done["costs"], found, done["path"])
         else:
             print(f"{name}: uniform {precision}: {why}", file=sys.stderr)
     for limit in map(float, (args.drops if kind == "drop" else args.sqnrs).split(",")):
@@ -212,14 +255,23 @@ def examine(args, row, rows):
             "measured": done["loss"],
             "forwards": done["forwards"],
             "seconds": done["seconds"],
+            "cpu": done["cpu"],
+            "bytes": constants(done["path"]),
             "pass": done["pass_seconds"],
             "verdicts": done["verdicts"],
             "efforts": done.get("efforts"),
             "samples": len(np.load(folder / row["calib"])[list(data)[0]]),
         }
+        if args.time:
+            names = list(uniform)
+            found = times([tool.plain(), done["path"], *(uniform[p][2] for p in names)], data)
+            said = lambda costs: costs["nanoseconds"] / done["float"]["nanoseconds"] if "nanoseconds" in costs else None
+            line["time"] = {"auto": found[1], **dict(zip(names, found[2:]))}
+            line["time said"] = {"auto": said(done["costs"]), **{p: said(uniform[p][0]) for p in names}}
+            line["keep it"] = ["auto"] * line["kept"] + list(kept)
         # At this number of bytes, by what outputs lose and by how far weights are from what they were.
         budget = ["--budget", f"bytes={done['costs']['bytes']}"]
-        for by in ("auto", "weights"):
+        for by in () if args.time else ("auto", "weights"):
             known = ["--cache", cache] if by == "auto" else []
             other, why = tool(f"{by}-{limit}-budget", *auto, *budget, "--loss", by, *known)
             line[f"kl by {by}"] = judged(want, outputs(other["path"], data), data)["kl"] if other else why
@@ -233,8 +285,8 @@ def examine(args, row, rows):
 
 
 def worse(r):
-    a, b = r["kl by auto"], r["kl by weights"]
-    return not isinstance(a, str) and not isinstance(b, str) and a > 1.01 * b
+    a, b = r.get("kl by auto"), r.get("kl by weights")
+    return isinstance(a, float) and isinstance(b, float) and a > 1.01 * b
 
 
 def table(rows, minimize):
@@ -254,14 +306,20 @@ def table(rows, minimize):
         print(
             f"| {r['model']} | {r['bound']} | {number(r['likely'])} | {r[kind]:.2f}{'' if r['kept'] else ' NOT KEPT'}{ppl} "
             f"| {100 * r['cost']:.1f} % | {r['uniform'] or 'float32'} | {100 * r['uniform cost']:.1f} % "
-            f"| {r['trusted'] or 'float32'} | {100 * r['trusted cost']:.1f} % | {r['layers']} | {number(r['kl by auto'])} | "
-            f"{number(r['kl by weights'])} | {r['forwards']:.0f} | {r['forwards'] / r['samples']:.1f} | {r['seconds']:.1f} |"
+            f"| {r['trusted'] or 'float32'} | {100 * r['trusted cost']:.1f} % | {r['layers']} | {number(r.get('kl by auto'))} | "
+            f"{number(r.get('kl by weights'))} | {r['forwards']:.0f} | {r['forwards'] / r['samples']:.1f} | {r['seconds']:.1f} |"
         )
     for r in rows:
+        if "time" in r:
+            told = lambda p: f"{p} {r['time'][p]:.2f} (said {number(r['time said'][p])})"
+            print(f"time, {r['model']} {r['bound']}: " + ", ".join(
+                told(p) + ("" if p in r["keep it"] else " bound not kept") for p in r["time"]))
         if "peer" in r:
             told = r["peer"]
-            print(f"peer, {r['model']} {r['bound']}: " + (told.get("error") or ", ".join(
-                f"{k} {told[k]:.3g}" for k in ("bytes", "drop", "sqnr", "kl", "seconds", "forwards") if k in told)))
+            both = lambda k: f"{k} {told[k]:.5g} beside {r[k]:.5g} ({told[k] / r[k]:.1f} times)"
+            quality = ", ".join(f"{k} {told[k]:.3g} beside {r[k]:.3g}" for k in ("drop", "sqnr", "kl") if k in told and k in r)
+            print(f"peer, {r['model']} {r['bound']}: " + (
+                told.get("error") or f"{', '.join(map(both, ('forwards', 'cpu', 'bytes')))}; {quality}"))
     done = [r for r in rows if "error" not in r]
     count = lambda test: sum(bool(test(r)) for r in done)
     # A name or a scale more is no difference.
@@ -280,10 +338,12 @@ def main():
     p.add_argument("--models", default=".")
     p.add_argument("--drops", default="0.5,1,3")
     p.add_argument("--sqnrs", default="20,30,40")
+    p.add_argument("--by", default="auto", choices=["auto", "sqnr"], help="what all models are bound by")
     p.add_argument("--minimize", default="bytes", choices=["balance", "bytes", "bitops", "latency"])
     p.add_argument("--target", default="onnx")
     p.add_argument("--split", default="all", choices=["all", "even", "odd"])
     p.add_argument("--flags", default="", help="more options of the tool")
+    p.add_argument("--time", action="store_true", help="measure how long results take")
     p.add_argument("--peer", action="store_true")
     p.add_argument("--work", default="/tmp/assign-bench")
     p.add_argument("--json", type=pathlib.Path)

@@ -185,16 +185,17 @@ impl Error {
             Error::Quantize(QuantizeError::Bounds(OutOfBounds::Noisy { .. } | OutOfBounds::Drops { .. })) => {
                 Some("nothing was written; without the bound, --report table names the layers that err most".into())
             }
-            Error::Together { .. } => Some("nothing was written; each stage by itself keeps the bound".into()),
+            Error::Quantize(QuantizeError::Bounds(bounds)) => bounds.hint().map(str::to_string),
+            Error::Prune(error) => error.hint().map(str::to_string),
+            Error::Halve(error) => error.hint().map(str::to_string),
+            Error::LowBit(error) => error.hint().map(str::to_string),
+            Error::Sensitivity(error) => error.hint().map(str::to_string),
+            Error::Assign(error) => error.hint().map(str::to_string),
+            Error::Together { .. } => {
+                Some("nothing was written; each stage by itself keeps the bound, so do less in one of them".into())
+            }
             Error::NotCompared { .. } => None,
-            Error::Write(_)
-            | Error::Prune(_)
-            | Error::Sparsify(_)
-            | Error::Quantize(_)
-            | Error::Halve(_)
-            | Error::LowBit(_)
-            | Error::Sensitivity(_)
-            | Error::Assign(_) => None,
+            Error::Write(_) | Error::Sparsify(_) | Error::Quantize(_) => None,
             Error::Edit(fault) => fault.hint(),
             Error::Broken(broken) => Some(broken.why.into()),
             Error::OlderOpset { oldest, .. } => Some(format!("--opset {oldest}")),

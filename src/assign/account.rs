@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::assign::search::Search;
+use crate::assign::search::{Picks, Search};
 use crate::assign::units::{Costs, FINE};
 use crate::assign::{Assigner, Cost};
 use crate::knapsack::Front;
@@ -67,6 +67,17 @@ pub struct Costed {
 }
 
 impl Costed {
+    /// What counts of it, in its unit: of bytes and time together, shares of those of `float`.
+    pub(super) fn amount(&self, cost: Cost, float: &Costed) -> f64 {
+        match cost {
+            Cost::Bytes => self.bytes as f64,
+            Cost::Bitops => self.bitops as f64,
+            Cost::Bits => self.bits,
+            Cost::Latency => self.nanoseconds.unwrap_or(self.bitops as f64),
+            Cost::Balance => self.counted(cost, float),
+        }
+    }
+
     /// What counts of it, as a share of what float32 takes where that is known.
     pub(super) fn counted(&self, cost: Cost, float: &Costed) -> f64 {
         let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { part };
@@ -88,8 +99,11 @@ impl Costed {
 /// A point of the front.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Point {
-    /// What is counted, in its unit.
-    pub cost: u64,
+    /// What is counted: bytes, bit operations, mean bits of a weight, nanoseconds, or shares of float32's bytes and time
+    /// together.
+    pub cost: f64,
+    /// What it costs in every way, as the sum over layers and what lies between these.
+    pub costs: Costed,
     /// What outputs would lose, as the sum of layers' losses.
     pub predicted: f64,
     /// What they lose, where that was measured.
@@ -200,22 +214,44 @@ impl Ledger {
 const LISTED: usize = 200;
 
 impl Assigner {
-    /// The front, thinned evenly.
-    pub(super) fn points(&self, search: &Search<'_>, front: &Front) -> Vec<Point> {
+    /// What no other of these undercuts in cost and predicted loss: the points of `fronts`, and `others`; thinned
+    /// evenly. Of what is found by sums over layers alone, what lies between layers counts now.
+    pub(super) fn points(&self, search: &Search<'_>, fronts: [&Front; 2], others: &[Picks]) -> Vec<Point> {
         let graph = &search.measured.ground.model.graph;
-        let all = front.points().len();
-        let rest = search.costs.beside(search.cost);
+        let whole = costed(search.measured, search.costs, &vec![Precision::Fp32; search.measured.layers.len()]);
+        let of_front = |front: &&Front| {
+            let all = front.points().len();
+            let picks = (0..all.min(LISTED)).map(|i| i * (all - 1) / (all.min(LISTED) - 1).max(1));
+            picks.map(|index| front.picks(index)).collect::<Vec<_>>()
+        };
+        let mut known: Vec<Picks> = fronts.iter().flat_map(of_front).chain(others.iter().cloned()).collect();
+        known.sort_unstable();
+        known.dedup();
+        let priced = known.into_iter().map(|picks| {
+            let costs = costed(search.measured, search.costs, &search.precisions(&picks));
+            (costs.amount(search.cost, &whole), search.predicted(&picks), costs, picks)
+        });
+        let mut priced: Vec<(f64, f64, Costed, Picks)> = priced.collect();
+        priced.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        let mut least = f64::INFINITY;
+        priced.retain(|&(_, predicted, ..)| {
+            let is_less = predicted < least;
+            least = least.min(predicted);
+            is_less
+        });
+        let all = priced.len();
         let mut indices: Vec<usize> =
             (0..all.min(LISTED)).map(|i| i * (all - 1) / (all.min(LISTED) - 1).max(1)).collect();
         indices.dedup();
         let point = |index: usize| {
-            let picks = front.picks(index);
-            let precisions = search.precisions(&picks);
+            let (cost, predicted, costs, picks) = &priced[index];
+            let precisions = search.precisions(picks);
             let named = search.measured.layers.iter().zip(precisions).filter(|(_, p)| *p != Precision::Fp32);
             Point {
-                cost: front.points()[index].cost.saturating_add(rest),
-                predicted: front.points()[index].loss,
-                measured: search.judged.get(&picks).map(|verdict| verdict.loss),
+                cost: *cost,
+                costs: *costs,
+                predicted: *predicted,
+                measured: search.judged.get(picks).map(|verdict| verdict.loss),
                 layers: named.map(|(layer, p)| (exactly(graph, layer.node), p)).collect(),
             }
         };

@@ -40,7 +40,7 @@ pub enum AssignError {
         least: String,
     },
     /// Nothing is known of the target's times.
-    #[error("nothing is known of how long {target} takes: minimize bytes or bitops")]
+    #[error("nothing is known of how long {target} takes")]
     NoLatency {
         /// The target.
         target: String,
@@ -61,4 +61,27 @@ pub enum AssignError {
         /// Why not.
         why: String,
     },
+}
+
+impl AssignError {
+    /// What to try next, where that is known and not said already.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            AssignError::Sensitivity(error) => error.hint(),
+            AssignError::LowBit(error) => error.hint(),
+            AssignError::Bounds(OutOfBounds::Noisy { .. } | OutOfBounds::Drops { .. }) => {
+                Some("nothing was written; --budget or --layer-precision has to leave layers more bits")
+            }
+            AssignError::Bounds(bounds) => bounds.hint(),
+            AssignError::TooLittle { .. } => {
+                Some("ask for that, or name narrower precisions: --candidates int8-weights,int4,int2")
+            }
+            AssignError::NoLatency { .. } => {
+                Some("--minimize bytes or bitops, --budget bytes=50% or bitops=50%; --target says what will run it")
+            }
+            AssignError::NoLayer { .. } => Some("onnx-slim sensitivity lists the layers"),
+            AssignError::Refused { .. } => Some("another precision, or a pattern that does not name it alone"),
+            AssignError::Quantize(_) | AssignError::Run(_) | AssignError::Choice(_) | AssignError::NoGoal => None,
+        }
+    }
 }

@@ -210,8 +210,9 @@ impl Assigner {
             }
         };
         ledger.add("verification", search.take_runs());
-        let listed = if search.cost == Cost::Latency { &front } else { &plain };
-        let points = if self.lists_front { self.points(search, listed) } else { Vec::new() };
+        let mut others: Vec<search::Picks> = uniform.iter().map(|plain| plain.picks.clone()).collect();
+        others.push(picks.clone());
+        let points = if self.lists_front { self.points(search, [&front, &plain], &others) } else { Vec::new() };
         Ok(Found { realized, verdict, predicted: search.predicted(&picks), uniform, front: points })
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::assign::{AssignError, Assigner};
 use crate::choice::Choice;
@@ -18,6 +18,7 @@ use crate::quantize::correct::Bench;
 use crate::quantize::{Plan, QuantizeError, Step, TakenOut, emit, place_without};
 use crate::selecting::exactly;
 use crate::sensitivity::ground::{bench_probe, limits};
+use crate::sensitivity::packed::Packed;
 use crate::sensitivity::{Measured, Precision};
 
 /// What became of an assignment.
@@ -59,6 +60,10 @@ struct Making<'a> {
     done: Realized,
     /// Nodes that compute in integers.
     integers: Vec<NodeId>,
+    /// Nodes of the rehearsal alone, which round what is read beside integers of few bits.
+    rounding: Vec<NodeId>,
+    /// The weights of the model that it is made of, as integers of few bits.
+    weights: (&'a Packed, &'a Graph),
 }
 
 impl Assigner {
@@ -73,10 +78,10 @@ impl Assigner {
         depth: Depth,
     ) -> Result<Realized, AssignError> {
         let ground = &measured.ground;
-        let model = match precisions.contains(&Precision::Int8) {
-            true => &ground.model,
+        let (model, packed) = match precisions.contains(&Precision::Int8) {
+            true => (&ground.model, &ground.packed),
             // What was equalized computes the same, and nothing is gained by it.
-            false => &ground.float,
+            false => (&ground.float, &ground.plain),
         };
         let done = Realized {
             model: model.clone(),
@@ -85,7 +90,8 @@ impl Assigner {
             corrections: Vec::new(),
             runs: 0,
         };
-        let mut making = Making { assigner: self, measured, depth, done, integers: Vec::new() };
+        let (integers, rounding, weights) = (Vec::new(), Vec::new(), (packed, &model.graph));
+        let mut making = Making { assigner: self, measured, depth, done, integers, rounding, weights };
         if precisions.contains(&Precision::Int8) {
             making.integers()?;
         }
@@ -151,8 +157,17 @@ impl<'a> Making<'a> {
 
     /// Integers of few bits in the place of the weights of layers that are to have them.
     fn few_bits(&mut self, precision: Precision, integers: Integers) -> Result<(), AssignError> {
+        let known: FxHashSet<NodeId> = self.done.rehearsal.graph.nodes().collect();
+        self.packed(precision, integers)?;
+        self.rounding.extend(self.done.rehearsal.graph.nodes().filter(|node| !known.contains(node)));
+        Ok(())
+    }
+
+    /// The same, in the model and its rehearsal.
+    fn packed(&mut self, precision: Precision, integers: Integers) -> Result<(), AssignError> {
         let ground = &self.measured.ground;
         let nodes: Vec<NodeId> = self.layers(precision).collect();
+        let (packed, graph) = self.weights;
         let Realized { model, rehearsal, runs, .. } = &mut self.done;
         let only = nodes.iter().map(|&node| exactly(&model.graph, node)).collect();
         let choice = Choice { only, ..Choice::default() };
@@ -165,8 +180,9 @@ impl<'a> Making<'a> {
             return Ok(());
         }
         for node in nodes {
-            if let Some((weight, tensor)) = ground.packed(node, precision) {
+            if let Some((weight, tensor)) = packed.weight(graph, node, precision) {
                 rehearsal.graph.set_constant(weight, tensor);
+                packed.round_read(&mut rehearsal.graph, node, precision, node);
             }
         }
         if self.depth >= Depth::Written {
@@ -206,7 +222,8 @@ impl<'a> Making<'a> {
         };
         let asked = &self.assigner.sensitivity;
         let halver = Halver { target: asked.target, ..Halver::new(half, asked.engine.clone()) };
-        let stays = staying(&self.done.rehearsal.graph);
+        let mut stays = staying(&self.done.rehearsal.graph);
+        stays.extend(self.rounding.iter().map(|&node| (node, OTHER.to_string())));
         let [narrow, rehearsal] = halver.halved(&self.done.rehearsal, &halves.fit, stays);
         let written = (self.depth >= Depth::Written)
             .then(|| halver.halved(&self.done.model, &halves.fit, staying(&self.done.model.graph)));

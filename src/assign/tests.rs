@@ -170,7 +170,7 @@ fn points_of_the_front_can_be_made_again() {
     let summary = Assigner { lists_front: true, ..budget("bytes=30%") }.run(&mut net(NET), &|_, _| {}).unwrap();
     assert!(summary.front.len() > 3);
     assert!(summary.front.is_sorted_by(|a, b| a.cost < b.cost && a.predicted > b.predicted));
-    let point = summary.front.iter().rev().find(|p| p.cost as f64 <= 0.3 * summary.float.bytes as f64).unwrap();
+    let point = summary.front.iter().rev().find(|p| p.cost <= 0.3 * summary.float.bytes as f64).unwrap();
     let given = point.layers.iter().map(|(name, precision)| (name.clone(), *precision)).collect();
     let again = Assigner { given, ..assigner() }.run(&mut net(NET), &|_, _| {}).unwrap();
     let named: BTreeMap<String, Precision> =
@@ -291,4 +291,24 @@ fn a_budget_of_time_has_room_for_what_lies_between() {
     let mixed = [Precision::Int8, Precision::Fp32, Precision::Int8, Precision::Fp32];
     let layers: u64 = (0..4).map(|layer| costs.layer(layer, mixed[layer], Cost::Latency)).sum();
     assert!(costs.all(&mixed, Cost::Latency) > layers + costs.beside(Cost::Latency));
+}
+
+/// What equalizes channels for integers of activations is not there where no layer has these.
+#[test]
+fn few_bits_alone_are_those_of_the_model_as_it_was() {
+    let scales: Vec<&str> = (0..32).map(|column| if column == 3 { "60" } else { "1" }).collect();
+    let model = net(&format!(
+        r#"<ir_version: 8, opset_import: ["" : 21]>
+        g (float[n,8,32] x) => (float[n,8,32] y) <float[32] s = {{{}}}, float[32] b, float[32,64] v, float[64,32] w>
+        {{ h = LayerNormalization(x, s, b) [up] a = MatMul(h, v) r = Relu(a) [down] y = MatMul(r, w) }}"#,
+        scales.join(", ")
+    ));
+    let asked = Assigner { given: vec![("*".into(), Precision::Int4)], ..assigner() };
+    let summary = asked.run(&mut model.clone(), &|_, _| {}).unwrap();
+    assert!(summary.corrections.iter().any(|step| step.kept), "{:?}", summary.corrections);
+    let packer = asked.sensitivity.packer(Precision::Int4.few_bits().unwrap());
+    let packer = crate::lowbit::Packer { calibration: asked.sensitivity.calibration.clone(), ..packer };
+    let plain = packer.run(&mut model.clone(), &|_, _| {}).unwrap();
+    let [found, expected] = [&summary.measured, &plain.measured].map(|measured| measured.outputs[0].sqnr);
+    assert!(found > expected - 0.5, "{found} {expected}");
 }

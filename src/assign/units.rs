@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 
 use crate::assign::Cost;
-use crate::ir::{NodeId, OpKind, User, ValueId};
-use crate::lowbit::Trial;
+use crate::ir::{Graph, NodeId, OpKind, User, ValueId};
 use crate::quantize::Latencies;
 use crate::sensitivity::layer::Layer;
 use crate::sensitivity::{Measured, Precision};
@@ -116,6 +115,8 @@ pub(super) struct Costs<'a> {
     /// Nanoseconds of each layer in float32 and in integers, where the target's costs are known.
     pub latency: Option<Latencies>,
     borders: Vec<Border>,
+    /// Elements of each layer's result.
+    made: Vec<u64>,
     /// Layers whose weight another layer before them has.
     shared: Vec<bool>,
     /// Bytes of each layer's weight as integers of few bits.
@@ -159,15 +160,11 @@ impl<'a> Costs<'a> {
         }
         let all: u64 = graph.values().filter_map(|v| graph.constant(v)).map(|t| t.stored_bytes() as u64).sum();
         let borders = borders(measured);
-        let of_layer = |layer: &Layer| {
-            let of = |(&precision, trial): (&Precision, &Result<Trial, String>)| {
-                Some((precision, trial.as_ref().ok()?.bytes(graph, layer.node)?))
-            };
-            measured.ground.packed.iter().filter_map(of).collect()
-        };
-        let packed = layers.iter().map(of_layer).collect();
+        let packed = layers.iter().map(|layer| measured.ground.packed.bytes(graph, layer.node)).collect();
         let rest = all.saturating_sub(weights);
-        let mut costs = Costs { layers, latency, borders, shared, packed, rest, whole: [1; 2] };
+        let made = layers.iter().map(|layer| graph.result(layer.node, 0).map_or(0, |value| elements(graph, value)));
+        let made = made.collect();
+        let mut costs = Costs { layers, latency, borders, made, shared, packed, rest, whole: [1; 2] };
         let float = vec![Precision::Fp32; layers.len()];
         costs.whole = [Cost::Bytes, costs.time()].map(|cost| costs.all(&float, cost).max(1));
         costs
@@ -212,7 +209,12 @@ impl<'a> Costs<'a> {
             Cost::Latency => {
                 let known = self.latency.as_ref().and_then(|latency| latency.parts.get(&layer.node));
                 let [float, int8] = known.copied().unwrap_or_default();
-                fine(if precision == Precision::Int8 { int8 } else { float })
+                let half = |latency: &Latencies| latency.half[0] + latency.half[1] * self.made[index] as f64;
+                fine(match precision {
+                    Precision::Int8 => int8,
+                    _ if precision.half().is_some() => float + self.latency.as_ref().map_or(0.0, half),
+                    _ => float,
+                })
             }
         }
     }
@@ -294,12 +296,6 @@ fn borders(measured: &Measured) -> Vec<Border> {
     let graph = &measured.ground.model.graph;
     let index: FxHashMap<NodeId, usize> =
         measured.layers.iter().enumerate().map(|(index, layer)| (layer.node, index)).collect();
-    let elements = |value: ValueId| {
-        let dims = graph.value(value).ty.shape().dims();
-        // An open size counts as one: of a run on one sample most are.
-        let size = |d: &crate::ir::Int| u64::try_from(d.known().unwrap_or(1)).unwrap_or(0);
-        dims.map_or(0, |dims| dims.iter().map(size).fold(1, u64::saturating_mul))
-    };
     let mut found = Vec::new();
     for (from, layer) in measured.layers.iter().enumerate() {
         let mut seen = rustc_hash::FxHashSet::default();
@@ -318,7 +314,7 @@ fn borders(measured: &Measured) -> Vec<Border> {
                 match index.get(&reader) {
                     Some(&to) => {
                         let value = graph.result(layer.node, 0);
-                        found.push(Border { from, to, elements: value.map_or(0, elements) });
+                        found.push(Border { from, to, elements: value.map_or(0, |value| elements(graph, value)) });
                     }
                     None => {
                         let computed = graph.operands(reader).flatten().filter(|&v| graph.constant(v).is_none());
@@ -332,6 +328,14 @@ fn borders(measured: &Measured) -> Vec<Border> {
         }
     }
     found
+}
+
+/// Elements of a tensor.
+fn elements(graph: &Graph, value: ValueId) -> u64 {
+    let dims = graph.value(value).ty.shape().dims();
+    // An open size counts as one: of a run on one sample most are.
+    let size = |d: &crate::ir::Int| u64::try_from(d.known().unwrap_or(1)).unwrap_or(0);
+    dims.map_or(0, |dims| dims.iter().map(size).fold(1, u64::saturating_mul))
 }
 
 /// Operators of several tensors that are looked through.

@@ -46,7 +46,7 @@ impl Assigner {
 fn in_words(cost: Cost, amount: f64, all: u64) -> String {
     match cost {
         Cost::Bytes => format!("{amount:.0} bytes"),
-        Cost::Bits => format!("{amount:.0} bits of weights"),
+        Cost::Bits => format!("{:.2} bits a weight", 32.0 * amount / all.max(1) as f64),
         Cost::Bitops | Cost::Latency | Cost::Balance => {
             format!("{:.1} % of float32's", 100.0 * amount / all.max(1) as f64)
         }

@@ -115,7 +115,7 @@ pub enum CalibrationError {
     #[error(transparent)]
     Saved(#[from] SavedError),
     /// There is neither.
-    #[error("there is nothing to calibrate from: name samples or statistics")]
+    #[error("there is nothing to calibrate from: --calib PLACE names samples, --stats FILE statistics")]
     Nothing,
 }
 

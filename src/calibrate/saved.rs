@@ -49,7 +49,7 @@ pub enum SavedError {
         reason: String,
     },
     /// The statistics are of another model.
-    #[error("{}: these statistics are of another model", .file.display())]
+    #[error("{}: these statistics are of another model; gather them again with --calib", .file.display())]
     OtherModel {
         /// The file.
         file: PathBuf,

@@ -34,7 +34,7 @@ pub(super) fn bounded(proof: &Proving) -> anyhow::Result<Arc<dyn Executor>> {
 fn onnxruntime() -> anyhow::Result<Arc<dyn Executor>> {
     use crate::exec::ort::{Level, Ort};
     let Some(library) = std::env::var_os("ORT_DYLIB_PATH") else {
-        return Err(anyhow::anyhow!("ORT_DYLIB_PATH does not name an onnxruntime library"));
+        return Err(anyhow::anyhow!("ORT_DYLIB_PATH is to name the file of an onnxruntime library"));
     };
     let ort = Ort::load(&library, Level::AsWritten).with_context(|| library.display().to_string())?;
     Ok(Arc::new(ort))

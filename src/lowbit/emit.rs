@@ -7,6 +7,7 @@ use rustc_hash::FxHashSet;
 use crate::ir::{DType, Graph, NodeId, OpKind, ScopeId, Tensor, TensorError, ValueId};
 use crate::lowbit::codes::Codes;
 use crate::lowbit::levels::Integers;
+use crate::lowbit::reading::is_asked;
 use crate::lowbit::sites::{Reader, Site};
 use crate::mapped::Files;
 use crate::ops::infer_node;
@@ -24,6 +25,9 @@ pub struct Emitter<'m> {
     /// Names of nodes.
     names: FxHashSet<String>,
 }
+
+/// The `accuracy_level` of a `MatMulNBits` that rounds what it reads to 8 bits.
+const EIGHT_BITS: i64 = 4;
 
 /// Constants in the place of a weight.
 struct Written {
@@ -69,7 +73,7 @@ impl<'m> Emitter<'m> {
             };
             match self.graph.node(reader.node).op {
                 OpKind::Gather => self.look_up(codes, reader, rows, is_flat)?,
-                _ => self.multiply(codes, reader, rows, weight.dtype())?,
+                _ => self.multiply(codes, reader, rows, (weight.dtype(), is_asked(site)))?,
             }
         }
         if self.graph.has_value(site.weight) {
@@ -175,7 +179,13 @@ impl<'m> Emitter<'m> {
         call
     }
 
-    fn multiply(&mut self, codes: &Codes, reader: &Reader, rows: &Written, dtype: DType) -> Result<(), TensorError> {
+    fn multiply(
+        &mut self,
+        codes: &Codes,
+        reader: &Reader,
+        rows: &Written,
+        (dtype, rounds): (DType, bool),
+    ) -> Result<(), TensorError> {
         let node = reader.node;
         let is_gemm = self.graph.node(node).op == OpKind::Gemm;
         let added = self.graph.operand(node, 2).filter(|_| is_gemm);
@@ -197,6 +207,9 @@ impl<'m> Emitter<'m> {
         };
         let operands = [self.graph.operand(node, 0), Some(rows.integers), Some(rows.scales), rows.zeros, None, bias];
         let call = self.contrib(node, "MatMulNBits", &operands, codes);
+        if rounds {
+            self.graph.set_attr(call, "accuracy_level", EIGHT_BITS.into());
+        }
         for (name, number) in [("K", codes.columns), ("N", codes.outputs)] {
             self.graph.set_attr(call, name, i64::try_from(number).unwrap_or(i64::MAX).into());
         }

@@ -19,6 +19,7 @@ mod gptq;
 mod grid;
 mod levels;
 mod packer;
+mod reading;
 mod scaled;
 mod seen;
 mod sites;

@@ -14,6 +14,7 @@ use crate::lowbit::emit::Emitter;
 use crate::lowbit::gptq::gptq;
 use crate::lowbit::grid::Grid;
 use crate::lowbit::levels::{Group, Integers, Method};
+use crate::lowbit::reading::{block, round};
 use crate::lowbit::scaled::{Trial, apply, factors, scaled};
 use crate::lowbit::seen::Seen;
 use crate::lowbit::sites::{Site, Wish, sites};
@@ -93,6 +94,23 @@ pub enum LowBitError {
     /// The result cannot be compared, and bounds were given.
     #[error("--min-sqnr and --max-drop cannot be kept: {0}")]
     NotCompared(Cannot),
+}
+
+impl LowBitError {
+    /// What to try next, where that is known and not said already.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            LowBitError::Bounds(OutOfBounds::Noisy { .. } | OutOfBounds::Drops { .. }) => {
+                Some("nothing was written; --precision auto gives each layer as many bits as the bound takes")
+            }
+            LowBitError::Bounds(bounds) => bounds.hint(),
+            LowBitError::NotCompared(_) => {
+                Some("nothing was written; it is without the bound, and --engine ort may run it")
+            }
+            LowBitError::Run(_) => Some("without --calib integers are chosen by the weights; --engine ort may run it"),
+            _ => None,
+        }
+    }
 }
 
 impl Packer {
@@ -196,6 +214,7 @@ impl Packer {
             _ => None,
         };
         summary.samples = if learns { probe.tried.len() } else { 0 };
+        let mut written: Vec<&Site> = Vec::with_capacity(sites.len());
         for (done, site) in sites.iter().enumerate() {
             tell(done as u64, sites.len() as u64);
             if let (Some(running), Some(rehearsal)) = (&stepper, &mut rehearsal)
@@ -248,11 +267,21 @@ impl Packer {
             }
             summary.add(&model.graph, site, &codes, &weight, method);
             Emitter::new(&mut model.graph, &mut model.files).write(site, &codes)?;
+            written.push(site);
             if weight.stored_bytes() >= LARGE {
                 model.files.release();
             }
         }
         drop(stepper);
+        if let Some(rehearsal) = &mut rehearsal {
+            for &site in &written {
+                for reader in &site.readers {
+                    if let Some(block) = block(&rehearsal.graph, site, reader) {
+                        round(&mut rehearsal.graph, reader.node, site.columns, block);
+                    }
+                }
+            }
+        }
         tell(sites.len() as u64, sites.len() as u64);
         if summary.weights.is_empty() {
             let why = summary.kept.iter().max_by_key(|kept| kept.nodes.len());

@@ -8,6 +8,7 @@ use crate::lowbit::codes::{Codes, Matrix, Search};
 use crate::lowbit::grid::Grid;
 use crate::lowbit::levels::Width;
 use crate::lowbit::packer::Packer;
+use crate::lowbit::reading::{block, round};
 use crate::lowbit::sites::{Site, Wish, sites};
 
 /// The weights of a model that can be integers.
@@ -61,6 +62,16 @@ impl Trial {
         let codes = Codes::of(&matrix, &grid, site.group, self.width, Search::Refined(None))?;
         let bytes = codes.given_back(&matrix);
         Some((site.weight, Tensor::raw(weight.dtype(), weight.dims(), bytes.into()).ok()?))
+    }
+
+    /// Have `to`, `node` or a copy of it, read what a runtime of the target rounds where it multiplies with such a weight
+    /// as `node` has.
+    pub(crate) fn round_read(&self, graph: &mut Graph, node: NodeId, to: NodeId) {
+        let Some(site) = self.site(node) else { return };
+        let reader = site.readers.iter().find(|reader| reader.node == node);
+        if let Some(block) = reader.and_then(|reader| block(graph, site, reader)) {
+            round(graph, to, site.columns, block);
+        }
     }
 
     /// Bytes of the weight that `node` reads, with scales and zero points.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::ir::{Graph, NodeId, ScopeId};
+use crate::ir::{DType, Graph, NodeId, ScopeId, ValueId};
 use crate::model::Model;
 use crate::precision::cells::{Asked, Cell, Cells, FLOAT, cells};
 use crate::precision::emit::emit;
@@ -68,6 +68,23 @@ impl Attempt {
         rehearse(&mut rehearsal.graph, &self.cells, &is_half, fit);
         rehearsal
     }
+}
+
+/// Why a call stays that reads a weight of one that does.
+pub(super) const SHARED: &str = "its weight stays for others, and would be there twice";
+
+/// Bytes of a weight that is not to be there twice.
+const WORTH: usize = 1024;
+
+/// Other calls that read a weight which one of these reads.
+pub(super) fn sharing(graph: &Graph, staying: &FxHashMap<NodeId, String>) -> Vec<NodeId> {
+    let is_weight = |value: &ValueId| {
+        graph.constant(*value).is_some_and(|tensor| tensor.dtype() == DType::F32 && tensor.stored_bytes() >= WORTH)
+    };
+    let weights: FxHashSet<ValueId> =
+        staying.keys().flat_map(|&node| graph.operands(node).flatten()).filter(is_weight).collect();
+    let reads = |node: &NodeId| graph.operands(*node).flatten().any(|value| weights.contains(&value));
+    graph.nodes().filter(|node| !staying.contains_key(node) && reads(node)).collect()
 }
 
 /// What had to stay.

@@ -5,20 +5,21 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
-use crate::calibrate::{Calibration, CalibrationError, Sample, Source, Wanted};
-use crate::choice::{Choice, ChoiceError};
+use crate::calibrate::{Calibration, Sample, Source, Wanted};
+use crate::choice::Choice;
+use crate::exec::Executor;
 use crate::exec::demand::{of_type, run_of};
-use crate::exec::{Cannot, Executor};
 use crate::ir::{DType, NodeId, OpKind, ScopeId, Tensor, ValueId};
 use crate::model::Model;
 use crate::ops::CallView;
-use crate::precision::Fit;
-use crate::precision::attempt::{Attempt, Kepts};
+use crate::precision::attempt::{Attempt, Kepts, SHARED, sharing};
 use crate::precision::cells::{Asked, Cell, cells};
 use crate::precision::culprits::{Hunt, over_signal, worst};
 use crate::precision::store::store;
 use crate::precision::summary::Summary;
-use crate::quality::{Bounds, Measured, OutOfBounds, Quality, compare, in_decibels};
+use crate::precision::told::{called, everywhere, prevents, twice};
+use crate::precision::{Fit, HalveError};
+use crate::quality::{Bounds, Measured, Quality, compare};
 use crate::target::{self, Effect, Profile};
 
 /// What takes the place of float32.
@@ -72,31 +73,6 @@ pub struct Halver {
     pub bounds: Bounds,
 }
 
-/// Why a model does not get halves.
-#[derive(Debug, thiserror::Error)]
-pub enum HalveError {
-    /// A pattern matches nothing.
-    #[error(transparent)]
-    Choice(#[from] ChoiceError),
-    /// Samples cannot be read.
-    #[error(transparent)]
-    Calibration(#[from] CalibrationError),
-    /// The result is not as good as it has to be.
-    #[error(transparent)]
-    Bounds(OutOfBounds),
-    /// The result cannot be compared, and bounds were given.
-    #[error("--min-sqnr and --max-drop cannot be kept: {0}")]
-    NotCompared(Cannot),
-    /// Nothing became a half.
-    #[error("nothing of the model can be {half}: {why}")]
-    Nothing {
-        /// The type.
-        half: &'static str,
-        /// The reason of the first call that matters.
-        why: String,
-    },
-}
-
 /// Samples that are made up where there are none.
 const MADE_UP: usize = 2;
 
@@ -110,6 +86,13 @@ const HUNTS: [f64; 3] = [0.7, 0.5, 0.3];
 
 /// Calls stay float32 for this gain in dB, where they do not make an output as good as it has to be.
 const HELPS: f64 = 6.0;
+
+/// So many dB more than it has to have an output is to have on made-up samples: they are few, and others have a little
+/// more noise.
+const ROOM: f64 = 1.5;
+
+/// What is so many dB short of what it is to have is nearly as good: it is not worth weights that are there twice.
+const NEARLY: f64 = 10.0;
 
 /// The part of what may have halves that may stay float32 where no bound was given.
 const MOST_KEPT: f64 = 0.5;
@@ -197,10 +180,10 @@ impl Halver {
         let bytes = |weight: ValueId| float.graph.constant(weight).map_or(0.0, |t| t.stored_bytes() as f64);
         let sum = |weights: &mut dyn Iterator<Item = ValueId>| weights.map(bytes).sum::<f64>();
         let first = worst(&outputs);
-        let (mut needed, mut all_stored) = (0.0, None);
+        let (mut needed, mut all_stored, mut blamed) = (0.0, None, Vec::new());
         for part in HUNTS {
             let ratio = worst(&outputs);
-            if ratio >= self.floor() || outputs.is_empty() || self.blind(&float, feeds, ratio, notes) {
+            if ratio >= self.aimed_at() || outputs.is_empty() || self.blind(&float, feeds, ratio, notes) {
                 break;
             }
             let rounded = |stored: &[ValueId]| {
@@ -210,6 +193,7 @@ impl Halver {
             let found = Hunt::new(&float, &half, feeds, &*self.engine)
                 .and_then(|hunt| hunt.culprits(&done.stored, part * over_signal(self.floor()), bytes, rounded));
             let Some(found) = found.ok().filter(|found| !found.is_empty()) else { break };
+            blamed.extend(found.iter().map(|&weight| format!("\"{}\"", float.graph.value_label(weight))));
             let next: FxHashSet<ValueId> = stay.iter().copied().chain(found).collect();
             needed = sum(&mut next.iter().copied()) / sum(&mut all.iter().copied());
             if needed > MOST_KEPT && self.bounds.min_sqnr.is_none() {
@@ -226,7 +210,7 @@ impl Halver {
                 (stay, outputs) = (FxHashSet::default(), before);
                 (half, done) = with(&stay);
             }
-            notes.push(everywhere(worst(&outputs), self.floor(), needed));
+            notes.push(everywhere(worst(&outputs), self.floor(), needed, &blamed));
         }
         self.bounds.check(&outputs).map_err(HalveError::Bounds)?;
         let mut kept = Kepts::default();
@@ -251,6 +235,12 @@ impl Halver {
     /// How much signal over noise outputs are to have, in dB.
     fn floor(&self) -> f64 {
         self.bounds.min_sqnr.unwrap_or(FLOOR)
+    }
+
+    /// How much of it is looked for before anything stays as it is: of samples that are made up, a little more.
+    fn aimed_at(&self) -> f64 {
+        let is_real = self.calibration.source.as_ref().is_some_and(Source::is_real);
+        self.floor() + if is_real || self.bounds.min_sqnr.is_some() { 0.0 } else { ROOM }
     }
 
     /// Whether nothing can be found of where noise comes from: what is found or not of inputs that mean nothing says
@@ -297,7 +287,7 @@ impl Halver {
         let mut attempt = self.attempt(&float, &fit, bodies, &mut excluded);
         let mut outputs: Vec<Quality>;
         let mut first: Option<(Attempt, Vec<Quality>)> = None;
-        let (mut hunts, mut needed) = (HUNTS.iter(), 0.0);
+        let (mut hunts, mut needed, mut blamed) = (HUNTS.iter(), 0.0, Vec::new());
         loop {
             outputs = match compare(&float, &attempt.rehearsal, feeds, &*self.engine) {
                 Ok(outputs) => outputs,
@@ -313,7 +303,7 @@ impl Halver {
                 Err(why) => return Err(HalveError::NotCompared(why)),
             };
             let ratio = worst(&outputs);
-            if ratio >= self.floor() || outputs.is_empty() || half == DType::BF16 {
+            if ratio >= self.aimed_at() || outputs.is_empty() || half == DType::BF16 {
                 break;
             }
             if self.blind(&float, feeds, ratio, notes) {
@@ -328,13 +318,15 @@ impl Halver {
                 let found = Hunt::new(&float, &attempt.rehearsal, feeds, &*self.engine)
                     .and_then(|hunt| hunt.culprits(&calls, part * over_signal(self.floor()), |_| 1.0, rounded));
                 let Some(found) = found.ok().filter(|found| !found.is_empty()) else { break };
+                let nodes: Vec<NodeId> = found.iter().filter_map(|&call| attempt.node(call)).collect();
+                blamed.extend(nodes.iter().map(|&node| called(&float.graph, node)));
                 let all = first.as_ref().map_or(attempt.halves, |(first, _)| first.halves);
                 needed = (all - attempt.halves + found.len()) as f64 / all as f64;
                 if needed > MOST_KEPT && self.bounds.min_sqnr.is_none() {
                     break;
                 }
                 let said = first.as_ref().map_or(ratio, |(_, before)| worst(before));
-                excluded.extend(found.iter().filter_map(|&call| Some((attempt.node(call)?, prevents(said)))));
+                excluded.extend(nodes.into_iter().map(|node| (node, prevents(said))));
             }
             let next = self.attempt(&float, &fit, bodies, &mut excluded);
             let before = std::mem::replace(&mut attempt, next);
@@ -348,16 +340,21 @@ impl Halver {
             if let Some((all, before)) = first.take().filter(|(_, before)| last < worst(before) + HELPS) {
                 (attempt, outputs) = (all, before);
             }
-            notes.push(everywhere(worst(&outputs), self.floor(), needed));
-        } else if needed > 0.0 && self.bounds.min_sqnr.is_none() && bytes(&attempt.model) >= bytes(&float) {
+            notes.push(everywhere(worst(&outputs), self.floor(), needed, &blamed));
+        } else if needed > 0.0 && bytes(&attempt.model) >= bytes(&float) {
             // Weights that both types read are there twice.
-            if let Some((all, before)) = first.take().filter(|(all, _)| bytes(&all.model) < bytes(&float)) {
-                notes.push(format!(
-                    "{}: with what would have to stay float32 for {} dB, weights take more bytes than they did; \
-                     --min-sqnr takes that",
-                    in_decibels(worst(&before)),
-                    self.floor()
-                ));
+            excluded.extend(sharing(&float.graph, &excluded).into_iter().map(|node| (node, SHARED.to_string())));
+            let shared = self.attempt(&float, &fit, bodies, &mut excluded);
+            let same = compare(&float, &shared.rehearsal, feeds, &*self.engine).ok();
+            let same = same.filter(|outputs| worst(outputs) >= self.floor() && bytes(&shared.model) < bytes(&float));
+            let is_free = self.bounds.min_sqnr.is_none();
+            let nearly = |(all, before): &(Attempt, Vec<Quality>)| {
+                is_free && bytes(&all.model) < bytes(&float) && worst(before) >= self.floor() - NEARLY
+            };
+            if let Some(same) = same {
+                (attempt, outputs) = (shared, same);
+            } else if let Some((all, before)) = first.take().filter(nearly) {
+                notes.push(twice(worst(&before), self.floor(), &blamed));
                 (attempt, outputs) = (all, before);
             }
         }
@@ -450,19 +447,8 @@ fn sizes_follow_numbers(model: &Model, feeds: &[Sample]) -> bool {
     results.any(|&value| run.value(value).ty.dtype().is_some() && of_type(&run.value(value).ty).is_none())
 }
 
-/// Why a call or a weight stays that would keep an output from being good enough.
-fn prevents(ratio: f64) -> String {
-    format!("an output had {} of signal over its noise with it", in_decibels(ratio))
-}
-
 /// Bytes of a model's constants.
 fn bytes(model: &Model) -> usize {
     let graph = &model.graph;
     graph.values().filter_map(|value| graph.constant(value)).map(Tensor::stored_bytes).sum()
-}
-
-/// What there is to say where float32 here and there does not help.
-fn everywhere(ratio: f64, floor: f64, needed: f64) -> String {
-    let ratio = in_decibels(ratio);
-    format!("{ratio}: noise comes from everywhere; {:.0} % would have to stay float32 for {floor} dB", 100.0 * needed)
 }

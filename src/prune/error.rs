@@ -40,6 +40,21 @@ pub enum PruneError {
     Bounds(#[from] OutOfBounds),
 }
 
+impl PruneError {
+    /// What to try next, where that is known and not said already.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            PruneError::Bounds(OutOfBounds::Noisy { .. } | OutOfBounds::Drops { .. }) => {
+                Some("nothing was written; --prune auto removes as many channels as the bound allows")
+            }
+            PruneError::Bounds(bounds) => bounds.hint(),
+            PruneError::NoScores(_) => Some("--importance l2 reads every weight, and with --calib obs does"),
+            PruneError::Run(_) => Some("--engine ort may run it"),
+            _ => None,
+        }
+    }
+}
+
 /// Why nothing can go: operators that nothing is known of, and how many classes no other is like.
 fn because(stops: &[StopAccount], alone: usize) -> String {
     let ops: Vec<&str> = stops.iter().map(|stop| &*stop.op).collect();

@@ -69,3 +69,13 @@ pub enum OutOfBounds {
     )]
     NoScores,
 }
+
+impl OutOfBounds {
+    /// What to try next, where it is the bound that nothing keeps.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            OutOfBounds::NoScores => Some("--min-sqnr DB is a bound on outputs of any kind"),
+            OutOfBounds::Noisy { .. } | OutOfBounds::Drops { .. } | OutOfBounds::NothingToCompare => None,
+        }
+    }
+}

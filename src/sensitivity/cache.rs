@@ -14,7 +14,7 @@ use crate::sensitivity::loss::Measure;
 use crate::sensitivity::meter::Effects;
 
 /// The layout of the file. Raised when what is written or measured changes its meaning.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// What the file holds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -84,11 +84,12 @@ impl Cache {
     }
 }
 
-/// What effects depend on: the model's nodes and weights, the samples, how many of them are run, and the ranges.
-pub(crate) fn key(ground: &Ground, samples: usize, measure: Measure) -> String {
+/// What effects depend on: the model's nodes and weights, the samples, how many of them are run, the ranges, and the
+/// target, which says how integers of few bits are written and what cannot be a half.
+pub(crate) fn key(ground: &Ground, samples: usize, measure: Measure, target: &str) -> String {
     let mut hash = Xxh3::new();
     let mut add = |text: &str| hash.update(text.as_bytes());
-    add(&format!("{:?} {measure:?} {samples}", Fingerprint::of(&ground.model)));
+    add(&format!("{:?} {measure:?} {samples} {target}", Fingerprint::of(&ground.model)));
     add(&format!("{:?} {:?}", ground.plan.sites, ground.scales));
     for sample in ground.probe.tried.iter().take(samples) {
         for (name, tensor) in sample.iter() {

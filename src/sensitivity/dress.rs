@@ -44,13 +44,14 @@ pub(crate) fn dress(
         Precision::Fp32 => {}
         Precision::Fp16 | Precision::Bf16 => return Some(halves(graph, node, &ground.halves.get(&precision)?.fit)),
         Precision::Int8Weights | Precision::Uint4 | Precision::Int4 | Precision::Int2 => {
-            let (old, tensor) = ground.packed(layer.node, precision)?;
+            let (old, tensor) = ground.packed.weight(&ground.model.graph, layer.node, precision)?;
             let slots: Vec<usize> =
                 (0..graph.operand_count(node)).filter(|&s| graph.operand(node, s) == Some(old)).collect();
             let value = graph.add_constant(graph.node(node).scope(), "", tensor);
             for slot in slots {
                 graph.set_operand(node, slot, Some(value));
             }
+            ground.packed.round_read(graph, layer.node, precision, node);
         }
         Precision::Int8 => {
             weights(graph, node, layer)?;

@@ -1,14 +1,13 @@
 //! What has to be known of a model before precisions are tried on its layers: one pass over the samples.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::calibrate::{Gathered, Probe, Source, Wanted};
 use crate::choice::Choice;
-use crate::ir::{DType, Graph, NodeId, Tensor, ValueId};
+use crate::ir::{DType, Graph, NodeId, ValueId};
 use crate::lowbit::{Integers, Method, Packer, Trial};
 use crate::model::Model;
 use crate::ops::{CallView, Quant, row_of};
@@ -20,6 +19,7 @@ use crate::quantize::{
 };
 use crate::selecting::exactly;
 use crate::sensitivity::layer::Layer;
+use crate::sensitivity::packed::Packed;
 use crate::sensitivity::{Precision, Sensitivity};
 
 /// What is known of a half.
@@ -51,8 +51,10 @@ pub(crate) struct Ground {
     pub scales: Scales,
     /// What is known of each half that layers may have.
     pub halves: BTreeMap<Precision, Halves>,
-    /// What weights are as integers of few bits, or why none can be.
-    pub packed: BTreeMap<Precision, Result<Trial, String>>,
+    /// What weights of `model` are as integers of few bits.
+    pub packed: Packed,
+    /// The same of `float`, whose weights may be others.
+    pub plain: Packed,
     /// What corrections brought.
     pub corrections: Vec<Step>,
     /// Runs on samples that were made.
@@ -61,12 +63,7 @@ pub(crate) struct Ground {
     pub pass_seconds: f64,
     by_use: FxHashMap<(NodeId, usize), (Grid, Scaling)>,
     by_value: FxHashMap<ValueId, (Grid, Scaling)>,
-    /// Weights that integers of few bits have given back, and how many bytes they take.
-    given_back: Mutex<(usize, FxHashMap<(NodeId, Precision), (ValueId, Tensor)>)>,
 }
-
-/// Bytes of weights that integers gave back which are kept to be asked for again.
-const GIVEN_BACK: usize = 512 << 20;
 
 /// Moves that are looked past.
 const FAR: usize = 16;
@@ -151,11 +148,7 @@ impl Ground {
             stays.extend(asked.choice.excluded(&model.graph)?);
             halves.insert(precision, Halves { fit, stays });
         }
-        let packed = Precision::ALL
-            .into_iter()
-            .filter(is_asked)
-            .filter_map(|precision| Some((precision, asked.trial(&model, precision.few_bits()?))))
-            .collect();
+        let [packed, plain] = [&model, &float].map(|model| Packed::of(asked, model));
         let mut ground = Ground {
             float,
             model,
@@ -165,12 +158,12 @@ impl Ground {
             scales: found,
             halves,
             packed,
+            plain,
             corrections,
             runs,
             pass_seconds,
             by_use: FxHashMap::default(),
             by_value: FxHashMap::default(),
-            given_back: Mutex::default(),
             plan: last.clone(),
             probe: Probe::default(),
         };
@@ -183,21 +176,6 @@ impl Ground {
             }
         }
         Ok(ground)
-    }
-
-    /// A weight of a layer as integers of few bits give it back: the constant, and its new elements.
-    pub(crate) fn packed(&self, node: NodeId, precision: Precision) -> Option<(ValueId, Tensor)> {
-        let kept = || self.given_back.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = kept().1.get(&(node, precision)) {
-            return Some(found.clone());
-        }
-        let found = self.packed.get(&precision)?.as_ref().ok()?.rounded(&self.model.graph, node)?;
-        let mut kept = kept();
-        if kept.0.saturating_add(found.1.stored_bytes()) <= GIVEN_BACK {
-            kept.0 += found.1.stored_bytes();
-            kept.1.insert((node, precision), found.clone());
-        }
-        Some(found)
     }
 
     /// Whether samples were made up.
@@ -262,11 +240,7 @@ impl Ground {
                 Some(kept.map_or_else(|| "the target has no integers for it".to_string(), |kept| kept.why.clone()))
             }
             _ if layer.weights.is_empty() => Some("it has no weights".into()),
-            _ => match self.packed.get(&precision) {
-                Some(Ok(trial)) => trial.refuses(&self.model.graph, layer.node),
-                Some(Err(why)) => Some(why.clone()),
-                None => Some("it was not tried".into()),
-            },
+            _ => self.packed.refuses(&self.model.graph, layer.node, precision),
         }
     }
 }
@@ -293,7 +267,7 @@ impl Sensitivity {
     }
 
     /// What the weights of layers could be; why none, in words.
-    fn trial(&self, model: &Model, integers: Integers) -> Result<Trial, String> {
+    pub(super) fn trial(&self, model: &Model, integers: Integers) -> Result<Trial, String> {
         let packer = self.packer(integers);
         let opset = packer.opset_for(model.opset());
         if opset > model.opset() {

@@ -286,7 +286,7 @@ impl Meter<'_> {
                     halves.and_then(|halves| half_of(tensor, &halves.fit, crate::precision::Role::Number))
                 }
                 Precision::Int8 => rounded_weight(tensor, weight),
-                _ => self.ground.packed(layer.node, precision).map(|(_, tensor)| tensor),
+                _ => self.ground.packed.weight(graph, layer.node, precision).map(|(_, tensor)| tensor),
             };
             let (Some(x), Some(y)) = (tensor.reals(), narrow.and_then(|narrow| narrow.reals())) else { continue };
             signal += x.iter().map(|x| x * x).sum::<f64>();

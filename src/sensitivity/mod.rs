@@ -15,6 +15,7 @@ pub(crate) mod ground;
 pub(crate) mod layer;
 pub(crate) mod loss;
 pub(crate) mod meter;
+pub(crate) mod packed;
 pub mod plot;
 mod precision;
 
@@ -86,6 +87,19 @@ pub enum SensitivityError {
     /// There is nothing to tell losses by.
     #[error("the model has no outputs of floats to tell losses by")]
     NoOutputs,
+}
+
+impl SensitivityError {
+    /// What to try next, where that is known and not said already.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            SensitivityError::NoLayers => Some("--precision fp16 takes whatever calls there are"),
+            SensitivityError::NoOutputs => {
+                Some("--outputs NAME ends the model at a tensor of floats; --precision int4 needs no losses")
+            }
+            SensitivityError::Ground(_) | SensitivityError::Run(_) | SensitivityError::Cache(_) => None,
+        }
+    }
 }
 
 /// What was measured of a layer.
@@ -251,7 +265,9 @@ impl Sensitivity {
         let Measured { ground, layers, heads, candidates, .. } = &*measured;
         let samples = samples(&ground.model, &ground.probe.tried, self.candidates.len(), most);
         let cache = match &self.cache {
-            Some(file) => Some(Mutex::new(Cache::open(file, cache::key(ground, samples, self.measure))?)),
+            Some(file) => {
+                Some(Mutex::new(Cache::open(file, cache::key(ground, samples, self.measure, self.target.name))?))
+            }
             None => None,
         };
         let known = match &cache {

@@ -18,6 +18,9 @@ pub struct FewBits {
     /// Whether it wants the weights of an output beside each other in a file, with a `Transpose` behind them where the
     /// product wants them otherwise.
     pub by_output: bool,
+    /// Whether it, or a runtime that may be meant, rounds to 8 bits what products multiply such weights with. An operator
+    /// of com.microsoft is asked to.
+    pub rounds: bool,
     /// What it wants, by operator. Weights of other operators stay as they are.
     pub forms: &'static [(OpKind, Form)],
 }
@@ -52,6 +55,7 @@ impl FewBits {
             zero_points: true,
             negative_scales: false,
             by_output: false,
+            rounds: false,
             forms: DEQUANTIZED,
         }
     }

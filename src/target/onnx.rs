@@ -18,6 +18,9 @@ pub static ONNX: Profile = Profile {
     channel_multiple: 8,
     sparsity: "what a runtime gains from zeros in weights depends on it: most gain nothing",
     dynamics: Dynamics::Operators { lstm: false },
-    few_bits: &[FewBits::all(DType::I8), FewBits::all(DType::I4), FewBits::all(DType::U4), FewBits::all(DType::I2)],
+    few_bits: &[INTEGERS.of(DType::I8), INTEGERS.of(DType::I4), INTEGERS.of(DType::U4), INTEGERS.of(DType::I2)],
     notes: &[],
 };
+
+/// Whatever the format has. onnxruntime may be what runs it, which rounds what it reads beside integers in this form.
+const INTEGERS: FewBits = FewBits { rounds: true, ..FewBits::all(DType::I4) };

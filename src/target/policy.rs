@@ -68,6 +68,7 @@
 //! quantize = { call = 800, element = 0.13 }      # nanoseconds: for each, and for each element of the tensor
 //! dequantize = { call = 700, element = 0.16 }
 //! layout = { element = 0.1 }       # more than that, for tensors of four dimensions
+//! half = { call = 800, element = 0.2 }   # more than float32, of a layer in halves
 //! fused_behind = ["Conv"]          # these make integers or real numbers of their result at no cost
 //! converts = ["Conv"]              # in real numbers between integers the runtime gives these integers of its own
 //!

@@ -8,8 +8,8 @@ that lies transposed, and a last product whose weight is the table or one of its
 each target. Every result has to pass onnx's strict checker, but for operators of com.microsoft. In onnxruntime every
 product with such a weight has to be a MatMulNBits of the graph that it runs, also where it finds a DequantizeLinear of
 a weight [K,N]; in OpenVINO a FullyConnected or Gather that reads integers. Either has to compute what the float model
-computes with the weights that the integers stand for, as this file reads them. For TensorRT `onnx-slim check` has to
-find nothing that it cannot run.
+computes with the weights that the integers stand for, as this file reads them, or nearly that where a MatMulNBits is
+asked to round what it multiplies them with. For TensorRT `onnx-slim check` has to find nothing that it cannot run.
 """
 
 import argparse
@@ -185,6 +185,8 @@ CASES = {
 }
 # Without a word about it OpenVINO rounds what a product reads to 8 bits, in groups.
 LEAST = {"onnxruntime": 90.0, "openvino": 30.0}
+# Where a MatMulNBits is asked to round what it reads to 8 bits.
+ROUNDED = 35.0
 
 
 def examine(args, target, flags, tied, folder):
@@ -225,7 +227,8 @@ def examine(args, target, flags, tied, folder):
             wrong.append(f"{name}: {engines.one_line(e)}")
             continue
         said.append(f"{name} {db:.1f} dB")
-        if db < LEAST[name]:
+        rounds = any(a.name == "accuracy_level" and a.i == 4 for n in onnx.load(result).graph.node for a in n.attribute)
+        if db < (ROUNDED if rounds else LEAST[name]):
             wrong.append(f"{name} is {db:.1f} dB off what the integers stand for")
     if target == "onnxruntime":
         found = kernels(result, folder)

@@ -146,6 +146,8 @@ pub(crate) struct Latencies {
     pub rest: f64,
     /// From real numbers to integers or back: for a tensor, and for each of its elements.
     pub border: [f64; 2],
+    /// What a layer takes more with halves: for its result, and for each of its elements.
+    pub half: [f64; 2],
 }
 
 /// What the parts of `plan` take. `None` where nothing is known of the target's costs. `sized` has the sizes of a run.
@@ -159,6 +161,7 @@ pub(crate) fn latencies(sized: &Graph, policy: &Policy, opset: i64, plan: &Plan)
         parts: field.parts.iter().map(|part| (part.head, [part.float, part.int8])).collect(),
         rest: (reals - in_parts).max(0.0),
         border: [mean(|time| time.call), mean(|time| time.element)],
+        half: [borders.half.call, borders.half.element],
     })
 }
 

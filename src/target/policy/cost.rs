@@ -41,6 +41,8 @@ pub struct Borders {
     pub dequantize: Time,
     /// What either takes more for a tensor of four dimensions or more, where integers want their channels elsewhere.
     pub layout: Time,
+    /// What a layer takes more with halves: the runtime has no kernels for them and converts what it reads and makes.
+    pub half: Time,
     /// Operators that make integers of their result, or real numbers, without taking longer.
     pub fused_behind: Vec<OpKind>,
     /// Operators in real numbers that the runtime gives integers of its own where they stand between both.

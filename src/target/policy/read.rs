@@ -174,6 +174,8 @@ struct BordersTable {
     #[serde(default)]
     layout: Time,
     #[serde(default)]
+    half: Time,
+    #[serde(default)]
     fused_behind: Vec<Op>,
     #[serde(default)]
     converts: Vec<Op>,
@@ -415,9 +417,10 @@ impl Source<'_> {
 
     fn borders(&self, table: Spanned<BordersTable>) -> Result<Borders, PolicyError> {
         let span = table.span();
-        let BordersTable { rule, quantize, dequantize, layout, fused_behind, converts } = table.into_inner();
-        self.times(&span, [quantize, dequantize, layout])?;
-        Ok(Borders { rule, quantize, dequantize, layout, fused_behind: kinds(fused_behind), converts: kinds(converts) })
+        let BordersTable { rule, quantize, dequantize, layout, half, fused_behind, converts } = table.into_inner();
+        self.times(&span, [quantize, dequantize, layout, half])?;
+        let (fused_behind, converts) = (kinds(fused_behind), kinds(converts));
+        Ok(Borders { rule, quantize, dequantize, layout, half, fused_behind, converts })
     }
 
     fn times(&self, span: &Range<usize>, times: impl IntoIterator<Item = Time>) -> Result<(), PolicyError> {
