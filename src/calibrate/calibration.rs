@@ -46,6 +46,10 @@ pub enum Settles {
 /// no reason to know ranges less well.
 pub const LONG: u64 = 100_000_000_000;
 
+/// Samples that are run at the least before any of them is left without being asked for: that fewer agree with half of
+/// them says little.
+const LEAST: usize = 32;
+
 /// When it is asked whether samples may be left.
 #[derive(Clone, Copy, Debug)]
 pub struct Early {
@@ -63,6 +67,11 @@ impl Settles {
             Settles::Always => true,
             Settles::Never => false,
         }
+    }
+
+    /// After how many samples it is asked for the first time; the second time they may be left.
+    fn asks(self, early: Early) -> usize {
+        if self == Settles::Always { early.first } else { early.first.max(LEAST / 2) }
     }
 }
 
@@ -214,7 +223,7 @@ impl Calibration {
         let early = early.filter(|&early| self.save.is_none() && self.settles.leaves(early, samples));
         let count = usize::try_from(samples).unwrap_or(usize::MAX);
         let order = order(count, early.map_or(count, |early| early.first));
-        let mut settling = early.map(|early| Settling::from(early.first as u64));
+        let mut settling = early.map(|early| Settling::from(self.settles.asks(early) as u64));
         loop {
             let runs = gathering.runs();
             if settling.as_mut().is_some_and(|settling| settling.is_done(runs, gathering.seen())) {
@@ -310,6 +319,13 @@ mod tests {
         let mut tried = probe.tried.into_iter().map(Ok);
         let first = gather(&model, &Wanted::all(), &mut tried, &Tract, &|_| {}, Gathered::default()).unwrap();
         assert_eq!(all(Some(first)), gathered);
+    }
+
+    #[test]
+    fn few_samples_are_left_when_asked_for_only() {
+        let asks = |settles: Settles, first| settles.asks(Early { first, macs: LONG });
+        assert_eq!((asks(Settles::Auto, 9), asks(Settles::Auto, 64)), (LEAST / 2, 64));
+        assert_eq!(asks(Settles::Always, 9), 9);
     }
 
     #[test]
