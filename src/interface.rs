@@ -250,56 +250,46 @@ pub fn fix_shapes(graph: &mut Graph, wanted: &[(String, Vec<Size>)]) -> Result<(
 
 /// Give each of these axes of inputs a size of its own, where the file has `atom` for all of them.
 fn part_sizes(graph: &mut Graph, atom: &Atom, places: &[(ValueId, usize, Int)]) {
-    let inputs = graph.scope(ScopeId::MAIN).inputs().to_vec();
-    let forgotten = |ty: &mut Type, value: ValueId| {
+    each_type(graph, |value, ty, is_input| {
         let Type::Tensor { shape, .. } = ty else { return };
         let Some(dims) = shape.dims() else { return };
-        let says = |dim: &Int| dim.mentions(&|a| a == atom);
-        let dims = dims.iter().enumerate().map(|(axis, d)| if says(d) { value.measured(axis) } else { d.clone() });
+        let dims = dims.iter().enumerate().map(|(axis, dim)| {
+            let named = places.iter().find(|(input, at, _)| is_input && *input == value && *at == axis);
+            match named {
+                Some((.., size)) => size.clone(),
+                None if !is_input && dim.mentions(&|a| a == atom) => value.measured(axis),
+                None => dim.clone(),
+            }
+        });
         *shape = Shape::of(dims.collect::<Vec<_>>());
-    };
-    let values: Vec<_> = graph.values().filter(|&v| graph.value(v).origin() != Origin::Constant).collect();
-    for id in values {
-        let value = graph.value_mut(id);
-        value.content = None;
-        if !inputs.contains(&id) {
-            forgotten(&mut value.ty, id);
-        }
-    }
-    for (id, axis, size) in places {
-        if let Type::Tensor { shape, .. } = &mut graph.value_mut(*id).ty {
-            let dims = shape.dims().unwrap_or_default().iter().enumerate();
-            *shape = Shape::of(dims.map(|(at, d)| if at == *axis { size } else { d }.clone()).collect::<Vec<_>>());
-        }
-    }
-    let scopes: Vec<ScopeId> = graph.scopes().collect();
-    for scope in scopes {
-        for index in 0..graph.scope(scope).outputs().len() {
-            let output = graph.output_mut(scope, index);
-            let value = output.value();
-            forgotten(&mut output.declared, value);
-        }
-    }
+    });
 }
 
 /// Put another size for each of these, wherever it stands.
 pub(crate) fn rename_sizes(graph: &mut Graph, meaning: BTreeMap<Atom, Int>) {
-    if meaning.is_empty() {
-        return;
+    if !meaning.is_empty() {
+        each_type(graph, |_, ty, _| substitute(ty, &meaning));
     }
+}
+
+/// Change the type of each value that is no constant, and each type that an output declares. `change` is told the value,
+/// and whether the type is that of an input of the model.
+fn each_type(graph: &mut Graph, mut change: impl FnMut(ValueId, &mut Type, bool)) {
     let values: Vec<_> = graph.values().collect();
     for id in values {
         // A constant's sizes are numbers already; what shape arithmetic tells is found again from the new sizes.
         let value = graph.value_mut(id);
         if value.origin() != Origin::Constant {
-            substitute(&mut value.ty, &meaning);
+            let is_input = value.origin() == Origin::Input && value.scope() == ScopeId::MAIN;
+            change(id, &mut value.ty, is_input);
             value.content = None;
         }
     }
     let scopes: Vec<ScopeId> = graph.scopes().collect();
     for scope in scopes {
         for index in 0..graph.scope(scope).outputs().len() {
-            substitute(&mut graph.output_mut(scope, index).declared, &meaning);
+            let output = graph.output_mut(scope, index);
+            change(output.value(), &mut output.declared, false);
         }
     }
 }

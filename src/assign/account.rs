@@ -213,17 +213,20 @@ impl Ledger {
 /// Points of the front that are listed at the most, evenly from all.
 const LISTED: usize = 200;
 
+/// Which of so many points are listed: the first, the last, and those that are spread evenly between.
+fn thinned(all: usize) -> impl Iterator<Item = usize> {
+    let listed = all.min(LISTED);
+    (0..listed).map(move |i| i * (all - 1) / (listed - 1).max(1))
+}
+
 impl Assigner {
     /// What no other of these undercuts in cost and predicted loss: the points of `fronts`, and `others`; thinned
     /// evenly. Of what is found by sums over layers alone, what lies between layers counts now.
     pub(super) fn points(&self, search: &Search<'_>, fronts: [&Front; 2], others: &[Picks]) -> Vec<Point> {
         let graph = &search.measured.ground.model.graph;
         let whole = costed(search.measured, search.costs, &vec![Precision::Fp32; search.measured.layers.len()]);
-        let of_front = |front: &&Front| {
-            let all = front.points().len();
-            let picks = (0..all.min(LISTED)).map(|i| i * (all - 1) / (all.min(LISTED) - 1).max(1));
-            picks.map(|index| front.picks(index)).collect::<Vec<_>>()
-        };
+        let of_front =
+            |front: &&Front| thinned(front.points().len()).map(|index| front.picks(index)).collect::<Vec<_>>();
         let mut known: Vec<Picks> = fronts.iter().flat_map(of_front).chain(others.iter().cloned()).collect();
         known.sort_unstable();
         known.dedup();
@@ -239,10 +242,6 @@ impl Assigner {
             least = least.min(predicted);
             is_less
         });
-        let all = priced.len();
-        let mut indices: Vec<usize> =
-            (0..all.min(LISTED)).map(|i| i * (all - 1) / (all.min(LISTED) - 1).max(1)).collect();
-        indices.dedup();
         let point = |index: usize| {
             let (cost, predicted, costs, picks) = &priced[index];
             let precisions = search.precisions(picks);
@@ -255,7 +254,7 @@ impl Assigner {
                 layers: named.map(|(layer, p)| (exactly(graph, layer.node), p)).collect(),
             }
         };
-        indices.into_iter().map(point).collect()
+        thinned(priced.len()).map(point).collect()
     }
 
     /// What became of each layer, and why.

@@ -321,7 +321,7 @@ impl Iterator for Feeds {
     fn next(&mut self) -> Option<Self::Item> {
         let mut feed = Vec::with_capacity(self.columns.len());
         let mut origin = None;
-        let mut sizes = Sizes::default();
+        let mut sizes = Called::default();
         for (input, column) in &self.columns {
             match column.recv().ok()? {
                 Ok(fed) => {
@@ -340,9 +340,9 @@ impl Iterator for Feeds {
 
 /// What the names of open dimensions stand for in one feed: each for one size, wherever it is.
 #[derive(Default)]
-struct Sizes<'a>(Vec<(&'a str, usize, &'a Input)>);
+struct Called<'a>(Vec<(&'a str, usize, &'a Input)>);
 
-impl<'a> Sizes<'a> {
+impl<'a> Called<'a> {
     /// Take in the sizes that `input` has, or say which of them is another than its name had before.
     fn agree(&mut self, input: &'a Input, sizes: &[usize]) -> Result<(), String> {
         for (dim, &size) in input.dims.iter().zip(sizes) {
@@ -416,7 +416,7 @@ mod tests {
         let text = r#"<ir_version: 8, opset_import: ["" : 17]>
 g (float[b,t] x, float[b,t] mask) => (float[] y) { y = Add(x, mask) }"#;
         let inputs = inputs(&parse(text).unwrap()).unwrap();
-        let mut sizes = Sizes::default();
+        let mut sizes = Called::default();
         assert_eq!(sizes.agree(&inputs[0], &[2, 1]), Ok(()));
         assert_eq!(sizes.agree(&inputs[1], &[2, 1]), Ok(()));
         insta::assert_snapshot!(sizes.agree(&inputs[1], &[2, 6]).unwrap_err(), @r#"has "t" = 6 and "x" 1; for two sizes give two names: --input-shape x:b,t --input-shape mask:b,t_2"#);
