@@ -4,9 +4,10 @@
 //! reads: one small model with a copy of the layer for each. What a candidate gives that differs takes the place of the
 //! layer's result, and what is behind the layer runs once more, with the candidates one after another as more samples;
 //! what does not depend on the layer is not run again. A candidate whose result is the same is not worth that: it loses
-//! nothing. Nor is one whose result is much closer than that of another which is close itself: what is that small goes
-//! through the rest of the model as if that were linear, so it loses as much less as it is closer. However little that
-//! is, it counts: a bound may be tighter than what halves of all layers lose together.
+//! nothing. Nor is one whose result is much closer than that of another which is close itself and rounds the same, weights
+//! alone or what they are multiplied with, too: what is that small goes through the rest of the model as if that were
+//! linear, so it loses as much less as it is closer. However little that is, it counts: a bound may be tighter than what
+//! halves of all layers lose together.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -198,7 +199,13 @@ impl Meter<'_> {
         ran.sort_by(|a, b| b.1.total_cmp(&a.1));
         for (precision, local, got) in ran {
             let weights = self.weight_error(of, precision);
-            let other = followed.iter().rfind(|(_, other, _)| *other <= LINEAR && local * CLOSER <= *other);
+            // An error of weights is the same wherever they are used, and means of many places do not level it as they
+            // level what is rounded there: each kind is told by its own.
+            let is_alike = |other: Precision| other.few_bits().is_some() == precision.few_bits().is_some();
+            let tells = |(which, its, _): &&(Precision, f64, Vec<Vec<Tensor>>)| {
+                is_alike(*which) && *its <= LINEAR && local * CLOSER <= *its
+            };
+            let other = followed.iter().rfind(tells);
             if local == 0.0 || self.measure == Measure::Local {
                 found.insert(precision, Effect { loss: local, local, weights, skipped: true });
             } else if let Some((other, its, _)) = other {
