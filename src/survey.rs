@@ -51,7 +51,8 @@ pub fn survey(model: &Model, target: &Profile, opset: i64, read_opset: i64) -> V
             let call = CallView::new(graph, node);
             let name = (graph.node(node).domain().to_string(), graph.node(node).op_name().to_string());
             for limit in target.limits() {
-                let is_function = matches!(limit.subject, Subject::Foreign(_) | Subject::NoSuch(_)) && defined.contains(&name);
+                let is_function =
+                    matches!(limit.subject, Subject::Foreign(_) | Subject::NoSuch(_)) && defined.contains(&name);
                 if !is_function && limit.holds(&call, opset) {
                     found.add(limit.effect, limit.rule, qualified(graph, node), limit.why, limit.advice, || {
                         graph.label(node)

@@ -148,7 +148,8 @@ impl Column {
             })?,
             Piece::Npy(file) => {
                 let array = npy(file)?;
-                let cutting = Cutting::of(&array, &self.input, self.whole).map_err(|reason| self.unfit(file, reason))?;
+                let cutting =
+                    Cutting::of(&array, &self.input, self.whole).map_err(|reason| self.unfit(file, reason))?;
                 cutting.read(array, &at, batcher, send).map_err(|f| faulty(Some(f.index), f.reason))
             }
             Piece::Messages(folder) => {
@@ -226,7 +227,9 @@ impl Column {
         if self.alone {
             let mut fitting = Vec::new();
             for key in keys {
-                if in_archive(archive, key, file).is_ok_and(|array| Cutting::of(&array, &self.input, self.whole).is_ok()) {
+                if in_archive(archive, key, file)
+                    .is_ok_and(|array| Cutting::of(&array, &self.input, self.whole).is_ok())
+                {
                     fitting.push(key);
                 }
             }

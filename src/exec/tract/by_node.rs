@@ -57,7 +57,8 @@ impl ByNode {
                 return Err(Cannot::new(NAME, "it has no such operator").at(At::of(graph, id)));
             }
             if !is_deterministic(graph, id) && !draws(op) {
-                let why = if op == OpKind::Custom { "its form is none that is known" } else { "its results are random" };
+                let why =
+                    if op == OpKind::Custom { "its form is none that is known" } else { "its results are random" };
                 return Err(Cannot::new(NAME, why).at(At::of(graph, id)));
             }
         }

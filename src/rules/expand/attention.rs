@@ -6,7 +6,7 @@
 
 use super::{any, called, is_unread, number, operand};
 use crate::ir::OpKind::{
-    Add, Attention, Concat, Expand, Greater, Less, MatMul, Range, Shape, Split, Squeeze, Unsqueeze, Where,
+    Add, Attention, Concat, Expand, Less, MatMul, Range, Shape, Split, Squeeze, Unsqueeze, Where,
 };
 use crate::ir::{Attr, DType, Key, Tensor};
 use crate::ops::CallView;
@@ -67,7 +67,7 @@ fn added(call: &CallView<'_>) -> Result<Expr, Skip> {
         }
         Some(rank @ 2..=3) => {
             let axes: &[i64] = if rank == 2 { &[1, 2] } else { &[1] };
-            Unsqueeze.emit([Greater.emit([operand(call, 3)?, number(call, 3, 0.0)?]), ints(axes)])
+            Unsqueeze.emit([cast(operand(call, 3)?, DType::Bool), ints(axes)])
         }
         _ => return Err(Skip::NotThis),
     };
