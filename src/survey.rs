@@ -51,7 +51,8 @@ pub fn survey(model: &Model, target: &Profile, opset: i64, read_opset: i64) -> V
             let call = CallView::new(graph, node);
             let name = (graph.node(node).domain().to_string(), graph.node(node).op_name().to_string());
             for limit in target.limits() {
-                let is_function = matches!(limit.subject, Subject::Foreign(_)) && defined.contains(&name);
+                let is_function =
+                    matches!(limit.subject, Subject::Foreign(_) | Subject::NoSuch(_)) && defined.contains(&name);
                 if !is_function && limit.holds(&call, opset) {
                     found.add(limit.effect, limit.rule, qualified(graph, node), limit.why, limit.advice, || {
                         graph.label(node)
@@ -87,7 +88,7 @@ fn inputs(graph: &Graph, limit: &Limit, found: &mut Found) {
         let holds = match limit.subject {
             Subject::Types(types) => ty.dtype().is_some_and(|t| types.contains(&t)),
             Subject::OpenInputs => ty.shape().dims().is_none_or(|d| d.iter().any(|d| d.known().is_none())),
-            Subject::Calls(_) | Subject::Foreign(_) | Subject::Inner(_) => false,
+            Subject::Calls(_) | Subject::Foreign(_) | Subject::NoSuch(_) | Subject::Inner(_) => false,
         };
         if holds && graph.value(input).default().is_none() {
             found.add(limit.effect, limit.rule, String::new(), limit.why, limit.advice, || {

@@ -11,6 +11,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::draft::GraphDraft;
 use super::error::WriteError;
 use super::labels::Labels;
+use super::names::NodeNames;
 use super::proto::attribute_proto::AttributeType;
 use super::proto::{AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto};
 use super::spelling::{self, Operand};
@@ -160,10 +161,14 @@ impl Emitter<'_> {
             let at = format!("graph \"{}\"", s.name);
             return Err(WriteError::Defect(crate::ir::Defect { at, what: "nodes wait for each other".into() }));
         }
+        let mut names = NodeNames::of(schedule.iter().map(|&id| Arc::clone(&self.graph.node(id).name)));
         let shown = self.labels.outputs(scope).iter().filter(|o| !o.copied).map(|o| Arc::clone(&o.name)).collect();
         for id in schedule {
             if !self.initializer(id, &mut proto)? {
-                let node = self.node(id)?;
+                let mut node = self.node(id)?;
+                if let Some(name) = node.name.as_mut().filter(|n| !n.is_empty()) {
+                    *name = names.only(name).to_string();
+                }
                 self.push(node, scope, &mut proto);
             }
             self.value_infos(id, scope, &shown, &mut proto)?;

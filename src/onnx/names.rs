@@ -72,6 +72,41 @@ impl Names {
     }
 }
 
+/// The names of a graph's nodes, each of which only one may have: onnxruntime refuses a graph with two of a name, and
+/// OpenVINO takes one for the other.
+#[derive(Default)]
+pub(super) struct NodeNames {
+    seen: FxHashSet<Arc<str>>,
+    /// Names that nodes have whose turn is yet to come, too.
+    all: FxHashSet<Arc<str>>,
+    /// The next number behind a name: any number of nodes may have the same.
+    next: FxHashMap<Arc<str>, u64>,
+}
+
+impl NodeNames {
+    /// Nodes of these names are to come.
+    pub(super) fn of(names: impl Iterator<Item = Arc<str>>) -> NodeNames {
+        NodeNames { all: names.collect(), ..NodeNames::default() }
+    }
+
+    /// The name, or the same with a number behind it where a node before has it.
+    pub(super) fn only(&mut self, name: &str) -> Arc<str> {
+        let name: Arc<str> = name.into();
+        if self.seen.insert(Arc::clone(&name)) {
+            return name;
+        }
+        let next = self.next.entry(Arc::clone(&name)).or_insert(1);
+        loop {
+            let candidate: Arc<str> = format!("{name}_{next}").into();
+            *next += 1;
+            if self.all.insert(Arc::clone(&candidate)) {
+                self.seen.insert(Arc::clone(&candidate));
+                return candidate;
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +121,12 @@ mod tests {
         // Looking for a free number does not begin at 1 each time: that would take hours here.
         let last = (0..200_000).map(|_| names.fresh("f", "x")).last();
         assert_eq!(last.as_deref(), Some("f/x_200004"));
+    }
+
+    #[test]
+    fn a_second_node_of_a_name_gets_a_number_that_no_node_has() {
+        let given = ["n", "n", "m", "n_1", "n"];
+        let mut names = NodeNames::of(given.iter().map(|n| Arc::from(*n)));
+        assert_eq!(given.map(|n| names.only(n).to_string()), ["n", "n_2", "m", "n_1", "n_3"]);
     }
 }

@@ -1,6 +1,6 @@
 //! Ops that ask for, make or change a shape, and leave every element as it is.
 
-use crate::ir::{Atom, Attr, DType, Int, Key, OpKind, Type, User};
+use crate::ir::{Atom, Attr, DType, Int, Key, NodeId, OpKind, Type, User};
 use crate::ops::call::MAX_CONTENT;
 use crate::ops::dims::{product, quotient, slice_len};
 use crate::ops::elementwise::broadcast;
@@ -73,18 +73,28 @@ fn shape(call: &mut Infer<'_>) -> Outcome {
 /// the sizes pick those of others.
 fn untold(call: &CallView<'_>) -> Ties {
     let Some(rank) = call.rank(0) else { return Ties::new() };
-    let bound = |at: i64| {
-        let length = i64::try_from(rank).unwrap_or(i64::MAX);
-        usize::try_from(if at < 0 { at.saturating_add(length) } else { at }.clamp(0, length)).unwrap_or(rank)
-    };
-    let (start, end) = (bound(START.of(call.node())), bound(END.of(call.node())));
+    let (start, end) = (within(START.of(call.node()), rank), within(END.of(call.node()), rank));
     let picked = |node, slot| {
         let reader = CallView::new(call.graph(), node);
-        if reader.node().op != OpKind::Gather || slot != 0 {
-            return None;
-        }
         let told = end.checked_sub(start)?;
-        reader.known_ints(1)?.into_iter().map(|i| Some(start + normalize_axis(i, told)?)).collect::<Option<Vec<_>>>()
+        match reader.node().op {
+            OpKind::Gather if slot == 0 => {
+                let indices = reader.known_ints(1)?.into_iter();
+                indices.map(|i| Some(start + normalize_axis(i, told)?)).collect::<Option<Vec<_>>>()
+            }
+            OpKind::Slice if slot == 0 && start == 0 && keeps_sizes(call, node) => Some(Vec::new()),
+            OpKind::Slice if slot == 0 => {
+                let of = |slot: usize, absent: i64| match reader.has(slot) {
+                    true => reader.known_ints(slot)?.first().copied(),
+                    false => Some(absent),
+                };
+                let (first, last, step) = (of(1, 0)?, of(2, i64::MAX)?, of(4, 1)?);
+                // Backward, or some of a stretch: whatever there is.
+                let all = if step == 1 { within(first, told)..within(last, told) } else { 0..told };
+                Some(all.map(|i| start + i).collect())
+            }
+            _ => None,
+        }
     };
     let mut asked = Some(Vec::new());
     for result in call.graph().results(call.id()).iter().flatten() {
@@ -105,6 +115,36 @@ fn untold(call: &CallView<'_>) -> Ties {
     };
     let free = (0..rank).filter(|axis| !is_asked(axis));
     free.map(|axis| Tie::Same(End::operand(0, axis), End::operand(0, axis))).collect()
+}
+
+/// Whether `slice`, which picks the first of the sizes that `shape` tells, does so for a `Resize` of the same value by
+/// sizes, which then keeps those, whatever they are.
+fn keeps_sizes(shape: &CallView<'_>, slice: NodeId) -> bool {
+    let graph = shape.graph();
+    let readers = |node: NodeId| {
+        let results = graph.results(node).iter().flatten();
+        results.flat_map(|&v| graph.value(v).users().iter().copied()).collect::<Vec<User>>()
+    };
+    let resizes = |user: User| match user {
+        User::Node(node, 3) => {
+            let resize = graph.node(node);
+            resize.op == OpKind::Resize && resize.attr("axes").is_none() && graph.operand(node, 0) == shape.operand(0)
+        }
+        _ => false,
+    };
+    let joins = |user: User| match user {
+        User::Node(node, 0) => graph.node(node).op == OpKind::Concat && readers(node).into_iter().all(resizes),
+        _ => false,
+    };
+    let from_first = CallView::new(graph, slice).known_ints(1).is_some_and(|starts| starts[..] == [0]);
+    let step = CallView::new(graph, slice).known_ints(4).is_none_or(|steps| steps[..] == [1]);
+    from_first && step && readers(slice).into_iter().all(joins)
+}
+
+/// Where a bound lies among so many, counted from the end where it is negative.
+fn within(at: i64, count: usize) -> usize {
+    let length = i64::try_from(count).unwrap_or(i64::MAX);
+    usize::try_from(if at < 0 { at.saturating_add(length) } else { at }.clamp(0, length)).unwrap_or(count)
 }
 
 fn size(call: &mut Infer<'_>) -> Outcome {

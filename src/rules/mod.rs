@@ -63,6 +63,7 @@ rules! {
     drop_logic,
     drop_same,
     drop_double_negation,
+    drop_empty_part,
     drop_idempotent,
     drop_relu,
     drop_clip,

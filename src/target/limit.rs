@@ -1,7 +1,7 @@
 //! What a runtime cannot run or runs badly, a row each.
 
 use crate::ir::{DType, Node, OpKind};
-use crate::ops::CallView;
+use crate::ops::{CallView, schema};
 
 /// One thing that a runtime cannot do, or does badly.
 #[derive(Clone, Copy)]
@@ -31,6 +31,8 @@ pub enum Subject {
     Calls(&'static [OpKind]),
     /// Calls of operators of other domains than the default one and these.
     Foreign(&'static [&'static str]),
+    /// Calls of the default domain that no version of ONNX has an operator for, but for these, which the runtime has.
+    NoSuch(&'static [&'static str]),
     /// Calls that read or make a value of one of these element types, and inputs of such a type.
     Types(&'static [DType]),
     /// Calls that read or make a value of one of these element types.
@@ -100,6 +102,10 @@ impl Limit {
             Subject::Foreign(known) => {
                 let domain = call.node().domain();
                 !is_default(domain) && !known.contains(&domain)
+            }
+            Subject::NoSuch(known) => {
+                let (domain, name) = (call.node().domain(), call.node().op_name());
+                is_default(domain) && schema::versions("", name).is_empty() && !known.contains(&name)
             }
             Subject::Types(types) | Subject::Inner(types) => touches(call, types),
             Subject::OpenInputs => false,
@@ -173,8 +179,11 @@ mod tests {
         let [theirs, known, older] =
             [("a.b", "Op"), ("c.d", "Op"), ("", "Softmax")].map(|(domain, name)| custom(&mut graph, domain, name));
         let row = Limit::about("X-3", Subject::Foreign(&["c.d"]), "it is not there", "do without");
+        let [unknown, added] = [("", "PartitionedCall"), ("", "Op")].map(|(d, name)| custom(&mut graph, d, name));
         let holds = |limit: &Limit, node| limit.lacks_call(&CallView::new(&graph, node), 1);
         assert!(holds(&row, theirs) && !holds(&row, known) && !holds(&row, older));
+        let row = Limit::about("X-5", Subject::NoSuch(&["Op"]), "it is not there", "do without");
+        assert!(holds(&row, unknown) && !holds(&row, added) && !holds(&row, older) && !holds(&row, theirs));
         // An older meaning of an operator is that operator.
         let softmax = Limit::lacks("X-4", &[OpKind::Softmax], "it is not there", "do without");
         assert!(holds(&softmax, older) && !holds(&softmax.warns(), older));

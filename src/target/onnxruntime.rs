@@ -147,6 +147,21 @@ const LIMITS: &[Limit] = &[
         "register the library that has it, and pass --allow-unsupported",
     ),
     Limit::about(
+        "ORT-K13",
+        Subject::NoSuch(&[
+            "Affine",
+            "Crop",
+            "DynamicSlice",
+            "ImageScaler",
+            "ParametricSoftplus",
+            "Scale",
+            "ScaledTanh",
+            "SimplifiedLayerNormalization",
+        ]),
+        "ONNX has no such operator",
+        "export the model again: the converter left out what this operator is",
+    ),
+    Limit::about(
         "ORT-F10",
         Subject::Inner(&[DType::F16]),
         "the CPU provider computes in single precision and casts before and after",

@@ -208,6 +208,23 @@ const LIMITS: &[Limit] = &[
         "export the model with ONNX's own operators",
     )
     .when(|call| call.node().domain() == "com.microsoft" && !CONTRIB.contains(&call.node().op_name())),
+    Limit::about(
+        "OV-K21",
+        Subject::Foreign(&[]),
+        "it is converted for single precision alone",
+        "compute it in single precision",
+    )
+    .when(|call| {
+        call.node().domain() == "com.microsoft"
+            && call.node().op_name() == "QuickGelu"
+            && matches!(call.dtype(0), Some(DType::F16 | DType::BF16))
+    }),
+    Limit::about(
+        "OV-K22",
+        Subject::NoSuch(OF_ITS_OWN),
+        "ONNX has no such operator",
+        "export the model again: the converter left out what this operator is",
+    ),
     Limit::lacks(
         "OV-R5",
         &[O::DequantizeLinear],
@@ -262,6 +279,22 @@ fn is_asymmetric(call: &CallView<'_>, slot: usize) -> bool {
         made.node().op == O::DequantizeLinear && made.constant(2).is_some_and(|t| t.uniform_real() != Some(0.0))
     })
 }
+
+/// Operators outside ONNX that the reader takes by their name alone.
+const OF_ITS_OWN: &[&str] = &[
+    "ATen",
+    "Affine",
+    "ConstantFill",
+    "Crop",
+    "DetectionOutput",
+    "FakeQuantize",
+    "GroupNorm",
+    "ImageScaler",
+    "Normalize",
+    "PriorBox",
+    "SimplifiedLayerNormalization",
+    "Swish",
+];
 
 /// Operators of com.microsoft that the reader converts.
 const CONTRIB: &[&str] = &[

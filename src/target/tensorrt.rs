@@ -313,6 +313,13 @@ const EVERY: &[Limit] = &[
     )
     .warns(),
     Limit::about(
+        "TRT-T12",
+        Subject::NoSuch(&[]),
+        "ONNX has no such operator: a plugin of this name is looked for",
+        "load the plugin when the engine is built, or export the model again",
+    )
+    .warns(),
+    Limit::about(
         "TRT-T11",
         Subject::OpenInputs,
         "an open dimension needs a range when the engine is built",

@@ -162,6 +162,12 @@ const LIMITS: &[Limit] = &[
         "the converter does not know the domain",
         "export the model with ONNX's own operators",
     ),
+    Limit::about(
+        "TFL-T11",
+        Subject::NoSuch(&[]),
+        "ONNX has no such operator",
+        "export the model again: the converter left out what this operator is",
+    ),
     Limit::lacks(
         "TFL-T10",
         &[O::NonMaxSuppression, O::RoiAlign, O::GridSample, O::DeformConv, O::If, O::Loop, O::Scan],

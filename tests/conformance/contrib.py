@@ -34,6 +34,14 @@ BIASED = """
   e2 = Constant<value_ints = [16]>()  e3 = Constant<value_ints = [24]>()
   bq = Slice(b, z0, e1)  bk = Slice(b, e1, e2)  bv = Slice(b, e2, e3)
   qb = Add(q, bq)  kb = Add(k, bk)  vb = Add(v, bv)"""
+PACKED = "(float[2,5,8] x, float[8,24] w, float[24] b, float[2,2,5,5] m, float[2,5] s)"
+PARTED = """
+  p = MatMul(x, w)  pb = Add(p, b)  sizes = Constant<value_ints = [8, 8, 8]>()  q, k, v = Split<axis = 2>(pb, sizes)"""
+SEEN = "zero = Constant<value_float = 0.0>()  seen = Greater(s, zero)"
+FILTERED = """
+  low = Constant<value_float = -10000.0>()  axes = Constant<value_ints = [1, 2]>()
+  f = Where(seen, zero, low)  row = Unsqueeze(f, axes)
+  all = Constant<value_ints = [2, 1, 5, 5]>()  m4 = Expand(row, all)"""
 EMBED = """(int32[2,5] ids, int32[2,5] types, float[64,8] words, float[9,8] places, float[2,8] kinds, float[8] k,
   float[8] h)"""
 
@@ -181,6 +189,48 @@ CASES = {
         "(float[2,5,8] y)",
         "y = com.microsoft.MultiHeadAttention<num_heads = 2>(q, k, v, b)",
         f"{BIASED}  y = {PLAIN}(qb, kb, vb)",
+    ),
+    "EmbedLayerNormalization counts": (
+        EMBED,
+        "(float[2,5,8] y, int32[2] c)",
+        """z = Constant<value = int32 {0}>()  more = Greater(types, z)  mask = Cast<to = 6>(more)
+  y, c = com.microsoft.EmbedLayerNormalization<epsilon = 0.001>(ids, , words, places, , k, h, mask, types)""",
+        f"""z = Constant<value = int32 {{0}}>()  more = Greater(types, z)  mask = Cast<to = 6>(more)
+  one = Constant<value_ints = [1]>()  c = ReduceSum<keepdims = 0>(mask, one)
+  w = Gather(words, ids)  r = Gather(places, types)  a = Add(w, r)  y = {NORM}(a, k, h)""",
+    ),
+    "Attention": (
+        PACKED,
+        "(float[2,5,8] y)",
+        "y = com.microsoft.Attention<num_heads = 2>(x, w, b)",
+        f"{PARTED}  y = {PLAIN}(q, k, v)",
+    ),
+    "Attention causal": (
+        PACKED,
+        "(float[2,5,8] y)",
+        "y = com.microsoft.Attention<num_heads = 2, unidirectional = 1, scale = 0.3>(x, w, b)",
+        f"{PARTED}  y = Attention<q_num_heads = 2, kv_num_heads = 2, is_causal = 1, scale = 0.3>(q, k, v)",
+    ),
+    "Attention added": (
+        PACKED,
+        "(float[2,5,8] y)",
+        "y = com.microsoft.Attention<num_heads = 2>(x, w, b, , , m)",
+        f"{PARTED}  y = {PLAIN}(q, k, v, m)",
+    ),
+    "Attention mask": (
+        PACKED,
+        "(float[2,5,8] y)",
+        f"{SEEN}  mask = Cast<to = 6>(seen)  y = com.microsoft.Attention<num_heads = 2>(x, w, b, mask)",
+        f"{SEEN}{FILTERED}{PARTED}  y = {PLAIN}(q, k, v, m4)",
+    ),
+    "Attention counts": (
+        PACKED,
+        "(float[2,5,8] y)",
+        """counts = Constant<value = int32[2] {3, 5}>()
+  y = com.microsoft.Attention<num_heads = 2>(x, w, b, counts)""",
+        f"""zero = Constant<value_float = 0.0>()
+  keys = Constant<value = int32[1,5] {{0, 1, 2, 3, 4}}>()  counts = Constant<value = int32[2,1] {{3, 5}}>()
+  seen = Less(keys, counts){FILTERED}{PARTED}  y = {PLAIN}(q, k, v, m4)""",
     ),
 }
 

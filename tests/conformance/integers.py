@@ -6,7 +6,7 @@
 Each small network below is quantized for each target on samples made here, and loaded in the runtime of that name with
 its own optimizer on. Every convolution and product that has an integer weight has to run in integers: in onnxruntime's
 optimized graph as QLinearConv, QGemm, MatMulIntegerToFloat or QLinearMatMul, in OpenVINO's runtime model with a precision
-of 8 bits. The result is run beside the float model, too: outputs have to be near.
+of 8 bits. The result is run there beside the float model, too: outputs have to be near.
 """
 
 import argparse
@@ -160,7 +160,8 @@ def in_onnxruntime(path, folder):
     options.optimized_model_filepath = str(folder / "optimized.onnx")
     onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     nodes = onnx.load(options.optimized_model_filepath).graph.node
-    return collections.Counter(n.op_type for n in nodes), sum(n.op_type in INTEGER_KERNELS for n in nodes)
+    kinds, integer = collections.Counter(n.op_type for n in nodes), sum(n.op_type in INTEGER_KERNELS for n in nodes)
+    return kinds, integer, lambda x: engines.session(path).run(None, {"x": x})[0]
 
 
 def in_openvino(path, _folder):
@@ -174,7 +175,7 @@ def in_openvino(path, _folder):
         kinds[f"{info['layerType'].astype(str)}:{info['runtimePrecision'].astype(str)}"] += 1
     products = ("Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul")
     integer = sum(n for kind, n in kinds.items() if kind.split(":")[0] in products and kind.endswith((":u8", ":i8")))
-    return kinds, integer
+    return kinds, integer, lambda x: compiled([x])[0]
 
 
 RUNTIMES = {"onnxruntime": in_onnxruntime, "openvino": in_openvino}
@@ -194,14 +195,14 @@ def examine(binary, make, target, folder):
     report = json.loads(ran.stdout)
     report = report[0] if isinstance(report, list) else report
     placed = len([w for w in report["quantization"]["placement"]["weights"] if w["slot"] in (0, 1)])
-    kinds, integer = RUNTIMES[target](result, folder)
+    kinds, integer, run = RUNTIMES[target](result, folder)
     line = f"{placed} weights, {integer} integer kernels"
     if placed == 0:
         return "nothing has integers", line
     if integer < placed:
         return f"{placed} weights have integers, {integer} kernels compute with them: {dict(kinds)}", line
     a = engines.session(path).run(None, {"x": x})[0]
-    b = engines.session(result).run(None, {"x": x})[0]
+    b = run(x)
     noise = 10 * np.log10(float((a**2).sum()) / max(float(((a - b) ** 2).sum()), 1e-30))
     return None if noise >= NEAR else f"the output is {noise:.1f} dB beside its noise", f"{line}, {noise:.1f} dB"
 

@@ -30,6 +30,11 @@ impl<R: Read> Array<R> {
         let header = header(&mut data)?;
         Ok(Array { shape: header.shape().to_vec(), order: header.order(), ty: header.dtype(), data })
     }
+
+    /// Its sizes.
+    pub(super) fn sizes(&self) -> Option<Vec<usize>> {
+        self.shape.iter().map(|&d| usize::try_from(d).ok()).collect()
+    }
 }
 
 /// The header, read so that what it claims costs nothing.
@@ -101,7 +106,7 @@ pub(super) enum Layout {
     Batched,
     /// The array is a sample of a batch.
     One,
-    /// The array is an input: a scalar.
+    /// The array is an input.
     Whole,
 }
 
@@ -124,13 +129,13 @@ pub(super) struct Fault {
 }
 
 impl Cutting {
-    /// How `array` is cut for `input`; an error says why it does not fit.
-    pub(super) fn of(array: &Array<impl Read>, input: &Input) -> Result<Cutting, String> {
-        let shape: Option<Vec<usize>> = array.shape.iter().map(|&d| usize::try_from(d).ok()).collect();
-        let shape = shape.ok_or("is too large")?;
+    /// How `array` is cut for `input`, not at all where it is `whole` and has as many axes; an error says why it does
+    /// not fit.
+    pub(super) fn of(array: &Array<impl Read>, input: &Input, whole: bool) -> Result<Cutting, String> {
+        let shape = array.sizes().ok_or("is too large")?;
         let rank = input.dims.len();
         let (layout, count, inner, declared) = match &shape[..] {
-            [] if rank == 0 => (Layout::Whole, 1, &shape[..], &input.dims[..]),
+            all if all.len() == rank && (whole || rank == 0) => (Layout::Whole, 1, all, &input.dims[..]),
             [count, inner @ ..] if inner.len() == rank => (Layout::Stacked, *count, inner, &input.dims[..]),
             [count, inner @ ..] if shape.len() == rank => (Layout::Batched, *count, inner, &input.dims[1..]),
             inner if inner.len() + 1 == rank => (Layout::One, 1, inner, &input.dims[1..]),

@@ -12,7 +12,7 @@ use npyz::npz::{NpzArchive, file_name_from_array_name};
 use super::array::{Array, Cutting, Layout};
 use super::batch::{Batcher, Fed, Origin, Rest, fixed};
 use super::image::Frame;
-use super::{Batches, Data, DataError, Notes, Piece, archive};
+use super::{Batches, Called, Data, DataError, Notes, Piece, archive};
 use crate::exec::sample::Input;
 use crate::ir::Tensor;
 use crate::onnx::tensor;
@@ -30,6 +30,8 @@ pub(super) struct Column {
     alone: bool,
     input: Input,
     pieces: Vec<Piece>,
+    /// Arrays of as many axes as the input has are inputs, not samples along the first of them.
+    whole: bool,
     /// How images become the input, where there are images.
     frame: Option<Frame>,
     notes: Notes,
@@ -39,7 +41,7 @@ pub(super) struct Column {
 pub(super) type Sent = Result<Fed, DataError>;
 
 impl Column {
-    /// Of the input at `slot`, which is or is not `alone`.
+    /// Of the input at `slot`, which is or is not `alone`, and is or is not given as a `whole`.
     ///
     /// # Errors
     /// When the first piece has nothing that fits.
@@ -47,6 +49,7 @@ impl Column {
         data: &Data,
         slot: usize,
         alone: bool,
+        whole: bool,
         input: &Input,
         notes: &Notes,
     ) -> Result<Column, DataError> {
@@ -55,6 +58,7 @@ impl Column {
             alone,
             input: input.clone(),
             pieces: data.pieces.clone(),
+            whole,
             frame: None,
             notes: notes.clone(),
         };
@@ -144,7 +148,8 @@ impl Column {
             })?,
             Piece::Npy(file) => {
                 let array = npy(file)?;
-                let cutting = Cutting::of(&array, &self.input).map_err(|reason| self.unfit(file, reason))?;
+                let cutting =
+                    Cutting::of(&array, &self.input, self.whole).map_err(|reason| self.unfit(file, reason))?;
                 cutting.read(array, &at, batcher, send).map_err(|f| faulty(Some(f.index), f.reason))
             }
             Piece::Messages(folder) => {
@@ -175,7 +180,7 @@ impl Column {
         match piece {
             Piece::Npz(file) => self.with_array(file, |_, cutting| of(cutting)),
             Piece::Npy(file) if self.alone => {
-                let cutting = Cutting::of(&npy(file)?, &self.input);
+                let cutting = Cutting::of(&npy(file)?, &self.input, self.whole);
                 cutting.map(|c| of(&c)).map_err(|reason| self.unfit(file, reason))
             }
             Piece::Npy(file) => {
@@ -207,7 +212,7 @@ impl Column {
             None => self.only_key(&mut archive, &keys, file)?,
         };
         let array = in_archive(&mut archive, &key, file)?;
-        let cutting = Cutting::of(&array, &self.input).map_err(|reason| self.unfit(file, reason))?;
+        let cutting = Cutting::of(&array, &self.input, self.whole).map_err(|reason| self.unfit(file, reason))?;
         Ok(with(array, &cutting))
     }
 
@@ -222,7 +227,9 @@ impl Column {
         if self.alone {
             let mut fitting = Vec::new();
             for key in keys {
-                if in_archive(archive, key, file).is_ok_and(|array| Cutting::of(&array, &self.input).is_ok()) {
+                if in_archive(archive, key, file)
+                    .is_ok_and(|array| Cutting::of(&array, &self.input, self.whole).is_ok())
+                {
                     fitting.push(key);
                 }
             }
@@ -263,6 +270,33 @@ impl Column {
     fn unfit(&self, file: &Path, reason: String) -> DataError {
         DataError::Unfit { file: file.to_path_buf(), input: self.input.name.clone(), reason }
     }
+}
+
+/// Whether the arrays of `piece` are one set of inputs as they are, though none has an axis for samples: all sizes are
+/// what `inputs` ask for, and cut along their first axes they would not go together. That is so where a name is the
+/// first axis of one input and a later axis of another, and where there would be more of one input than of another, as
+/// of a sequence that lies step by step beside the state that it begins with.
+pub(super) fn stands_whole(piece: &Piece, inputs: &[Input]) -> bool {
+    let Piece::Npz(file) = piece else { return false };
+    if inputs.len() < 2 {
+        return false;
+    }
+    let Ok(mut archive) = archive(file) else { return false };
+    let mut called = Called::default();
+    let mut counts = Vec::new();
+    for input in inputs {
+        let Ok(array) = in_archive(&mut archive, &input.name, file) else { return false };
+        let Some(sizes) = array.sizes().filter(|sizes| sizes.len() == input.dims.len()) else { return false };
+        let mut pairs = input.dims.iter().zip(&sizes);
+        let fits = pairs.all(|(dim, &size)| dim.known().is_none_or(|d| usize::try_from(d) == Ok(size)));
+        if !fits || called.agree(input, &sizes).is_err() {
+            return false;
+        }
+        counts.extend(sizes.first().map(|&size| size / fixed(input).unwrap_or(1)));
+    }
+    let is_first = |name: &str| inputs.iter().any(|input| input.dims.first().and_then(|d| d.name()) == Some(name));
+    let is_later = |input: &Input| input.dims.iter().skip(1).filter_map(|d| d.name()).any(is_first);
+    counts.iter().any(|count| *count != counts[0]) || inputs.iter().any(is_later)
 }
 
 /// How much a piece holds.

@@ -4,7 +4,8 @@
 //! folder of such files, in the order of their names; or a folder of ONNX test data (`test_data_set_0/input_0.pb`, …).
 //!
 //! An array with one axis more than its input is a stack of inputs. One with as many axes holds samples along its first
-//! axis, and one with an axis less is one sample. Samples are dealt out in batches of the input's first size, across
+//! axis, and one with an axis less is one sample. Arrays that fit as they are, and would not go
+//! together if they were cut so, are taken as they are. Samples are dealt out in batches of the input's first size, across
 //! files; where that size is open, as [`Batches`] says.
 
 mod array;
@@ -22,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use npyz::npz::NpzArchive;
 
 pub use self::batch::Origin;
-use self::column::{Column, Sent};
+use self::column::{Column, Sent, stands_whole};
 pub use self::image::{Imaging, Layout};
 use crate::exec::sample::Input;
 use crate::ir::Tensor;
@@ -268,7 +269,8 @@ impl Data {
         notes: &'a Notes,
     ) -> impl Iterator<Item = Result<Column, DataError>> + 'a {
         let alone = inputs.len() == 1;
-        inputs.iter().enumerate().map(move |(slot, input)| Column::new(self, slot, alone, input, notes))
+        let whole = self.pieces.first().is_some_and(|piece| stands_whole(piece, inputs));
+        inputs.iter().enumerate().map(move |(slot, input)| Column::new(self, slot, alone, whole, input, notes))
     }
 }
 
@@ -409,6 +411,31 @@ mod tests {
 
     fn dims(tensors: &[Tensor]) -> Vec<Vec<usize>> {
         tensors.iter().map(|t| t.dims().to_vec()).collect()
+    }
+
+    #[test]
+    fn arrays_whose_first_axes_are_no_batch_are_taken_as_they_are() {
+        use npyz::WriterBuilder;
+        let text = r#"<ir_version: 8, opset_import: ["" : 17]>
+g (float[t,b,2] x, float[1,b,3] state) => (float[] y) { y = Relu(x) }"#;
+        let inputs = inputs(&parse(text).unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let write = |shapes: [&[u64]; 2]| {
+            let place = folder.path().join("a.npz");
+            let mut file = npyz::npz::NpzWriter::create(&place).unwrap();
+            for (name, shape) in ["x", "state"].into_iter().zip(shapes) {
+                let array = file.array(name, Default::default()).unwrap().default_dtype();
+                let mut array = array.shape(shape).begin_nd().unwrap();
+                array.extend(std::iter::repeat_n(1.0f32, shape.iter().product::<u64>() as usize)).unwrap();
+                array.finish().unwrap();
+            }
+            drop(file);
+            let feeds = Data::open(&place).unwrap().feeds(&inputs, Batches::One, &Notes::default()).unwrap();
+            feeds.map(|feed| feed.map(|f| dims(&[f.0[0].1.clone(), f.0[1].1.clone()]))).collect::<Result<Vec<_>, _>>()
+        };
+        assert_eq!(write([&[4, 2, 2], &[1, 2, 3]]).unwrap(), [vec![vec![4, 2, 2], vec![1, 2, 3]]]);
+        // As many of one as of the other: one after another.
+        assert_eq!(write([&[3, 2, 2], &[3, 2, 3]]).unwrap(), vec![vec![vec![1, 2, 2], vec![1, 2, 3]]; 3]);
     }
 
     #[test]

@@ -57,7 +57,9 @@ impl ByNode {
                 return Err(Cannot::new(NAME, "it has no such operator").at(At::of(graph, id)));
             }
             if !is_deterministic(graph, id) && !draws(op) {
-                return Err(Cannot::new(NAME, "its results are random").at(At::of(graph, id)));
+                let why =
+                    if op == OpKind::Custom { "its form is none that is known" } else { "its results are random" };
+                return Err(Cannot::new(NAME, why).at(At::of(graph, id)));
             }
         }
         let main = graph.scope(ScopeId::MAIN);

@@ -301,6 +301,7 @@ impl Loaded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ir::ScopeId;
     use crate::text::parse;
 
     fn load(text: &str) -> Result<Box<dyn Session>, Cannot> {
@@ -480,16 +481,49 @@ mod tests {
     }
 
     #[test]
-    fn products_of_wide_floats() {
+    fn products_of_wide_floats_and_of_halves() {
+        for dtype in [DType::F64, DType::F16] {
+            let mut model = parse(
+                r#"<ir_version: 8, opset_import: ["" : 17]>
+                g (TYPE[1,2] x, TYPE[1,2] w, TYPE[1] c) => (TYPE[1,1] y, TYPE[1,1] z)
+                { y = Gemm <transB = 1, alpha = 0.5, beta = 2.0> (x, w, c)
+                  z = Gemm <transB = 1> (x, w, c) }"#
+                    .replace("TYPE", dtype.name())
+                    .as_str(),
+            )
+            .unwrap();
+            let weights = [("w", vec![3.0, 4.0]), ("c", vec![10.0])];
+            for (name, elements) in weights {
+                let dims: &[usize] = if elements.len() == 1 { &[1] } else { &[1, 2] };
+                let weight = Tensor::rounded(dtype, dims, &elements).unwrap();
+                let graph = &mut model.graph;
+                let input = graph.scope(ScopeId::MAIN).inputs().iter().find(|&&v| &*graph.value(v).name == name);
+                let input = *input.unwrap();
+                graph.set_default(input, weight);
+            }
+            let mut session = Tract.load(&model).unwrap();
+            let outputs = session.run(&x(Tensor::rounded(dtype, &[1, 2], &[1.0, 2.0]).unwrap())).unwrap();
+            assert_eq!((outputs[0].reals(), outputs[1].reals()), (Some(vec![25.5]), Some(vec![21.0])), "{dtype}");
+        }
+    }
+
+    #[test]
+    fn boxes_are_picked_whatever_axes_the_limits_have() {
         let mut session = load(
             r#"<ir_version: 8, opset_import: ["" : 17]>
-            g (double[1,2] x) => (double[1,1] y, double[1,1] z) <double[1,2] w = {3, 4}, double[1] c = {10}>
-            { y = Gemm <transB = 1, alpha = 0.5, beta = 2.0> (x, w, c)
-              z = Gemm <transB = 1> (x, w, c) }"#,
+            g (float[1,2,4] x, float[1,1,2] scores, float score) => (int64[n,3] y)
+            <int64 most = {2}, float overlap = {0.5}>
+            { y = NonMaxSuppression (x, scores, most, overlap, score) }"#,
         )
         .unwrap();
-        let outputs = session.run(&x(Tensor::rounded(DType::F64, &[1, 2], &[1.0, 2.0]).unwrap())).unwrap();
-        assert_eq!((outputs[0].reals(), outputs[1].reals()), (Some(vec![25.5]), Some(vec![21.0])));
+        let boxes = f32s(&[1, 2, 4], &[0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.9]);
+        let given = [
+            ("x".to_string(), boxes),
+            ("scores".to_string(), f32s(&[1, 1, 2], &[0.4, 0.8])),
+            ("score".to_string(), f32s(&[], &[0.1])),
+        ];
+        // The other box overlaps too much with the one of the highest score.
+        assert_eq!(session.run(&given).unwrap()[0].integers(), Some(vec![0, 0, 1]));
     }
 
     #[test]

@@ -152,7 +152,11 @@ impl Builder<'_> {
         let plain = names::domain(node.domain()).is_empty()
             && node.overload().is_empty()
             && !self.source.hidden.contains(node.op_type())
-            && schema::lookup("", node.op_type(), self.source.opset).is_some_and(|s| !s.deprecated);
+            && match schema::lookup("", node.op_type(), self.source.opset) {
+                Some(version) => !version.deprecated,
+                // Before ONNX had it, onnxruntime had it under the same name, with the same operands.
+                None => node.op_type() == OpKind::LayerNormalization.name(),
+            };
         if plain { OpKind::from_name(node.op_type()).unwrap_or(OpKind::Custom) } else { OpKind::Custom }
     }
 

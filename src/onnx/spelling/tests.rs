@@ -179,6 +179,20 @@ fn training_switches_must_be_off() {
 }
 
 #[test]
+fn a_mask_that_nobody_reads_is_left_out() {
+    let mut unread = ModelProto::decode(model(8, "Dropout", &[2], &[], 2, &[]).as_slice()).unwrap();
+    let graph = unread.graph.as_mut().unwrap();
+    graph.output.pop();
+    let model = read(&unread.encode_to_vec());
+    let node = only_node(&model.graph);
+    assert_eq!((model.graph.node(node).op, model.graph.results(node).len()), (OpKind::Dropout, 1));
+    assert_eq!(written(&model).output, ["y0"]);
+    // Who reads it gets what that version gave.
+    let read_on = self::model(8, "Dropout", &[2], &[], 2, &[]);
+    there_and_back(&read_on, OpKind::Custom, &[]);
+}
+
+#[test]
 fn a_node_that_the_opset_has_no_words_for_raises_it() {
     let mut gelu = read(&model(20, "Gelu", &[2], &[], 1, &[]));
     gelu.opset_imports[0].version = 17;

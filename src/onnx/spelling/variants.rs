@@ -14,6 +14,7 @@ pub(super) fn upgrade_is_faithful(graph: &Graph, id: NodeId, opset: u32) -> Resu
         Some(_) => None,
     };
     let only_result = || graph.results(id).iter().skip(1).all(Option::is_none);
+    let only_one_read = || graph.results(id).iter().skip(1).flatten().all(|&v| graph.value(v).users().is_empty());
     let faithful = match node.op {
         // Sequences could be left out of the results; the direction had a misspelled default.
         OpKind::RNN | OpKind::GRU | OpKind::LSTM => opset >= 7,
@@ -35,8 +36,9 @@ pub(super) fn upgrade_is_faithful(graph: &Graph, id: NodeId, opset: u32) -> Resu
                 && (opset >= 9 || int("spatial", 1) == Some(1))
                 && (opset >= 7 || int("is_test", 0) == Some(1))
         }
-        // The mask had the type of the data, and nothing was said of it where nothing is dropped.
-        OpKind::Dropout => (opset >= 12 || only_result()) && (opset >= 7 || int("is_test", 0) == Some(1)),
+        // The mask had the type of the data, and nothing was said of it where nothing is dropped: who reads it gets
+        // what that version gave. Old exporters write it everywhere, and nobody reads it.
+        OpKind::Dropout => (opset >= 12 || only_one_read()) && (opset >= 7 || int("is_test", 0) == Some(1)),
         OpKind::Resize => match node.attr("coordinate_transformation_mode") {
             Some(Attr::Str(mode)) => &**mode != b"tf_half_pixel_for_nn",
             _ => true,
@@ -82,6 +84,13 @@ pub(super) fn upgrade(graph: &mut Graph, id: NodeId, opset: u32) {
                 grid_mode(graph.node(id).attr("mode"), &[(b"bilinear", "linear"), (b"bicubic", "cubic")])
             {
                 graph.set_attr(id, "mode", mode.into());
+            }
+        }
+        OpKind::Dropout if opset < 12 => {
+            for slot in 1..graph.results(id).len() {
+                if graph.result(id, slot).is_some() {
+                    graph.drop_result(id, slot);
+                }
             }
         }
         OpKind::Scatter => graph.node_mut(id).op = OpKind::ScatterElements,

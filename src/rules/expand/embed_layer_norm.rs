@@ -1,10 +1,10 @@
 //! `EmbedLayerNormalization(ids, segments, words, positions, kinds, scale, shift, mask, places)` is the
 //! `LayerNormalization` over the last axis of the sum of a row of each table, that of words for each of `ids`, that of
-//! positions for each of `places` or, without those, one after the other; its third result is the sum. The second, a
-//! count of the mask, must not be read.
+//! positions for each of `places` or, without those, one after the other; its second result is the count of the mask,
+//! its third the sum.
 
 use super::{any, called, is_unread, operand};
-use crate::ir::OpKind::{Add, Gather, LayerNormalization, Shape, Slice};
+use crate::ir::OpKind::{Add, Gather, LayerNormalization, ReduceSum, Shape, Slice};
 use crate::ir::{Key, Tensor};
 use crate::rewrite::{Exactness, Expr, Replacement, Rule, applies};
 
@@ -13,7 +13,8 @@ const EPSILON: Key<f32> = Key::new("epsilon", 1e-12);
 pub(super) fn rule() -> Rule {
     Rule::new("expand-embed-layer-norm", Exactness::Rounding, any(), |m| {
         let call = called(m, "EmbedLayerNormalization")?;
-        applies(is_unread(&call, 1) && call.has(1) == call.has(4))?;
+        let counted = !is_unread(&call, 1);
+        applies((!counted || call.has(7)) && call.has(1) == call.has(4))?;
         let rows = |table: usize, of: Expr| Ok(Gather.emit([operand(&call, table)?, of]));
         let positions = match call.operand(8) {
             Some(places) => rows(3, places.into())?,
@@ -30,6 +31,11 @@ pub(super) fn rule() -> Rule {
         let operands = [sum.clone(), operand(&call, 5)?, operand(&call, 6)?];
         let norm = LayerNormalization.emit(operands).named_like(call).with("axis", -1);
         let norm = norm.with("epsilon", EPSILON.of(call.node()));
-        Ok([(0, norm), (2, sum)].into_iter().collect::<Replacement>())
+        let mut results = vec![(0, norm), (2, sum)];
+        if counted {
+            let count = ReduceSum.emit([operand(&call, 7)?, Tensor::vector(&[1]).into()]).with("keepdims", 0);
+            results.push((1, count));
+        }
+        Ok(results.into_iter().collect::<Replacement>())
     })
 }

@@ -15,6 +15,7 @@ rules! {
     /// Every expansion.
     all {
     "Operators of com.microsoft, said in ONNX's own":
+    attention,
     bias_gelu,
     embed_layer_norm,
     fast_gelu,
