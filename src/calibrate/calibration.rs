@@ -204,6 +204,25 @@ impl Calibration {
         before: Option<Gathered>,
         early: Option<Early>,
     ) -> Result<Runs, CalibrationError> {
+        if self.source.is_none() {
+            return Err(CalibrationError::Nothing);
+        }
+        let gathering = Gathering::new(model, wanted, &[], engine, before.unwrap_or_default())?;
+        self.gathered_on(gathering, model, engine, tell, early)
+    }
+
+    /// As [`Calibration::gathered`], going on with what was begun for `model`.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn gathered_on(
+        &self,
+        mut gathering: Gathering<'_>,
+        model: &Model,
+        engine: &dyn Executor,
+        tell: &dyn Fn(u64, u64),
+        early: Option<Early>,
+    ) -> Result<Runs, CalibrationError> {
         let source = self.source.as_ref().ok_or(CalibrationError::Nothing)?;
         let split = || self.split_of(source, model, engine);
         let read = match &self.pool {
@@ -216,10 +235,8 @@ impl Calibration {
             Some(kept) => kept.len() as u64,
             None => stream.insert(split()?).total(),
         };
-        let before = before.unwrap_or_default();
-        tell(before.runs, samples);
+        tell(gathering.runs(), samples);
         let told = |done| tell(done, samples);
-        let mut gathering = Gathering::new(model, wanted, engine, before)?;
         let early = early.filter(|&early| self.save.is_none() && self.settles.leaves(early, samples));
         let count = usize::try_from(samples).unwrap_or(usize::MAX);
         let order = order(count, early.map_or(count, |early| early.first));

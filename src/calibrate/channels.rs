@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::calibrate::elements::Real;
+use crate::exec::vectors::vectors;
 use crate::ops::normalize_axis;
 
 /// Channels that are told apart at the most.
@@ -122,39 +123,41 @@ impl Channels {
     }
 }
 
-/// The least, the greatest, the sum, and the sum of squares.
-fn look<T: Real>(elements: &[T]) -> (f32, f32, [f64; 2]) {
-    const LANES: usize = 16;
-    // Elements of a lane that are added up in single precision.
-    const SHORT: usize = 32;
-    let (mut low, mut high, mut all) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES], [0f64; 2]);
-    for part in elements.chunks(LANES * SHORT) {
-        let (mut sum, mut squares) = ([0f32; LANES], [0f32; LANES]);
-        let (blocks, rest) = part.as_chunks::<LANES>();
-        for block in blocks {
-            for i in 0..LANES {
-                let x = block[i].real();
-                low[i] = if x < low[i] { x } else { low[i] };
-                high[i] = if x > high[i] { x } else { high[i] };
-                sum[i] += x;
-                squares[i] += x * x;
+vectors! {
+    /// The least, the greatest, the sum, and the sum of squares.
+    fn look<T: Real>(elements: &[T]) -> (f32, f32, [f64; 2]) {
+        const LANES: usize = 16;
+        // Elements of a lane that are added up in single precision.
+        const SHORT: usize = 32;
+        let (mut low, mut high, mut all) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES], [0f64; 2]);
+        for part in elements.chunks(LANES * SHORT) {
+            let (mut sum, mut squares) = ([0f32; LANES], [0f32; LANES]);
+            let (blocks, rest) = part.as_chunks::<LANES>();
+            for block in blocks {
+                for i in 0..LANES {
+                    let x = block[i].real();
+                    low[i] = if x < low[i] { x } else { low[i] };
+                    high[i] = if x > high[i] { x } else { high[i] };
+                    sum[i] += x;
+                    squares[i] += x * x;
+                }
+            }
+            let (sum, squares): (f64, f64) =
+                (sum.iter().map(|x| f64::from(*x)).sum(), squares.iter().map(|x| f64::from(*x)).sum());
+            all = [all[0] + sum, all[1] + squares];
+            for (i, x) in rest.iter().enumerate() {
+                let x = x.real();
+                (low[i], high[i]) = (low[i].min(x), high[i].max(x));
+                all = [all[0] + f64::from(x), all[1] + f64::from(x) * f64::from(x)];
             }
         }
-        let (sum, squares): (f64, f64) =
-            (sum.iter().map(|x| f64::from(*x)).sum(), squares.iter().map(|x| f64::from(*x)).sum());
-        all = [all[0] + sum, all[1] + squares];
-        for (i, x) in rest.iter().enumerate() {
-            let x = x.real();
-            (low[i], high[i]) = (low[i].min(x), high[i].max(x));
-            all = [all[0] + f64::from(x), all[1] + f64::from(x) * f64::from(x)];
+        // Of numbers beyond 2^63 single precision has no squares.
+        if !(all[0] + all[1]).is_finite() {
+            let wide = elements.iter().map(|x| f64::from(x.real()));
+            all = wide.fold([0.0; 2], |all, x| [all[0] + x, all[1] + x * x]);
         }
+        (low.into_iter().fold(f32::INFINITY, f32::min), high.into_iter().fold(f32::NEG_INFINITY, f32::max), all)
     }
-    // Of numbers beyond 2^63 single precision has no squares.
-    if !(all[0] + all[1]).is_finite() {
-        let wide = elements.iter().map(|x| f64::from(x.real()));
-        all = wide.fold([0.0; 2], |all, x| [all[0] + x, all[1] + x * x]);
-    }
-    (low.into_iter().fold(f32::INFINITY, f32::min), high.into_iter().fold(f32::NEG_INFINITY, f32::max), all)
 }
 
 #[cfg(test)]

@@ -1,17 +1,21 @@
 //! Elements as statistics see them: one pass that tells their range, in steps that a compiler makes vectors of.
 
+use crate::exec::vectors::vectors;
+
 /// What is a real number as it lies in memory.
 pub(super) trait Real: Copy {
     fn real(self) -> f32;
 }
 
 impl Real for f32 {
+    #[inline(always)]
     fn real(self) -> f32 {
         self
     }
 }
 
 impl Real for [u8; 4] {
+    #[inline(always)]
     fn real(self) -> f32 {
         f32::from_le_bytes(self)
     }
@@ -43,28 +47,31 @@ impl Scan {
 /// Elements that are looked at side by side.
 const LANES: usize = 16;
 
-pub(super) fn scan<T: Real>(elements: &[T]) -> Scan {
-    let mut low = [f32::INFINITY; LANES];
-    let mut high = [f32::NEG_INFINITY; LANES];
-    let (mut zeros, mut not_finite) = (0, 0);
-    // As many as a lane's counts hold.
-    for part in elements.chunks(1 << 30) {
-        let (mut zero, mut wild) = ([0u32; LANES], [0u32; LANES]);
-        let (blocks, rest) = part.as_chunks::<LANES>();
-        for block in blocks {
-            for i in 0..LANES {
-                see(block[i], &mut low[i], &mut high[i], &mut zero[i], &mut wild[i]);
+vectors! {
+    /// What one pass over `elements` finds.
+    pub(super) fn scan<T: Real>(elements: &[T]) -> Scan {
+        let mut low = [f32::INFINITY; LANES];
+        let mut high = [f32::NEG_INFINITY; LANES];
+        let (mut zeros, mut not_finite) = (0, 0);
+        // As many as a lane's counts hold.
+        for part in elements.chunks(1 << 30) {
+            let (mut zero, mut wild) = ([0u32; LANES], [0u32; LANES]);
+            let (blocks, rest) = part.as_chunks::<LANES>();
+            for block in blocks {
+                for i in 0..LANES {
+                    see(block[i], &mut low[i], &mut high[i], &mut zero[i], &mut wild[i]);
+                }
             }
+            for (i, x) in rest.iter().enumerate() {
+                see(*x, &mut low[i], &mut high[i], &mut zero[i], &mut wild[i]);
+            }
+            zeros += zero.iter().map(|n| u64::from(*n)).sum::<u64>();
+            not_finite += wild.iter().map(|n| u64::from(*n)).sum::<u64>();
         }
-        for (i, x) in rest.iter().enumerate() {
-            see(*x, &mut low[i], &mut high[i], &mut zero[i], &mut wild[i]);
-        }
-        zeros += zero.iter().map(|n| u64::from(*n)).sum::<u64>();
-        not_finite += wild.iter().map(|n| u64::from(*n)).sum::<u64>();
+        let low = low.into_iter().fold(f32::INFINITY, f32::min);
+        let high = high.into_iter().fold(f32::NEG_INFINITY, f32::max);
+        Scan { low, high, zeros, not_finite }
     }
-    let low = low.into_iter().fold(f32::INFINITY, f32::min);
-    let high = high.into_iter().fold(f32::NEG_INFINITY, f32::max);
-    Scan { low, high, zeros, not_finite }
 }
 
 #[inline(always)]

@@ -133,16 +133,18 @@ pub fn gather(
     tell: &dyn Fn(u64),
     before: Gathered,
 ) -> Result<Gathered, GatherError> {
-    let mut gathering = Gathering::new(model, wanted, engine, before)?;
+    let mut gathering = Gathering::new(model, wanted, &[], engine, before)?;
     gathering.add(samples, tell)?;
     gathering.finish()
 }
 
-/// What is being gathered: [`gather()`] in several goes.
-pub(super) struct Gathering<'e> {
+/// What is being gathered: [`gather()`] in several goes. What it has loaded runs other samples, too.
+pub(crate) struct Gathering<'e> {
     engine: &'e dyn Executor,
     /// The model, giving the tensors that are wanted.
     shown: Model,
+    /// Which of its outputs are those that were asked for beside these.
+    beside: Vec<usize>,
     names: Vec<String>,
     statistics: Vec<Mutex<Statistics>>,
     sessions: Vec<Box<dyn Session>>,
@@ -151,28 +153,46 @@ pub(super) struct Gathering<'e> {
 }
 
 impl<'e> Gathering<'e> {
-    /// On top of what was seen `before`.
+    /// On top of what was seen `before`; `beside` the tensors that statistics are of, runs may give these values.
     ///
     /// # Errors
     /// For an engine that cannot run the model.
-    pub(super) fn new(
+    pub(crate) fn new(
         model: &Model,
         wanted: &Wanted,
+        beside: &[ValueId],
         engine: &'e dyn Executor,
         before: Gathered,
     ) -> Result<Gathering<'e>, GatherError> {
-        let (shown, tensors) = showing(model, wanted);
+        let (shown, beside, tensors) = showing(model, wanted, beside);
         let mut gathered = before;
         let (mut names, mut statistics) = (Vec::with_capacity(tensors.len()), Vec::with_capacity(tensors.len()));
         for (name, empty) in tensors {
             statistics.push(Mutex::new(gathered.tensors.remove(&name).unwrap_or(empty)));
             names.push(name);
         }
-        let sessions = match names.is_empty() {
+        let sessions = match names.is_empty() && beside.is_empty() {
             true => Vec::new(),
             false => vec![engine.load(&shown).map_err(GatherError::Load)?],
         };
-        Ok(Gathering { engine, shown, names, statistics, sessions, gathered })
+        Ok(Gathering { engine, shown, beside, names, statistics, sessions, gathered })
+    }
+
+    /// The values that were asked for beside, of one more sample; no statistics are of it.
+    ///
+    /// # Errors
+    /// For an engine that cannot run the model on it.
+    pub(crate) fn beside(&mut self, sample: &Sample) -> Result<Vec<Tensor>, Cannot> {
+        let Some(session) = self.sessions.first_mut() else { return Ok(Vec::new()) };
+        let given = session.run(sample.feed())?;
+        Ok(self.beside.iter().filter_map(|&place| given.get(place).cloned()).collect())
+    }
+
+    /// What is known so far.
+    pub(crate) fn so_far(&mut self) -> Gathered {
+        let seen = self.statistics.iter_mut().map(|s| s.get_mut().unwrap_or_else(PoisonError::into_inner).clone());
+        let tensors = self.names.iter().cloned().zip(seen).filter(|(_, seen)| is_known(seen));
+        Gathered { tensors: self.gathered.tensors.clone().into_iter().chain(tensors).collect(), ..self.gathered }
     }
 
     /// Runs that were made, before and since.
@@ -189,12 +209,12 @@ impl<'e> Gathering<'e> {
     ///
     /// # Errors
     /// For samples that cannot be read, and for an engine that cannot run the model on them.
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         samples: &mut dyn Iterator<Item = Result<Sample, DataError>>,
         tell: &dyn Fn(u64),
     ) -> Result<(), GatherError> {
-        while !self.sessions.is_empty() {
+        while !self.names.is_empty() {
             let wave: Vec<Sample> = samples.take(self.sessions.len()).collect::<Result<_, DataError>>()?;
             if wave.is_empty() {
                 break;
@@ -243,10 +263,14 @@ impl<'e> Gathering<'e> {
             return Err(GatherError::Empty);
         }
         let seen = self.statistics.into_iter().map(|s| s.into_inner().unwrap_or_else(PoisonError::into_inner));
-        gathered.tensors =
-            self.names.into_iter().zip(seen).filter(|(_, s)| s.samples > 0 || s.not_finite > 0).collect();
+        gathered.tensors = self.names.into_iter().zip(seen).filter(|(_, seen)| is_known(seen)).collect();
         Ok(gathered)
     }
+}
+
+/// Whether any element was seen.
+fn is_known(statistics: &Statistics) -> bool {
+    statistics.samples > 0 || statistics.not_finite > 0
 }
 
 /// Every float tensor of the main graph that is no constant, with the name that its statistics go by: its own, or a
@@ -277,10 +301,11 @@ pub fn observed(g: &Graph) -> Vec<(ValueId, String)> {
     values.into_iter().map(|v| (v, name(g.value_label(v)))).collect()
 }
 
-/// `model` with the wanted tensors as outputs and no others; their names, and statistics that have seen nothing.
-fn showing(model: &Model, wanted: &Wanted) -> (Model, Vec<(String, Statistics)>) {
-    let mut shown = model.clone();
-    let g = &mut shown.graph;
+/// `model` with the wanted tensors and those `beside` as outputs and no others; which outputs the latter are; and of the
+/// former their names, and statistics that have seen nothing.
+fn showing(model: &Model, wanted: &Wanted, beside: &[ValueId]) -> (Model, Vec<usize>, Vec<(String, Statistics)>) {
+    let mut showing = model.clone();
+    let g = &mut showing.graph;
     let mut tensors = observed(g);
     tensors.retain(|(value, _)| wanted.only.as_ref().is_none_or(|only| only.contains(value)));
     while let Some(last) = g.scope(ScopeId::MAIN).outputs().len().checked_sub(1) {
@@ -290,12 +315,22 @@ fn showing(model: &Model, wanted: &Wanted) -> (Model, Vec<(String, Statistics)>)
         let ty = g.value(*value).ty.clone();
         g.add_output(ScopeId::MAIN, name, *value, ty);
     }
+    let mut shown: Vec<ValueId> = tensors.iter().map(|(value, _)| *value).collect();
+    let mut place = |&value: &ValueId| {
+        shown.iter().position(|other| *other == value).unwrap_or_else(|| {
+            let ty = g.value(value).ty.clone();
+            g.add_output(ScopeId::MAIN, &format!("\u{1}beside {}", shown.len()), value, ty);
+            shown.push(value);
+            shown.len() - 1
+        })
+    };
+    let beside = beside.iter().map(&mut place).collect();
     g.remove_dead();
     let statistics = |value: ValueId| Statistics {
         channels: wanted.channels.get(&value).map(|&axis| Channels::along(axis)),
         ..Statistics::default()
     };
-    (shown, tensors.into_iter().map(|(value, name)| (name, statistics(value))).collect())
+    (showing, beside, tensors.into_iter().map(|(value, name)| (name, statistics(value))).collect())
 }
 
 #[cfg(test)]
@@ -353,6 +388,24 @@ mod tests {
     }
 
     #[test]
+    fn others_are_run_on_what_is_loaded() {
+        let samples = [[1.0, 2.0], [3.0, -1.0]];
+        let model = model();
+        let (x, y) =
+            (model.graph.scope(ScopeId::MAIN).inputs()[0], model.graph.scope(ScopeId::MAIN).outputs()[0].value());
+        for wanted in [Wanted::all(), Wanted::only([])] {
+            let mut gathering = Gathering::new(&model, &wanted, &[y, x, y], &Tract, Gathered::default()).unwrap();
+            gathering.add(&mut samples.iter().enumerate().map(|(i, s)| sample("x", s, i)), &|_| ()).unwrap();
+            let given = gathering.beside(&sample("x", &[7.0, -7.0], 2).unwrap()).unwrap();
+            let tensor = |elements: &[f32]| Tensor::f32s(&[1, 2], elements).unwrap();
+            assert_eq!(given, [tensor(&[7.0, 14.0]), tensor(&[7.0, -7.0]), tensor(&[7.0, 14.0])]);
+            // Nothing was seen of it.
+            let known = gathered_of(&wanted, &samples).unwrap();
+            assert_eq!((gathering.so_far().tensors, gathering.finish().unwrap()), (known.tensors.clone(), known));
+        }
+    }
+
+    #[test]
     fn samples_come_from_files() {
         use npyz::WriterBuilder;
         let folder = tempfile::tempdir().unwrap();
@@ -381,7 +434,7 @@ mod tests {
     #[test]
     fn several_goes_are_one() {
         let samples: Vec<[f32; 2]> = (0..9).map(|i| [i as f32, 1.0]).collect();
-        let mut gathering = Gathering::new(&model(), &Wanted::all(), &Tract, Gathered::default()).unwrap();
+        let mut gathering = Gathering::new(&model(), &Wanted::all(), &[], &Tract, Gathered::default()).unwrap();
         for (go, runs) in [(0..2, 2), (2..2, 2), (2..9, 9)] {
             gathering.add(&mut go.map(|i| sample("x", &samples[i], i)), &|_| ()).unwrap();
             assert_eq!(gathering.runs(), runs);

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::calibrate::elements::{Real, Scan, scan};
+use crate::exec::vectors::vectors;
 
 /// The most bins a histogram has. Half of them are in use at the least, once bins were merged.
 pub const BINS: usize = 4096;
@@ -51,6 +52,26 @@ fn place_near(x: f32, is_negative: bool, first: f32) -> u16 {
     #[expect(clippy::cast_possible_truncation, reason = "the last bits of the sum are the place")]
     let place = (place + (1u32 << 23) as f32).to_bits() as u16;
     place
+}
+
+vectors! {
+    /// The bin of each element, as [`place_near`] tells it.
+    fn near<T: Real>(block: &[T; BLOCK], per_width: f32, first: f32, places: &mut [u16; BLOCK]) {
+        for (place, x) in places.iter_mut().zip(block) {
+            let x = x.real();
+            let bin = place_near(x * per_width, x < 0.0, first);
+            *place = if x == 0.0 { ZERO } else { bin };
+        }
+    }
+
+    /// The bin of each element, as [`place_far`] tells it.
+    fn far<T: Real>(block: &[T; BLOCK], per_width: f64, first: f64, places: &mut [u16; BLOCK]) {
+        for (place, x) in places.iter_mut().zip(block) {
+            let x = x.real();
+            let bin = place_far(f64::from(x) * per_width, first);
+            *place = if x == 0.0 { ZERO } else { bin };
+        }
+    }
 }
 
 /// As [`place_near`], where both are less than 2^51 away from zero.
@@ -108,23 +129,19 @@ impl Histogram {
         // Whole numbers that are added to and subtracted from: as floats, they are exact.
         if (-126..=126).contains(&exponent) && first.unsigned_abs() < 1 << 21 {
             let (per_width, first) = (2f32.powi(-exponent), first as f32);
-            self.count_at(elements, |x| place_near(x * per_width, x < 0.0, first));
+            self.count_at(elements, |block, places| near(block, per_width, first, places));
         } else {
             let (per_width, first) = (2f64.powi(-exponent), first as f64);
-            self.count_at(elements, |x| place_far(f64::from(x) * per_width, first));
+            self.count_at(elements, |block, places| far(block, per_width, first, places));
         }
     }
 
-    /// Count elements in the bins that `bin` says, but those that are zero: in steps that a compiler makes vectors of,
+    /// Count elements in the bins that `bins` says, but those that are zero: in steps that a compiler makes vectors of,
     /// all but the counting itself.
-    fn count_at<T: Real>(&mut self, elements: &[T], bin: impl Fn(f32) -> u16) {
+    fn count_at<T: Real>(&mut self, elements: &[T], bins: impl Fn(&[T; BLOCK], &mut [u16; BLOCK])) {
         let mut places = [0u16; BLOCK];
         let mut find = |block: &[T; BLOCK]| {
-            for (place, x) in places.iter_mut().zip(block) {
-                let x = x.real();
-                let bin = bin(x);
-                *place = if x == 0.0 { ZERO } else { bin };
-            }
+            bins(block, &mut places);
             places
         };
         let (blocks, rest) = elements.as_chunks::<BLOCK>();

@@ -20,6 +20,7 @@ mod statistics;
 pub use calibration::{Calibration, CalibrationError, Early, LONG, Probe, Runs, Settles};
 pub use careful::careful;
 pub use channels::Channels;
+pub(crate) use gather::Gathering;
 pub use gather::{GatherError, Gathered, Unknown, Wanted, gather, observed};
 pub use histogram::{Bin, Histogram};
 pub use pool::Pool;

@@ -3,12 +3,22 @@
 use serde::{Deserialize, Serialize};
 
 use crate::calibrate::channels::Channels;
-use crate::calibrate::elements::{Real, scan};
+use crate::calibrate::elements::{Real, Scan, scan};
 use crate::calibrate::histogram::Histogram;
 use crate::ir::{DType, Tensor};
 
 /// How much of the moving average stays when a sample comes (Jacob et al. 2018, section 3.1, have it close to 1).
 pub const MOMENTUM: f64 = 0.99;
+
+/// So many elements of a sample's tensor are counted in the histogram at the least: shares of them are known to a
+/// fraction of a percent, and least and greatest element of all of them.
+const MANY: usize = 1 << 16;
+
+/// One of so many elements is counted at the least.
+const MOST: usize = 4;
+
+/// Elements beside one another that are counted or not. A prime: rows of channels are met everywhere.
+const RUN: usize = 251;
 
 /// What one tensor held.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,7 +98,11 @@ impl Statistics {
         self.not_finite += found.not_finite;
         let Some((low, high)) = found.range() else { return };
         self.see(low, high);
-        if found.not_finite == 0 {
+        let every = elements.len() / MANY;
+        if found.not_finite == 0 && every > 1 {
+            let some = thinned(elements, every.min(MOST));
+            self.histogram.count(&some, &Scan { zeros: scan(&some).zeros, ..found });
+        } else if found.not_finite == 0 {
             self.histogram.count(elements, &found);
         } else {
             let finite: Vec<f32> = elements.iter().map(|x| x.real()).filter(|x| x.is_finite()).collect();
@@ -155,6 +169,13 @@ impl Statistics {
     }
 }
 
+/// One of so many runs of elements.
+fn thinned<T: Real>(elements: &[T], every: usize) -> Vec<T> {
+    let mut some = Vec::with_capacity(elements.len() / every + RUN);
+    elements.chunks(RUN).step_by(every).for_each(|run| some.extend_from_slice(run));
+    some
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +196,22 @@ mod tests {
         assert!((s.ema_min + 1.02).abs() < 1e-12 && (s.ema_max - 2.02).abs() < 1e-12, "{s:?}");
         assert_eq!((s.histogram.len(), s.histogram.zeros()), (5, 1));
         assert!(s.is_sound());
+    }
+
+    #[test]
+    fn of_many_elements_some_are_counted() {
+        // Rows of channels, one of them far from all others, and an element further still.
+        let mut elements: Vec<f32> =
+            (0..MANY * 6).map(|i| if i % 768 == 700 { 50.0 } else { (i % 5) as f32 }).collect();
+        elements[MANY + 1] = 90.0;
+        let (some, all) = (of(&[&elements]), elements.len() as f64);
+        assert_eq!((some.max, some.histogram.len()), (90.0, thinned(&elements, MOST).len() as u64));
+        let share = |count: u64| count as f64 / some.histogram.len() as f64;
+        let counted: u64 = some.histogram.bins().filter(|bin| bin.middle > 49.0).map(|bin| bin.count).sum();
+        let known = |is_one: fn(&f32) -> bool| elements.iter().filter(|x| is_one(x)).count() as f64 / all;
+        assert!((share(counted) / known(|x| *x >= 50.0) - 1.0).abs() < 0.05, "{counted}");
+        assert!((share(some.histogram.zeros()) / known(|x| *x == 0.0) - 1.0).abs() < 0.01);
+        assert!(some.is_sound() && of(&[&elements[..2 * MANY - 1]]).histogram.len() == 2 * MANY as u64 - 1);
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(crate) mod sample;
 pub mod stepper;
 #[cfg(feature = "tract")]
 pub mod tract;
+pub(crate) mod vectors;
 
 pub use bounded::Bounded;
 pub(crate) use data::{Batches, Feeds, Notes, is_taken};

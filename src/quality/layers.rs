@@ -5,9 +5,9 @@ use serde::Serialize;
 use crate::calibrate::Sample;
 use crate::exec::demand::{of_type, run_of};
 use crate::exec::{Cannot, Executor};
-use crate::ir::{NodeId, ScopeId, ValueId};
+use crate::ir::{NodeId, Output, ScopeId, Tensor, ValueId};
 use crate::model::Model;
-use crate::quality::{compared, decibels};
+use crate::quality::{Seen, compared, decibels};
 
 /// What became of the result of an operator.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -43,6 +43,79 @@ pub fn layers(
     engine: &dyn Executor,
 ) -> Result<Vec<Layer>, Cannot> {
     let Some(first) = feeds.first() else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for group in groups(float, integer, nodes, first) {
+        let values = values(&group);
+        let seen = compared(&showing(float, &values), &showing(integer, &values), feeds, engine)?;
+        found.extend(named(float, &group, &seen));
+    }
+    Ok(worst(found))
+}
+
+/// What a model with integers gives.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
+    /// Its outputs, of each sample.
+    pub outputs: Vec<Vec<Tensor>>,
+    /// What else was asked for, of each sample.
+    pub beside: Vec<Vec<Tensor>>,
+    /// As [`layers`] tells them.
+    pub layers: Vec<Layer>,
+}
+
+/// What `integer` gives on `feeds`, these values beside its outputs; and as [`layers`] on the first `layered` of them, in
+/// the same runs where that takes little memory.
+///
+/// # Errors
+/// As there.
+pub(crate) fn given_with_layers(
+    float: &Model,
+    (integer, beside): (&Model, &[ValueId]),
+    nodes: &[NodeId],
+    (feeds, layered): (&[Sample], usize),
+    engine: &dyn Executor,
+) -> Result<Given, Cannot> {
+    let outputs: Vec<ValueId> = integer.graph.scope(ScopeId::MAIN).outputs().iter().map(Output::value).collect();
+    let layered = &feeds[..layered.min(feeds.len())];
+    let mut groups = layered.first().map_or_else(Vec::new, |first| groups(float, integer, nodes, first));
+    let apart = groups.len() > 1;
+    let group = if apart { Vec::new() } else { groups.pop().unwrap_or_default() };
+    let (mut shown, mut places) = (Vec::<ValueId>::new(), Vec::new());
+    for value in outputs.iter().chain(beside).copied().chain(values(&group)) {
+        let place = shown.iter().position(|other| *other == value).unwrap_or_else(|| {
+            shown.push(value);
+            shown.len() - 1
+        });
+        places.push(place);
+    }
+    let mut session = engine.load(&showing(integer, &shown))?;
+    let mut real = match group.is_empty() {
+        true => None,
+        false => Some(engine.load(&showing(float, &values(&group)))?),
+    };
+    let mut given = Given::default();
+    let mut seen = vec![Seen::default(); group.len()];
+    for (index, feed) in feeds.iter().enumerate() {
+        let run = session.run(feed)?;
+        let mut run: Vec<Tensor> = places.iter().filter_map(|&place| run.get(place).cloned()).collect();
+        let layers = run.split_off((outputs.len() + beside.len()).min(run.len()));
+        if let Some(real) = real.as_mut().filter(|_| index < layered.len()) {
+            let want = real.run(feed)?;
+            seen.iter_mut().zip(want.iter().zip(&layers)).for_each(|(seen, (want, got))| seen.add(want, got));
+        }
+        given.beside.push(run.split_off(outputs.len().min(run.len())));
+        given.outputs.push(run);
+    }
+    given.layers = match apart {
+        true => self::layers(float, integer, nodes, layered, engine)?,
+        false => worst(named(float, &group, &seen).collect()),
+    };
+    Ok(given)
+}
+
+/// Those of `nodes` that are layers of both models, with their results, in groups that take no more memory together than
+/// they may.
+fn groups(float: &Model, integer: &Model, nodes: &[NodeId], first: &Sample) -> Vec<Vec<(NodeId, ValueId)>> {
     let shapes = run_of(float, first);
     let mut groups: Vec<Vec<(NodeId, ValueId)>> = Vec::new();
     let mut room = 0;
@@ -67,19 +140,27 @@ pub fn layers(
         }
         room = room.saturating_sub(bytes);
     }
-    let mut found = Vec::new();
-    for group in groups {
-        let values: Vec<ValueId> = group.iter().map(|&(_, value)| value).collect();
-        let seen = compared(&showing(float, &values), &showing(integer, &values), feeds, engine)?;
-        found.extend(group.iter().zip(seen).map(|(&(node, _), seen)| Layer {
-            node: float.graph.label(node),
-            op: float.graph.node(node).op_name().to_string(),
-            sqnr: seen.sqnr(),
-        }));
-    }
+    groups
+}
+
+fn values(group: &[(NodeId, ValueId)]) -> Vec<ValueId> {
+    group.iter().map(|&(_, value)| value).collect()
+}
+
+/// What was `seen` of a group of layers.
+fn named<'a>(float: &'a Model, group: &'a [(NodeId, ValueId)], seen: &'a [Seen]) -> impl Iterator<Item = Layer> + 'a {
+    group.iter().zip(seen).map(|(&(node, _), seen)| Layer {
+        node: float.graph.label(node),
+        op: float.graph.node(node).op_name().to_string(),
+        sqnr: seen.sqnr(),
+    })
+}
+
+/// The worst first, and no more than are reported.
+fn worst(mut found: Vec<Layer>) -> Vec<Layer> {
     found.sort_by(|a, b| a.sqnr.total_cmp(&b.sqnr));
     found.truncate(WORST);
-    Ok(found)
+    found
 }
 
 /// `model` with these values as its outputs.
@@ -103,7 +184,7 @@ mod tests {
     use crate::exec::tract::Tract;
     use crate::ir::Tensor;
     use crate::passes::infer_declared;
-    use crate::quality::{compare, compare_known};
+    use crate::quality::{compare, compare_known, compare_outputs};
     use crate::quantize::integer_nodes;
     use crate::text::parse;
 
@@ -152,5 +233,18 @@ mod tests {
         let known: Vec<Vec<Tensor>> = feeds.iter().map(|feed| session.run(feed).unwrap()).collect();
         assert_eq!(compare_known(&float, &known, &integer, &feeds, &Tract).unwrap(), outputs);
         assert!(layers(&float, &integer, &integer_nodes(&integer), &[], &Tract).unwrap().is_empty());
+        // The same in the runs that outputs are compared in.
+        let first = integer.graph.scope(ScopeId::MAIN).inputs()[0];
+        let given = |layered: usize| {
+            let nodes = integer_nodes(&integer);
+            given_with_layers(&float, (&integer, &[first]), &nodes, (&feeds, layered), &Tract).unwrap()
+        };
+        let all = given(2);
+        assert_eq!((&all.layers, compare_outputs(&float, &known, &all.outputs)), (&found, outputs));
+        let inputs: Vec<Tensor> = feeds.iter().map(|feed| feed.feed()[0].1.clone()).collect();
+        assert_eq!(all.beside.concat(), inputs);
+        let nodes = integer_nodes(&integer);
+        assert_eq!(given(1).layers, layers(&float, &integer, &nodes, &feeds[..1], &Tract).unwrap());
+        assert!(given(0).layers.is_empty());
     }
 }

@@ -7,6 +7,7 @@ mod layers;
 use serde::{Serialize, Serializer};
 
 pub use bounds::{Bounds, OutOfBounds};
+pub(crate) use layers::{Given, given_with_layers};
 pub use layers::{Layer, WORST, layers};
 
 use crate::calibrate::Sample;

@@ -15,8 +15,8 @@ use crate::exec::stepper::held_bytes;
 use crate::exec::{Cannot, Executor};
 use crate::ir::ValueId;
 use crate::model::Model;
-use crate::quality::{Bounds, Layer, Measured, OutOfBounds, compare_known, layers};
-use crate::quantize::correct::{Bench, Limits, seen, wanted};
+use crate::quality::{Bounds, Given, Layer, Measured, OutOfBounds, compare_outputs, given_with_layers};
+use crate::quantize::correct::{Bench, Limits, shown, wanted};
 use crate::quantize::measured::measure;
 use crate::quantize::{
     Coverage, Estimate, Extent, Measurement, NoStatistics, Paying, Placement, Plan, Ranges, Step, coverage, emit,
@@ -123,6 +123,9 @@ pub(crate) const FEW: u64 = 8;
 /// least: the same samples are run with both, so few tell which it is.
 pub(crate) const JUDGED: (u64, u64) = (16_000_000_000, 4);
 
+/// The same for samples that the outputs of the result are compared on, unless it has bounds to keep.
+const PROVEN: (u64, u64) = (16_000_000_000, 4);
+
 /// The same for samples that ranges are chosen on, and how many these are at the most. Of a small model the few that are
 /// held out would let a single one decide.
 const RANGED: (u64, u64) = (2_000_000_000, 64);
@@ -221,9 +224,16 @@ impl Quantizer {
         }
         let mut known = self.known(model, &plan, given, tell)?;
         let held = &probe.held_out;
+        // What is loaded for the first of the runs makes the others as well, as long as the model stays as it is.
+        let mut begun = None;
         let mut first = match (&known, held.is_empty()) {
             (Some(known), _) => known.clone(),
-            (None, false) => seen(model, &plan, &probe, &*self.engine)?,
+            (None, false) => {
+                let of_plan = wanted(&model.graph, &plan, Wanted::only([]));
+                let shown = begun.insert(shown(model, &of_plan, &*self.engine)?);
+                shown.add(&mut probe.tried.iter().cloned().map(Ok), &|_| {}).map_err(CalibrationError::from)?;
+                shown.so_far()
+            }
             (None, true) => return Err(CalibrationError::Nothing.into()),
         };
         let mut replaced = |model: &Model, plan: Plan, gathered: &Gathered| match unfit(&model.graph, gathered) {
@@ -254,8 +264,14 @@ impl Quantizer {
                     true => 0,
                     false => affordable(&float, &held[0], macs, 1, most).saturating_sub(judged),
                 };
-                let limits = Limits { judged, further, stepped };
-                Some(Bench::new(&float, &*self.engine, &probe, &plan, &self.without, limits)?)
+                let is_free = self.bounds == Bounds::default() && !self.calibration.verifies;
+                let proven = if is_free { bounded(PROVEN).max(judged) } else { held.len() };
+                let limits = Limits { judged, proven, further, stepped };
+                let (engine, without) = (&*self.engine, &self.without);
+                Some(match &mut begun {
+                    Some(shown) => Bench::with(&float, engine, &probe, &plan, without, limits, shown)?,
+                    None => Bench::new(&float, engine, &probe, &plan, without, limits)?,
+                })
             }
         };
         match &bench {
@@ -266,20 +282,26 @@ impl Quantizer {
                 let ranges = Ranges::Method(self.method.unwrap_or(Method::MinMax));
                 bench.equalize(model, &mut first, ranges, &mut corrections)?;
                 if corrections.iter().any(|step| step.kept) {
-                    known = None;
+                    (known, begun) = (None, None);
                 }
             }
         }
         let gathered = match known {
             Some(known) => known,
             None => {
-                let wanted = wanted(&model.graph, &plan, Wanted::only([]));
-                let (engine, before) = (&*self.engine, is_first.then_some(first));
+                let engine = &*self.engine;
                 let macs = probe.tried.first().and_then(|sample| census::macs(&run_of(model, sample)));
                 let early = Early { first: probe.tried.len(), macs: macs.unwrap_or(0) };
                 // A method that was asked for has them all.
                 let early = self.method.is_none().then_some(early);
-                let runs = self.calibration.gathered(model, &wanted, engine, tell, before, early)?;
+                let runs = match begun.filter(|_| is_first) {
+                    Some(begun) => self.calibration.gathered_on(begun, model, engine, tell, early)?,
+                    None => {
+                        let wanted = wanted(&model.graph, &plan, Wanted::only([]));
+                        let before = is_first.then_some(first);
+                        self.calibration.gathered(model, &wanted, engine, tell, before, early)?
+                    }
+                };
                 notes.extend(runs.note());
                 samples_left = runs.samples.saturating_sub(runs.gathered.runs);
                 runs.gathered
@@ -300,16 +322,47 @@ impl Quantizer {
             }
             (_, method) => (scales(&model.graph, &plan, &gathered, method.unwrap_or(Method::MinMax))?, None),
         };
-        if let Some(bench) = &bench {
-            bench.correct_biases(model, &gathered, &scales, known, &mut corrections)?;
-        }
+        let proven = bench.as_ref().map_or(0, |bench| bench.outputs().len());
         let placement = Placement::of(&model.graph, &self.policy, &plan, &scales);
-        emit(&mut model.graph, &plan, &scales)?;
+        let written = |model: &Model| -> Result<(Model, Given), QuantizeError> {
+            let mut model = model.clone();
+            emit(&mut model.graph, &plan, &scales)?;
+            let Some(bench) = &bench else { return Ok((model, Given::default())) };
+            let (beside, nodes) = (bench.scores_in(&model.graph), integer_nodes(&model));
+            let feeds = (&held[..proven], bounded(LAYERED));
+            let given = given_with_layers(&equalized, (&model, &beside), &nodes, feeds, &*self.engine)?;
+            Ok((model, given))
+        };
+        let mut result = None;
+        match &bench {
+            None => {}
+            Some(bench) if !bench.is_long() => {
+                bench.correct_biases(model, &gathered, &scales, known, &mut corrections)?;
+            }
+            // The result is run anyway, and tells how good the biases are.
+            Some(bench) => {
+                if let Some((changed, changes)) = bench.with_biases(model, &gathered) {
+                    let before = match known {
+                        Some(known) => known,
+                        None => bench.quantized(model, &scales)?,
+                    };
+                    let (with, mut given) = written(&changed)?;
+                    let step = bench.told_of_biases(before, std::mem::take(&mut given.beside), changes)?;
+                    result = step.kept.then_some((with, given));
+                    corrections.push(step);
+                }
+            }
+        }
+        let (with, given) = match result {
+            Some(result) => result,
+            None => written(model)?,
+        };
+        *model = with;
         // Nothing is known without samples, and nothing is said.
         let outputs = match &bench {
             None if self.bounds != Bounds::default() => return Err(OutOfBounds::NothingToCompare.into()),
             None => Vec::new(),
-            Some(bench) => compare_known(&float, bench.outputs(), model, held, &*self.engine)?,
+            Some(bench) => compare_outputs(&float, bench.outputs(), &given.outputs),
         };
         self.bounds.check(&outputs)?;
         Ok(Summary {
@@ -323,8 +376,8 @@ impl Quantizer {
             estimate,
             measurement,
             coverage: coverage(&held.first().map_or_else(|| model.graph.clone(), |feed| run_of(model, feed))),
-            measured: Measured { held_out: held.len(), outputs },
-            layers: layers(&equalized, model, &integer_nodes(model), &held[..bounded(LAYERED)], &*self.engine)?,
+            measured: Measured { held_out: proven, outputs },
+            layers: given.layers,
             notes,
         })
     }

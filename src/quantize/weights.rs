@@ -8,6 +8,7 @@
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 use rayon::slice::ParallelSliceMut;
 
+use crate::exec::vectors::vectors;
 use crate::ir::{DType, Tensor};
 use crate::quantize::Grid;
 
@@ -60,12 +61,16 @@ pub fn with_scales(weight: &Tensor, axis: Option<usize>, grid: Grid, scales: Vec
     let row = slices.size * slices.inner;
     let rows = (CHUNK / row).max(1);
     bytes.par_chunks_mut(row * rows).enumerate().for_each(|(chunk, bytes)| {
-        for (i, bytes) in bytes.chunks_mut(slices.inner).enumerate() {
-            let (start, by) = ((chunk * rows * slices.size + i) * slices.inner, inverse[i % slices.size]);
-            for (j, byte) in bytes.iter_mut().enumerate() {
-                let step = (slices.elements.at(start + j) * by).clamp(-most, most);
-                *byte = (whole(step) as i8).cast_unsigned();
+        let start = chunk * rows * row;
+        let mut elements = Vec::with_capacity(bytes.len());
+        slices.elements.read(start..start + bytes.len(), &mut elements);
+        for (elements, bytes) in elements.chunks(row).zip(bytes.chunks_mut(row)) {
+            if slices.inner == 1 {
+                round_each(elements, &inverse, most, bytes);
+                continue;
             }
+            let parts = elements.chunks(slices.inner).zip(bytes.chunks_mut(slices.inner));
+            parts.zip(&inverse).for_each(|((elements, bytes), by)| round_all(elements, *by, most, bytes));
         }
     });
     Some(Integers { tensor: Tensor::raw(DType::I8, weight.dims(), bytes.into()).ok()?, scales })
@@ -75,8 +80,11 @@ pub fn with_scales(weight: &Tensor, axis: Option<usize>, grid: Grid, scales: Vec
 pub fn given_back(weight: &Tensor, axis: Option<usize>, integers: &Integers) -> Option<Vec<f32>> {
     let slices = Slices::of(weight, axis)?;
     let bytes = integers.tensor.bytes()?;
-    let scale = |i: usize| integers.scales[i / slices.inner % slices.size];
-    Some(bytes.iter().enumerate().map(|(i, b)| f32::from(b.cast_signed()) * scale(i)).collect())
+    let mut back = Vec::with_capacity(bytes.len());
+    for (part, scale) in bytes.chunks(slices.inner).zip(integers.scales.iter().cycle()) {
+        back.extend(part.iter().map(|b| f32::from(b.cast_signed()) * scale));
+    }
+    Some(back)
 }
 
 /// The least scale of each slice of a weight at which its bias fits int32 in steps of `input_scale · scale`, with a bit
@@ -89,6 +97,9 @@ pub fn least_scales(bias: &[f64], input_scale: f32) -> Vec<f32> {
 /// Elements that one task handles, roughly.
 const CHUNK: usize = 1 << 16;
 
+/// Errors that are added up side by side.
+const LANES: usize = 16;
+
 /// Slices that are looked at together, so that elements beside one another are read together.
 const TOGETHER: usize = 16;
 
@@ -98,7 +109,24 @@ const NOTHING: f32 = 1e-25;
 /// Where a slice is cut, in shares of its largest element.
 const SHARES: [f32; 12] = [1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.81, 0.77, 0.72, 0.66, 0.6, 0.5];
 
+vectors! {
+    /// Each element as the nearest whole number of steps, of which each has its own.
+    fn round_each(elements: &[f32], per_step: &[f32], most: f32, bytes: &mut [u8]) {
+        for ((x, by), byte) in elements.iter().zip(per_step).zip(bytes) {
+            *byte = (whole((x * by).clamp(-most, most)) as i8).cast_unsigned();
+        }
+    }
+
+    /// The same where steps are alike.
+    fn round_all(elements: &[f32], per_step: f32, most: f32, bytes: &mut [u8]) {
+        for (x, byte) in elements.iter().zip(bytes) {
+            *byte = (whole((x * per_step).clamp(-most, most)) as i8).cast_unsigned();
+        }
+    }
+}
+
 /// To the nearest integer, ties to even, for numbers far from 2²²: additions round so.
+#[inline(always)]
 fn whole(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     (x + ROUND) - ROUND
@@ -119,10 +147,11 @@ enum Elements {
 }
 
 impl Elements {
-    fn at(&self, i: usize) -> f32 {
+    /// Read some that lie beside one another, behind those that are there.
+    fn read(&self, range: std::ops::Range<usize>, into: &mut Vec<f32>) {
         match self {
-            Elements::F32(bytes) => f32::from_le_bytes(bytes.as_chunks::<4>().0[i]),
-            Elements::Other(elements) => elements[i],
+            Elements::F32(bytes) => into.extend(bytes.as_chunks::<4>().0[range].iter().map(|x| f32::from_le_bytes(*x))),
+            Elements::Other(elements) => into.extend_from_slice(&elements[range]),
         }
     }
 }
@@ -161,7 +190,7 @@ impl Slices {
         for outer in 0..self.outer {
             for (slice, elements) in block.clone().zip(&mut slices) {
                 let start = (outer * self.size + slice) * self.inner;
-                elements.extend((start..start + self.inner).map(|i| self.elements.at(i)));
+                self.elements.read(start..start + self.inner, elements);
             }
         }
         slices.iter().map(|slice| least_error(slice, most)).collect()
@@ -194,17 +223,30 @@ fn least_error(slice: &[f32], most: f32) -> Option<Option<f32>> {
     Some(Some(best.1))
 }
 
-fn squared_error(slice: &[f32], scale: f32, most: f32) -> f64 {
-    let inverse = 1.0 / scale;
-    let error = |part: &[f32]| {
-        part.iter().fold(0f32, |sum, &x| {
-            // In steps: squares of small weights would be denormal.
-            let steps = x * inverse;
-            let lost = steps - whole(steps.clamp(-most, most));
-            sum + lost * lost
-        })
-    };
-    slice.chunks(1024).map(|part| f64::from(error(part))).sum::<f64>() * f64::from(scale) * f64::from(scale)
+vectors! {
+    fn squared_error(slice: &[f32], scale: f32, most: f32) -> f64 {
+        let inverse = 1.0 / scale;
+        let mut sum = 0f64;
+        for part in slice.chunks(1024) {
+            let (blocks, rest) = part.as_chunks::<LANES>();
+            let mut errors = [0f32; LANES];
+            for block in blocks {
+                for i in 0..LANES {
+                    // In steps: squares of small weights would be denormal.
+                    let steps = block[i] * inverse;
+                    let lost = steps - whole(steps.clamp(-most, most));
+                    errors[i] += lost * lost;
+                }
+            }
+            for (error, x) in errors.iter_mut().zip(rest) {
+                let steps = x * inverse;
+                let lost = steps - whole(steps.clamp(-most, most));
+                *error += lost * lost;
+            }
+            sum += errors.iter().map(|error| f64::from(*error)).sum::<f64>();
+        }
+        sum * f64::from(scale) * f64::from(scale)
+    }
 }
 
 #[cfg(test)]

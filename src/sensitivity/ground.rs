@@ -83,7 +83,10 @@ pub(crate) fn limits(float: &Model, probe: &Probe) -> (usize, Limits) {
     let Some(first) = probe.held_out.first() else { return (0, Limits::default()) };
     let (macs, least) = JUDGED;
     let judged = affordable(float, first, macs, least, u64::MAX).min(probe.held_out.len());
-    (judged, Limits { judged, further: 0, stepped: stepped(float, first, probe.tried.len()) })
+    (
+        judged,
+        Limits { judged, proven: probe.held_out.len(), further: 0, stepped: stepped(float, first, probe.tried.len()) },
+    )
 }
 
 impl Ground {

@@ -12,6 +12,7 @@ use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
+use crate::exec::vectors::vectors;
 use crate::ir::{DType, Graph, Key, NodeId, OpKind, Tensor, User};
 use crate::ops::normalize_axis;
 use crate::ops::quant::BLOCK_SIZE;
@@ -54,22 +55,25 @@ fn spell(graph: &mut Graph, node: NodeId) -> Option<()> {
         }
     };
     let bytes = integers.bytes().filter(|_| integers.len() > 0)?;
-    let mut reals = vec![0f32; integers.len()];
-    let rows = reals.chunks_mut(inner.max(1)).zip(scales.iter().cycle());
+    // As bytes from the beginning: weights are large, and are copied often enough.
+    let mut reals = vec![0u8; 4 * integers.len()];
+    let rows = reals.as_chunks_mut::<4>().0.chunks_mut(inner.max(1)).zip(scales.iter().cycle());
     match integers.dtype() {
         DType::I8 => {
+            let real = |byte: &u8, scale: f32| (f32::from(byte.cast_signed()) * scale).to_le_bytes();
             for ((row, scale), bytes) in rows.zip(bytes.chunks(inner.max(1))) {
-                row.iter_mut().zip(bytes).for_each(|(real, byte)| *real = f32::from(byte.cast_signed()) * scale);
+                row.iter_mut().zip(bytes).for_each(|(to, byte)| *to = real(byte, *scale));
             }
         }
         DType::I32 => {
+            let real = |bytes: &[u8; 4], scale: f32| (i32::from_le_bytes(*bytes) as f32 * scale).to_le_bytes();
             for ((row, scale), bytes) in rows.zip(bytes.as_chunks::<4>().0.chunks(inner.max(1))) {
-                row.iter_mut().zip(bytes).for_each(|(real, bytes)| *real = i32::from_le_bytes(*bytes) as f32 * scale);
+                row.iter_mut().zip(bytes).for_each(|(to, bytes)| *to = real(bytes, *scale));
             }
         }
         _ => return None,
     }
-    let reals = Tensor::f32s(dims, &reals).ok()?;
+    let reals = Tensor::raw(DType::F32, dims, reals.into()).ok()?;
     let (scope, result) = (graph.node(node).scope(), graph.result(node, 0)?);
     let reals = graph.add_constant(scope, "", reals);
     graph.replace(result, reals);
@@ -200,17 +204,26 @@ impl TypedOp for RoundTrip {
     as_op!();
 }
 
-/// Every element becomes the nearest of `scale · n`, `n` a whole number from `least` to `greatest`, ties to even ones.
-/// What is no number becomes zero.
-fn round_trip(elements: &mut [f32], scale: f32, least: f32, greatest: f32) {
-    // Numbers less than 2^22 away from zero are rounded by this addition.
-    const WHOLE: f32 = (3u32 << 22) as f32;
-    for x in elements {
-        let steps = *x / scale;
-        let steps = if steps < least { least } else { steps };
-        let steps = if steps > greatest { greatest } else { steps };
-        let steps = if steps.is_nan() { 0.0 } else { steps };
-        *x = ((steps + WHOLE) - WHOLE) * scale;
+vectors! {
+    /// Every element becomes the nearest of `scale · n`, `n` a whole number from `least` to `greatest`, ties to even
+    /// ones. What is no number becomes zero.
+    fn round_trip(elements: &mut [f32], scale: f32, least: f32, greatest: f32) {
+        // Numbers less than 2^22 away from zero are rounded by this addition.
+        const WHOLE: f32 = (3u32 << 22) as f32;
+        // Elements that are looked at together.
+        const BLOCK: usize = 256;
+        for block in elements.chunks_mut(BLOCK) {
+            // Hardly ever is one no number, and to see to each costs as much as all the rest.
+            if block.iter().fold(false, |any, x| any | x.is_nan()) {
+                block.iter_mut().filter(|x| x.is_nan()).for_each(|x| *x = 0.0);
+            }
+            for x in block {
+                let steps = *x / scale;
+                let steps = if steps > least { steps } else { least };
+                let steps = if steps < greatest { steps } else { greatest };
+                *x = ((steps + WHOLE) - WHOLE) * scale;
+            }
+        }
     }
 }
 

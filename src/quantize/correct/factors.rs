@@ -92,8 +92,9 @@ pub(super) struct Reader {
     size: usize,
 }
 
-/// Weights of more entries than this are looked at by a part of their outputs.
-const MOST: usize = 1 << 22;
+/// Weights of more entries than this are looked at by a part of their outputs: noise is told by a hundred of them as
+/// by a thousand.
+const MOST: usize = 1 << 18;
 
 impl Reader {
     /// A layer that reads channels of which this was seen.
@@ -109,7 +110,9 @@ impl Reader {
         // Elements beside one another of one output and one channel: kernels have several.
         let run = dims[axis + 1..].iter().product::<usize>().max(1).min(inner);
         let (mut powers, mut largest) = (vec![0f32; count * size], vec![0f32; count * size]);
-        for (i, taps) in elements.chunks(run).enumerate() {
+        // Where outputs come one after the other, the rest is not even read.
+        let read = if outputs == 0 { count * inner } else { elements.len() };
+        for (i, taps) in elements[..read].chunks(run).enumerate() {
             let (o, c) = (i * run / inner % dims[outputs], channel(i * run));
             if o < count {
                 let (power, largest) = (&mut powers[o * size + c], &mut largest[o * size + c]);

@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::calibrate::{CalibrationError, Gathered, Method, Probe, Sample, Wanted, gather};
+use crate::calibrate::{CalibrationError, Gathered, Gathering, Method, Probe, Sample, Wanted, gather};
 use crate::exec::{Cannot, Executor};
 use crate::ir::{Graph, OpKind, ScopeId, Tensor, ValueId};
 use crate::model::Model;
@@ -69,7 +69,7 @@ pub struct Bench<'a> {
     reference: Vec<Vec<Tensor>>,
     /// And of the first of those that corrections are tried on, as far as these help to choose ranges.
     further: Vec<Vec<Tensor>>,
-    /// The outputs of the model in real numbers, for every sample held out.
+    /// The outputs of the model in real numbers, for those of the samples held out that outputs are compared on.
     outputs: Vec<Vec<Tensor>>,
 }
 
@@ -119,43 +119,46 @@ impl<'a> Bench<'a> {
         plan: &'a Plan,
         without: &'a BTreeSet<String>,
         limits: Limits,
+    ) -> Result<Bench<'a>, QuantizeError> {
+        let mut shown = shown(float, &Wanted::only([]), engine)?;
+        Ok(Bench::with(float, engine, probe, plan, without, limits, &mut shown)?)
+    }
+
+    /// As [`Bench::new`], where `float` is loaded and [`shown`].
+    ///
+    /// # Errors
+    /// When the engine cannot run it.
+    pub(crate) fn with(
+        float: &Model,
+        engine: &'a dyn Executor,
+        probe: &'a Probe,
+        plan: &'a Plan,
+        without: &'a BTreeSet<String>,
+        limits: Limits,
+        shown: &mut Gathering<'_>,
     ) -> Result<Bench<'a>, Cannot> {
         let scores = scores(&float.graph);
-        let mut shown = float.clone();
-        let outputs = shown.graph.scope(ScopeId::MAIN).outputs().len();
-        let mut places = Vec::with_capacity(scores.len());
-        for (index, &value) in scores.iter().enumerate() {
-            if shown.graph.scope(ScopeId::MAIN).outputs()[index].value() == value {
-                places.push(index);
-                continue;
-            }
-            places.push(shown.graph.scope(ScopeId::MAIN).outputs().len());
-            let ty = shown.graph.value(value).ty.clone();
-            shown.graph.add_output(ScopeId::MAIN, &format!("\u{1}score {index}"), value, ty);
-        }
-        let mut session = engine.load(&shown)?;
+        let outputs = float.graph.scope(ScopeId::MAIN).outputs().len();
         let (reference, further) = (Vec::new(), Vec::new());
         let stepped = limits.stepped;
         let mut bench =
             Bench { engine, probe, plan, without, stepped, scores, reference, further, outputs: Vec::new() };
-        let scored = |given: &[Tensor]| -> Vec<Tensor> {
-            places.iter().filter_map(|&place| given.get(place).cloned()).collect()
-        };
-        for feed in &probe.held_out {
-            let mut given = session.run(feed)?;
+        for feed in probe.held_out.iter().take(limits.proven.max(limits.judged).max(1)) {
+            let mut given = shown.beside(feed)?;
+            let scored = given.split_off(outputs.min(given.len()));
             if bench.reference.len() < limits.judged.max(1) {
-                bench.reference.push(scored(&given));
+                bench.reference.push(scored);
             }
-            given.truncate(outputs);
             bench.outputs.push(given);
         }
         for feed in probe.tried.iter().take(limits.further) {
-            bench.further.push(scored(&session.run(feed)?));
+            let mut given = shown.beside(feed)?;
+            bench.further.push(given.split_off(outputs.min(given.len())));
         }
         Ok(bench)
     }
 
-    /// The outputs of the model in real numbers, for every sample held out.
+    /// The outputs of the model in real numbers, for the first samples held out.
     pub fn outputs(&self) -> &[Vec<Tensor>] {
         &self.outputs
     }
@@ -183,7 +186,7 @@ impl<'a> Bench<'a> {
     }
 
     /// How good `float` is with the plan's integers and these scales.
-    fn quantized(&self, float: &Model, scales: &Scales) -> Result<f64, QuantizeError> {
+    pub(crate) fn quantized(&self, float: &Model, scales: &Scales) -> Result<f64, QuantizeError> {
         let mut simulation = self.simulated(float, scales)?;
         self.judge(|feed| simulation.run(feed, scales))
     }
@@ -308,15 +311,7 @@ impl<'a> Bench<'a> {
         before: Option<f64>,
         steps: &mut Vec<Step>,
     ) -> Result<(), QuantizeError> {
-        const NAME: &str = "correct-biases";
-        if self.without.contains(NAME) {
-            return Ok(());
-        }
-        let mut changed = float.clone();
-        let changes = correct_biases(&mut changed, self.plan, gathered);
-        if changes == 0 {
-            return Ok(());
-        }
+        let Some((changed, changes)) = self.with_biases(float, gathered) else { return Ok(()) };
         let before = match before {
             Some(before) => before,
             None => self.quantized(float, scales)?,
@@ -335,20 +330,69 @@ impl<'a> Bench<'a> {
         if kept {
             *float = changed;
         }
-        steps.push(Step { name: NAME, before, after, kept, changes });
+        steps.push(Step { name: BIASES, before, after, kept, changes });
         Ok(())
     }
+
+    /// Whether runs take so long that as few as possible are made.
+    pub(crate) fn is_long(&self) -> bool {
+        self.stepped == 0
+    }
+
+    /// `float` with biases that take back what rounding weights adds on the average, and how many changed. `None` where
+    /// that is left out, or changes nothing.
+    pub(crate) fn with_biases(&self, float: &Model, gathered: &Gathered) -> Option<(Model, usize)> {
+        let mut changed = float.clone();
+        let changes = if self.without.contains(BIASES) { 0 } else { correct_biases(&mut changed, self.plan, gathered) };
+        (changes > 0).then_some((changed, changes))
+    }
+
+    /// What [`Bench::with_biases`] brought, where a model with integers `gives` so of each sample held out and is as good as
+    /// `before` says without it.
+    pub(crate) fn told_of_biases(
+        &self,
+        before: f64,
+        gives: Vec<Vec<Tensor>>,
+        changes: usize,
+    ) -> Result<Step, QuantizeError> {
+        let mut gives = gives.into_iter();
+        let after = self.judge(|_| Ok(gives.next().unwrap_or_default()))?;
+        Ok(Step { name: BIASES, before, after, kept: after > before, changes })
+    }
+
+    /// What is compared in a model with integers, a descendant of the one in real numbers.
+    pub(crate) fn scores_in(&self, integer: &Graph) -> Vec<ValueId> {
+        let outputs = integer.scope(ScopeId::MAIN).outputs().iter().map(crate::ir::Output::value);
+        let scores = self.scores.iter().zip(outputs);
+        scores.map(|(&score, output)| if integer.has_value(score) { score } else { output }).collect()
+    }
 }
+
+/// What correcting biases is called.
+const BIASES: &str = "correct-biases";
 
 /// How many samples are run how.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
     /// Samples held out that decide, at the most.
     pub judged: usize,
+    /// Samples held out that outputs are compared on, at the most; never fewer than those that decide.
+    pub proven: usize,
     /// How many others help to choose ranges.
     pub further: usize,
     /// How many go through the model layer by layer.
     pub stepped: usize,
+}
+
+/// `float`, loaded to see what is `wanted` of it; beside that it gives its outputs, and then what is compared of each.
+pub(crate) fn shown<'e>(
+    float: &Model,
+    wanted: &Wanted,
+    engine: &'e dyn Executor,
+) -> Result<Gathering<'e>, CalibrationError> {
+    let outputs = float.graph.scope(ScopeId::MAIN).outputs().iter().map(crate::ir::Output::value);
+    let beside: Vec<ValueId> = outputs.chain(scores(&float.graph)).collect();
+    Ok(Gathering::new(float, wanted, &beside, engine, Gathered::default())?)
 }
 
 /// What the tensors of `plan` hold in `float`, on the few samples that corrections are tried on.
@@ -395,7 +439,7 @@ mod tests {
     use crate::text::parse;
 
     fn limits(stepped: usize) -> Limits {
-        Limits { judged: 8, further: 0, stepped }
+        Limits { judged: 8, proven: 8, further: 0, stepped }
     }
 
     /// A model in text, and a plan that gives integers to every layer and to what it reads.
