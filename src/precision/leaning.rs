@@ -4,8 +4,7 @@
 //! not, halves in it would bring errors that nobody asked for, and save next to nothing: calls of such a region stay
 //! float32, but where halves save a `Cast`.
 
-use petgraph::unionfind::UnionFind;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::ir::{Graph, NodeId};
 use crate::precision::cells::{Cell, Cells, FLOAT};
@@ -25,19 +24,19 @@ pub(super) fn lean(graph: &Graph, layers: &FxHashSet<NodeId>, cells: &mut Cells)
         let readers = graph.value(value).users().iter().filter_map(|user| cells.reads.get(user));
         pairs.extend(readers.map(|&reader| (maker, reader)));
     }
-    let mut regions = UnionFind::<usize>::new(cells.facts.len());
-    for &(a, b) in pairs.iter().filter(|(a, b)| is_cheap(*a) && is_cheap(*b)) {
-        regions.union(a, b);
-    }
-    let mut beside_floats: FxHashSet<usize> = FxHashSet::default();
-    for (cheap, other) in pairs.iter().flat_map(|&(a, b)| [(a, b), (b, a)]) {
-        if is_cheap(cheap) && is_layer(other) && cells.facts[other].stays.is_some() {
-            beside_floats.insert(regions.find(cheap));
+    // From what stands beside a layer that stays to all that is of its region.
+    let mut near: FxHashMap<Cell, Vec<Cell>> = FxHashMap::default();
+    let mut open: Vec<Cell> = Vec::new();
+    for (cheap, other) in pairs.into_iter().flat_map(|(a, b)| [(a, b), (b, a)]).filter(|(cheap, _)| is_cheap(*cheap)) {
+        if is_cheap(other) {
+            near.entry(cheap).or_default().push(other);
+        } else if is_layer(other) && cells.facts[other].stays.is_some() {
+            open.push(cheap);
         }
     }
-    let leaning: Vec<Cell> =
-        (0..cells.facts.len()).filter(|&c| is_cheap(c) && beside_floats.contains(&regions.find(c))).collect();
-    for cell in leaning {
-        cells.facts[cell].leans = true;
+    while let Some(cell) = open.pop() {
+        if !std::mem::replace(&mut cells.facts[cell].leans, true) {
+            open.extend(near.remove(&cell).unwrap_or_default());
+        }
     }
 }
