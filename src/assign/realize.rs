@@ -81,7 +81,7 @@ impl Assigner {
         let (model, packed) = match precisions.contains(&Precision::Int8) {
             true => (&ground.model, &ground.packed),
             // What was equalized computes the same, and nothing is gained by it.
-            false => (&ground.float, &ground.plain),
+            false => ground.plain(),
         };
         let done = Realized {
             model: model.clone(),
@@ -222,11 +222,12 @@ impl<'a> Making<'a> {
         };
         let asked = &self.assigner.sensitivity;
         let halver = Halver { target: asked.target, ..Halver::new(half, asked.engine.clone()) };
+        let layers: FxHashSet<NodeId> = self.measured.layers.iter().map(|layer| layer.node).collect();
         let mut stays = staying(&self.done.rehearsal.graph);
         stays.extend(self.rounding.iter().map(|&node| (node, OTHER.to_string())));
-        let [narrow, rehearsal] = halver.halved(&self.done.rehearsal, &halves.fit, stays);
+        let [narrow, rehearsal] = halver.halved(&self.done.rehearsal, &halves.fit, &layers, stays);
         let written = (self.depth >= Depth::Written)
-            .then(|| halver.halved(&self.done.model, &halves.fit, staying(&self.done.model.graph)));
+            .then(|| halver.halved(&self.done.model, &halves.fit, &layers, staying(&self.done.model.graph)));
         self.done.rehearsal = rehearsal;
         if let Some([model, _]) = written {
             self.done.model = model;

@@ -132,6 +132,26 @@ fn two_kinds_of_halves_meet() {
 }
 
 #[test]
+fn cheap_calls_follow_the_layers_around_them() {
+    let halves = |patterns: &[&str]| -> Vec<String> {
+        let given = patterns.iter().map(|pattern| (pattern.to_string(), Precision::Fp16)).collect();
+        let mut model = net(NET);
+        Assigner { given, ..assigner() }.run(&mut model, &|_, _| {}).unwrap();
+        let graph = &model.graph;
+        let is_half = |node: &NodeId| {
+            graph.node(*node).op != crate::ir::OpKind::Cast
+                && graph.result(*node, 0).and_then(|v| graph.value(v).ty.dtype()) == Some(DType::F16)
+        };
+        graph.schedule(crate::ir::ScopeId::MAIN).iter().filter(|n| is_half(n)).map(|n| graph.label(*n)).collect()
+    };
+    assert_eq!(halves(&["*"]), ["first", "r", "left", "right", "k", "s", "p", "f", "head"]);
+    // The last layer has none: its readers' sum takes one Cast, its two operands would take one each; and what follows
+    // gains nothing by halves.
+    assert_eq!(halves(&["first", "left", "right"]), ["first", "r", "left", "right", "k", "s"]);
+    assert_eq!(halves(&["left"]), ["left"]);
+}
+
+#[test]
 fn what_a_search_takes_is_told() {
     let bounds = Bounds { max_drop: Some(5.0), ..Bounds::default() };
     let summary = Assigner { bounds, ..assigner() }.run(&mut net(NET), &|_, _| {}).unwrap();

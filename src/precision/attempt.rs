@@ -6,12 +6,12 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::ir::{DType, Graph, NodeId, ScopeId, ValueId};
 use crate::model::Model;
+use crate::precision::Fit;
 use crate::precision::cells::{Asked, Cell, Cells, FLOAT, cells};
 use crate::precision::emit::emit;
 use crate::precision::rehearse::rehearse;
 use crate::precision::sides::sides;
 use crate::precision::summary::Kept;
-use crate::precision::{Fit, Io};
 
 /// One way to do it.
 pub(super) struct Attempt {
@@ -29,10 +29,11 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// Halves in `float` wherever they pay, but in `excluded` nodes.
-    pub(super) fn new(float: &Model, fit: &Fit, io: Io, bodies: bool, excluded: &FxHashMap<NodeId, String>) -> Attempt {
+    /// Halves in `float` wherever they pay of what is asked for.
+    pub(super) fn new(float: &Model, asked: &Asked<'_>) -> Attempt {
         let mut model = float.clone();
-        let cells = cells(&model.graph, &Asked { opset: model.opset(), fit, io, bodies, excluded });
+        let fit = asked.fit;
+        let cells = cells(&model.graph, asked);
         let is_half = sides(&model.graph, &cells);
         let kept = kept(&model.graph, &cells);
         let nodes = |is: bool| {

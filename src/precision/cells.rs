@@ -8,6 +8,7 @@ use crate::ir::{DType, Graph, NodeId, OpKind, Origin, ScopeId, User, ValueId};
 use crate::ops::CallView;
 use crate::ops::control::{NUM_SCAN_INPUTS, body};
 use crate::precision::keep::{came_with, counting, filled, is_work, keeps, reads_shape};
+use crate::precision::leaning::lean;
 use crate::precision::slots::Slots;
 use crate::precision::{Fit, Io, Role};
 
@@ -28,6 +29,8 @@ pub(super) struct Facts {
     pub must: bool,
     /// What float32 costs here, beside a `Cast`.
     pub worth: u64,
+    /// Whether it stays float32 unless halves save a `Cast`.
+    pub leans: bool,
 }
 
 /// Every cell of a graph, which tensors each makes, and which uses it has.
@@ -38,6 +41,7 @@ pub(super) struct Cells {
 }
 
 /// What is asked of a graph.
+#[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub opset: i64,
     pub fit: &'a Fit,
@@ -46,10 +50,12 @@ pub(super) struct Asked<'a> {
     pub bodies: bool,
     /// Nodes that stay, with the reason.
     pub excluded: &'a FxHashMap<NodeId, String>,
+    /// The layers, where it is given which of them have halves: those that are not excluded.
+    pub layers: Option<&'a FxHashSet<NodeId>>,
 }
 
 /// What a cheap call is worth as a half, where a `Cast` costs [`CAST`](super::sides::CAST).
-const CHEAP: u64 = 1;
+pub(super) const CHEAP: u64 = 1;
 
 /// What a product is worth.
 const WORK: u64 = 1 << 20;
@@ -71,6 +77,9 @@ pub(super) fn cells(graph: &Graph, asked: &Asked<'_>) -> Cells {
         }
     }
     judge(graph, asked, &mut found);
+    if let Some(layers) = asked.layers {
+        lean(graph, layers, &mut found);
+    }
     found
 }
 
@@ -144,7 +153,7 @@ fn call(graph: &Graph, node: NodeId, asked: &Asked<'_>, counting: &FxHashSet<Nod
     let constants = operands.iter().filter_map(|(_, v)| graph.constant(*v));
     let bytes: usize = constants.map(crate::ir::Tensor::stored_bytes).sum();
     let worth = CHEAP + if is_work(call.node()) { WORK } else { 0 } + (bytes as u64 / 256).min(WORK);
-    let cell = found.add(Facts { node: Some(node), stays, must: false, worth });
+    let cell = found.add(Facts { node: Some(node), stays, worth, ..Facts::default() });
     for &(slot, _) in operands.iter().filter(|(_, v)| is_float(graph, *v)) {
         found.reads.insert(User::Node(node, slot), if takes(slot) { cell } else { FLOAT });
     }
@@ -202,7 +211,7 @@ fn handed_over(graph: &Graph, node: NodeId, asked: &Asked<'_>, found: &mut Cells
         if !all_float {
             continue;
         }
-        let cell = found.add(Facts { node: None, stays: stays.clone(), must: false, worth: CHEAP });
+        let cell = found.add(Facts { stays: stays.clone(), worth: CHEAP, ..Facts::default() });
         found.makes.extend(makes.into_iter().map(|v| (v, cell)));
         found.reads.extend(users.into_iter().map(|user| (user, cell)));
     }

@@ -382,8 +382,18 @@ impl Halver {
 
     /// One way to do it that the target runs.
     fn attempt(&self, float: &Model, fit: &Fit, bodies: bool, excluded: &mut FxHashMap<NodeId, String>) -> Attempt {
+        self.attempt_in(float, &Asked { bodies, ..self.asked(float, fit, &FxHashMap::default()) }, excluded)
+    }
+
+    /// What is asked of `float` where nothing but these nodes has to stay.
+    fn asked<'a>(&self, float: &Model, fit: &'a Fit, excluded: &'a FxHashMap<NodeId, String>) -> Asked<'a> {
+        Asked { opset: float.opset(), fit, io: self.io, bodies: true, excluded, layers: None }
+    }
+
+    /// What is `asked`, without the `excluded` nodes and those that the target lacks then, which join these.
+    fn attempt_in(&self, float: &Model, asked: &Asked<'_>, excluded: &mut FxHashMap<NodeId, String>) -> Attempt {
         loop {
-            let attempt = Attempt::new(float, fit, self.io, bodies, excluded);
+            let attempt = Attempt::new(float, &Asked { excluded: &*excluded, ..*asked });
             let lacking = self.lacking(float, &attempt.model);
             let known = excluded.len();
             excluded.extend(lacking);
@@ -398,14 +408,22 @@ impl Halver {
     pub(crate) fn staying(&self, float: &Model, fit: &Fit) -> FxHashMap<NodeId, String> {
         let mut excluded = FxHashMap::default();
         self.attempt(float, fit, true, &mut excluded);
-        let asked = Asked { opset: float.opset(), fit, io: self.io, bodies: true, excluded: &excluded };
-        let cells = cells(&float.graph, &asked);
+        let cells = cells(&float.graph, &self.asked(float, fit, &excluded));
         cells.facts.into_iter().filter_map(|facts| Some((facts.node?, facts.stays?))).collect()
     }
 
-    /// `float` with halves wherever they pay, but in `excluded` nodes: the model, and what it computes in float32.
-    pub(crate) fn halved(&self, float: &Model, fit: &Fit, mut excluded: FxHashMap<NodeId, String>) -> [Model; 2] {
-        let attempt = self.attempt(float, fit, true, &mut excluded);
+    /// `float` with halves in those of its `layers` that are not `excluded`, and around these where they pay: the model,
+    /// and what it computes in float32.
+    pub(crate) fn halved(
+        &self,
+        float: &Model,
+        fit: &Fit,
+        layers: &FxHashSet<NodeId>,
+        mut excluded: FxHashMap<NodeId, String>,
+    ) -> [Model; 2] {
+        let none = FxHashMap::default();
+        let asked = Asked { layers: Some(layers), ..self.asked(float, fit, &none) };
+        let attempt = self.attempt_in(float, &asked, &mut excluded);
         [attempt.model, attempt.rehearsal]
     }
 

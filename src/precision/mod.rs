@@ -20,6 +20,7 @@ mod error;
 mod fit;
 mod halver;
 mod keep;
+mod leaning;
 mod masks;
 mod rehearse;
 mod sides;

@@ -4,7 +4,7 @@ use rustc_hash::FxHashSet;
 
 use crate::ir::Graph;
 use crate::min_cut::{NEVER, Network, SINK as FLOATS, SOURCE as HALVES};
-use crate::precision::cells::{Cell, Cells, FLOAT};
+use crate::precision::cells::{CHEAP, Cell, Cells, FLOAT};
 
 /// What a `Cast` costs.
 pub(super) const CAST: u64 = 16;
@@ -19,6 +19,8 @@ pub(super) fn sides(graph: &Graph, cells: &Cells) -> Vec<bool> {
     for (cell, facts) in cells.facts.iter().enumerate().skip(1) {
         if facts.stays.is_some() {
             network.arc(at(cell), FLOATS, NEVER);
+        } else if facts.leans {
+            network.arc(at(cell), FLOATS, CHEAP);
         } else {
             network.arc(HALVES, at(cell), if facts.must { NEVER } else { facts.worth });
         }
@@ -49,6 +51,8 @@ pub(super) fn sides(graph: &Graph, cells: &Cells) -> Vec<bool> {
     match network.part() {
         Some(parted) => (0..cells.facts.len()).map(|cell| cell != FLOAT && parted[at(cell)]).collect(),
         // Too knotted: halves wherever they may be.
-        None => cells.facts.iter().enumerate().map(|(cell, f)| cell != FLOAT && f.stays.is_none()).collect(),
+        None => {
+            cells.facts.iter().enumerate().map(|(cell, f)| cell != FLOAT && f.stays.is_none() && !f.leans).collect()
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::sensitivity::loss::Measure;
 use crate::sensitivity::meter::Effects;
 
 /// The layout of the file. Raised when what is written or measured changes its meaning.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// What the file holds.
 #[derive(Debug, Serialize, Deserialize)]

@@ -53,8 +53,8 @@ pub(crate) struct Ground {
     pub halves: BTreeMap<Precision, Halves>,
     /// What weights of `model` are as integers of few bits.
     pub packed: Packed,
-    /// The same of `float`, whose weights may be others.
-    pub plain: Packed,
+    /// The same of `float`, where its weights are others: channels were equalized.
+    pub plain: Option<Packed>,
     /// What corrections brought.
     pub corrections: Vec<Step>,
     /// Runs on samples that were made.
@@ -127,6 +127,7 @@ impl Ground {
             bench.equalize(&mut model, few, Ranges::Method(crate::calibrate::Method::MinMax), &mut corrections)?;
             runs += corrections.len() as u64 * (judged + probe.tried.len()) as u64 + judged as u64;
         }
+        let is_equalized = corrections.iter().any(|step| step.kept);
         let start = Instant::now();
         let all = wanted(&model.graph, &plan, Wanted::all());
         let gathered = calibration.gathered(&model, &all, engine, tell, None, None)?.gathered;
@@ -148,7 +149,8 @@ impl Ground {
             stays.extend(asked.choice.excluded(&model.graph)?);
             halves.insert(precision, Halves { fit, stays });
         }
-        let [packed, plain] = [&model, &float].map(|model| Packed::of(asked, model));
+        let packed = Packed::of(asked, &model);
+        let plain = is_equalized.then(|| Packed::of(asked, &float));
         let mut ground = Ground {
             float,
             model,
@@ -176,6 +178,11 @@ impl Ground {
             }
         }
         Ok(ground)
+    }
+
+    /// The model as it was given, and its weights as integers of few bits.
+    pub(crate) fn plain(&self) -> (&Model, &Packed) {
+        self.plain.as_ref().map_or((&self.model, &self.packed), |packed| (&self.float, packed))
     }
 
     /// Whether samples were made up.

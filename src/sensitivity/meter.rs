@@ -3,9 +3,10 @@
 //! The model goes through the engine once, piece by piece. Before a layer runs, all candidates for it run on what it
 //! reads: one small model with a copy of the layer for each. What a candidate gives that differs takes the place of the
 //! layer's result, and what is behind the layer runs once more, with the candidates one after another as more samples;
-//! what does not depend on the layer is not run again. A candidate whose result is hardly different is not worth that:
-//! it loses nothing. Nor is one whose result is much closer than that of another which is close itself: what is that
-//! small goes through the rest of the model as if that were linear, so it loses as much less as it is closer.
+//! what does not depend on the layer is not run again. A candidate whose result is the same is not worth that: it loses
+//! nothing. Nor is one whose result is much closer than that of another which is close itself: what is that small goes
+//! through the rest of the model as if that were linear, so it loses as much less as it is closer. However little that
+//! is, it counts: a bound may be tighter than what halves of all layers lose together.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -37,7 +38,7 @@ pub struct Effect {
     #[serde(with = "finite")]
     pub weights: f64,
     /// The result was so close that nothing behind it was run: it loses nothing, or as much less than another of the
-    /// layer as it is closer.
+    /// layer as it is closer. Of a measure that looks at no outputs, always.
     pub skipped: bool,
 }
 
@@ -65,9 +66,6 @@ pub(crate) struct Effort {
     /// Candidates that nothing behind was run for.
     pub skipped: usize,
 }
-
-/// Results that are this close are not followed to the outputs.
-const CLOSE: f64 = 1e-7;
 
 /// Results that are this close go through what is behind as if that were linear.
 const LINEAR: f64 = 1e-3;
@@ -201,13 +199,10 @@ impl Meter<'_> {
         for (precision, local, got) in ran {
             let weights = self.weight_error(of, precision);
             let other = followed.iter().rfind(|(_, other, _)| *other <= LINEAR && local * CLOSER <= *other);
-            if let (Some((other, its, _)), true) = (other, local >= CLOSE && self.measure != Measure::Local) {
+            if local == 0.0 || self.measure == Measure::Local {
+                found.insert(precision, Effect { loss: local, local, weights, skipped: true });
+            } else if let Some((other, its, _)) = other {
                 told.push((precision, local, *other, local / its));
-                continue;
-            }
-            if local < CLOSE || self.measure == Measure::Local {
-                let loss = if self.measure == Measure::Local { local } else { 0.0 };
-                found.insert(precision, Effect { loss, local, weights, skipped: true });
             } else {
                 followed.push((precision, local, got));
             }

@@ -13,7 +13,7 @@ impl Stage for Assigner {
 
     /// Layers may get integers, as what is quantized.
     fn needs(&self) -> Needs {
-        Needs { plain: true, splits_products: true, ..Needs::default() }
+        Needs::of_integers(&self.sensitivity.policy)
     }
 
     fn opset_for(&self, from: i64) -> i64 {

@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::exec::Executor;
 use crate::model::Model;
 use crate::quality::{Bounds, Measured};
+use crate::target::Policy;
 use crate::{assign as assignment, lowbit, precision, prune as pruning, quantize as integers, sparsify as sparsity};
 
 pub use course::{Course, Stand};
@@ -72,6 +73,14 @@ pub struct Needs {
     pub splits_products: bool,
     /// Rules whose names begin like one of these wait.
     pub holds_back: &'static [&'static str],
+}
+
+impl Needs {
+    /// Of what gives integers to operators of ONNX, as `policy` places them: a runtime fuses integers itself.
+    fn of_integers(policy: &Policy) -> Needs {
+        let holds_back: &[&str] = if policy.keeps_axes { &["flatten-rows"] } else { &[] };
+        Needs { plain: true, splits_products: true, holds_back }
+    }
 }
 
 /// What a stage's result is measured with.

@@ -13,10 +13,8 @@ impl Stage for Quantizer {
         Place::Quantize
     }
 
-    /// Integers are for operators of ONNX; a runtime fuses integers itself.
     fn needs(&self) -> Needs {
-        let holds_back: &[&str] = if self.policy.keeps_axes { &["flatten-rows"] } else { &[] };
-        Needs { plain: true, splits_products: true, holds_back }
+        Needs::of_integers(&self.policy)
     }
 
     fn opset_for(&self, from: i64) -> i64 {
