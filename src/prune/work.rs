@@ -57,6 +57,9 @@ const LEAST_SHARE: f64 = 0.05;
 /// Steps of a search: the share that it finds is within a hundredth of the largest that is possible.
 const HALVINGS: usize = 6;
 
+/// Steps back from what samples that tell agree to, after larger ones towards it.
+const FURTHER: usize = 2;
+
 /// A pruner at work on one model.
 pub(super) struct Work<'a> {
     pub(super) pruner: &'a Pruner,
@@ -104,7 +107,7 @@ impl Work<'_> {
 
     /// As much as bounds allow: halving the interval of shares of the work that may be enough finds it by samples that
     /// decide. Those that tell are asked of that alone. Where they say that it is too little, more is left, in steps that
-    /// double, until they agree.
+    /// double, until they agree, and then a little less.
     fn search(&self, criterion: Criterion, first: &[Option<Ranking>]) -> Result<Done, PruneError> {
         let leaving = |share: f64| self.in_stages(criterion, first, Budget::Keep(Measure::Macs, share));
         let (mut enough, mut found, mut last) = (1.0, None, None);
@@ -123,23 +126,36 @@ impl Work<'_> {
             (None, Some(error)) => return Err(PruneError::Bounds(error)),
             (None, None) => return Err(PruneError::Nothing(Vec::new(), 0)),
         };
+        self.tell_of(&mut done)?;
+        let keeps = |done: &Done| self.pruner.bounds.check(&done.summary.measured.outputs);
+        let searched = done.summary.macs;
         let (mut share, mut step) = (enough, enough - little);
-        loop {
-            self.tell_of(&mut done)?;
-            let Err(error) = self.pruner.bounds.check(&done.summary.measured.outputs) else { break };
-            share += step;
+        while let Err(error) = keeps(&done) {
+            // Where groups may lose no more, as much is left as if more had been asked for.
+            little = share.max(done.summary.macs);
+            share = little + step;
             step *= 2.0;
             if share >= 1.0 {
                 return Err(PruneError::Bounds(error));
             }
             done = leaving(share)?;
+            self.tell_of(&mut done)?;
         }
-        if share > enough {
+        if done.summary.macs > searched {
+            for _ in 0..FURTHER {
+                let between = 0.5 * (little + share);
+                let mut less = leaving(between)?;
+                self.tell_of(&mut less)?;
+                match keeps(&less) {
+                    Ok(()) => (share, done) = (between, less),
+                    Err(_) => little = between,
+                }
+            }
             done.summary.notes.push(format!(
                 "with {:.0} % of the work left the bound is kept on the samples that were searched by, and not on those \
                  that only tell: {:.0} % is left",
-                100.0 * enough,
-                100.0 * share
+                100.0 * searched,
+                100.0 * done.summary.macs
             ));
         }
         Ok(done)
