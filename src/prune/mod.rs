@@ -23,6 +23,7 @@ pub mod mask;
 mod meter;
 mod pruner;
 pub mod recover;
+mod roles;
 mod summary;
 pub mod surgery;
 pub mod untie;

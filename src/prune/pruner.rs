@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::calibrate::{Calibration, CalibrationError, Probe};
+use crate::calibrate::{Calibration, CalibrationError};
 use crate::exec::{Executor, Plan};
 use crate::ir::{Graph, NodeId, ValueId};
 use crate::model::Model;
@@ -12,6 +12,7 @@ use crate::prune::budget::{Budget, Rules};
 use crate::prune::colour::{Axis, Factor, Grouped};
 use crate::prune::groups::Groups;
 use crate::prune::importance::Criterion;
+use crate::prune::roles::Roles;
 use crate::quality::Bounds;
 use crate::selecting::{NoMatch, matching};
 
@@ -99,13 +100,15 @@ impl Pruner {
         Ok(ratios)
     }
 
-    /// Samples, where there are any.
-    pub(super) fn probe(&self, model: &Model) -> Result<Probe, CalibrationError> {
-        let mut probe = self.calibration.probe(model, &*self.engine, &|_| MOST_SAMPLES)?;
-        if probe.tried.is_empty() {
-            probe.tried.clone_from(&probe.held_out);
-        }
-        Ok(probe)
+    /// Samples, where there are any, and what they do. A ratio leaves nothing to decide.
+    pub(super) fn roles(&self, model: &Model) -> Result<Roles, CalibrationError> {
+        let probe = self.calibration.probe(model, &*self.engine, &|_| MOST_SAMPLES)?;
+        let is_decided = match self.budget {
+            Budget::Ratio(_) => false,
+            Budget::Keep(..) => self.criterion.is_none_or(|criterion| criterion == Criterion::Obs),
+            Budget::Auto => true,
+        };
+        Ok(Roles::of(probe, is_decided))
     }
 }
 
@@ -180,6 +183,15 @@ mod tests {
         let strict = Bounds { min_sqnr: Some(500.0), max_drop: None };
         let refused = run(&Pruner { bounds: strict, ..pruner(Budget::Auto) });
         assert!(matches!(refused, Err(PruneError::Bounds(OutOfBounds::Noisy { .. }))));
+    }
+
+    #[test]
+    fn a_bound_needs_samples_to_be_kept_on() {
+        let bounds = Bounds { min_sqnr: Some(1.0), max_drop: None };
+        for budget in [Budget::Auto, Budget::Ratio(0.5)] {
+            let refused = run(&Pruner { bounds, calibration: Calibration::default(), ..pruner(budget) });
+            assert!(matches!(refused, Err(PruneError::Bounds(OutOfBounds::NothingToCompare))));
+        }
     }
 
     #[test]

@@ -34,7 +34,10 @@ pub struct Summary {
     /// What was done to give accuracy back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovered: Option<Recovered>,
-    /// How far outputs are from the original's, on samples that both were run on.
+    /// Samples that decided how much of each group goes, where samples did.
+    pub decided_on: usize,
+    /// How far outputs are from the original's, on samples that both were run on. Where a note does not say otherwise,
+    /// these decided nothing, and no weight was made from them.
     #[serde(flatten)]
     pub measured: Measured,
     /// Operators about whose channels nothing is known.
@@ -57,6 +60,9 @@ impl Summary {
             self.importance,
             100.0 * self.macs
         )];
+        if self.decided_on > 0 {
+            lines.push(format!("how much of each group goes was decided on {} samples", self.decided_on));
+        }
         if let Some(recovered) = &self.recovered {
             let better = recovered.layers.iter().filter(|layer| layer.how != How::Nothing).count();
             lines.push(format!(

@@ -2,7 +2,6 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::calibrate::Probe;
 use crate::exec::Verdict;
 use crate::model::Model;
 use crate::proof::{Referee, differences};
@@ -17,10 +16,11 @@ use crate::prune::mask::masked;
 use crate::prune::meter::Measure;
 use crate::prune::pruner::Pruner;
 use crate::prune::recover::{Recovery, recover};
+use crate::prune::roles::Roles;
 use crate::prune::summary::{Pruned, Summary};
 use crate::prune::surgery::apply;
 use crate::prune::untie::untie;
-use crate::quality::{Measured, compare};
+use crate::quality::{Bounds, Measured, OutOfBounds, compare};
 use crate::rewrite::Exactness;
 
 impl Pruner {
@@ -38,8 +38,11 @@ impl Pruner {
             return Err(PruneError::Nothing(stopped, groups.alone()));
         }
         let ratios = self.ratios(&model.graph, &groups)?;
-        let probe = self.probe(model)?;
-        let work = Work { pruner: self, dense: model.clone(), groups, ratios, probe, tell };
+        let roles = self.roles(model)?;
+        if roles.telling.is_empty() && self.bounds != Bounds::default() {
+            return Err(PruneError::Bounds(OutOfBounds::NothingToCompare));
+        }
+        let work = Work { pruner: self, dense: model.clone(), groups, ratios, roles, tell };
         let mut done = work.spend(self.budget)?;
         done.summary.stopped = stopped;
         self.bounds.check(&done.summary.measured.outputs).map_err(PruneError::Bounds)?;
@@ -54,13 +57,16 @@ const LEAST_SHARE: f64 = 0.05;
 /// Steps of a search: the share that it finds is within a hundredth of the largest that is possible.
 const HALVINGS: usize = 6;
 
+/// Steps back from what samples that tell agree to, after larger ones towards it.
+const FURTHER: usize = 2;
+
 /// A pruner at work on one model.
 pub(super) struct Work<'a> {
     pub(super) pruner: &'a Pruner,
     pub(super) dense: Model,
     pub(super) groups: Groups,
     pub(super) ratios: FxHashMap<usize, f64>,
-    pub(super) probe: Probe,
+    pub(super) roles: Roles,
     pub(super) tell: &'a dyn Fn(u64, u64),
 }
 
@@ -73,7 +79,7 @@ pub(super) struct Done {
 impl Work<'_> {
     /// Spend a budget.
     pub(super) fn spend(&self, budget: Budget) -> Result<Done, PruneError> {
-        let criterion = match (self.pruner.criterion, self.probe.tried.is_empty()) {
+        let criterion = match (self.pruner.criterion, self.roles.all.is_empty()) {
             (Some(criterion), true) if criterion.needs_samples() => return Err(PruneError::NoSamples(criterion)),
             (Some(criterion), _) => criterion,
             (None, true) => Criterion::L2,
@@ -91,30 +97,81 @@ impl Work<'_> {
         }
         match budget {
             Budget::Auto => self.search(criterion, &first),
-            budget => self.in_stages(criterion, &first, budget),
+            budget => {
+                let mut done = self.in_stages(criterion, &first, budget)?;
+                self.tell_of(&mut done)?;
+                Ok(done)
+            }
         }
     }
 
-    /// As much as bounds allow, by halving the interval of shares of the work that may be enough.
+    /// As much as bounds allow: halving the interval of shares of the work that may be enough finds it by samples that
+    /// decide. Those that tell are asked of that alone. Where they say that it is too little, more is left, in steps that
+    /// double, until they agree, and then a little less.
     fn search(&self, criterion: Criterion, first: &[Option<Ranking>]) -> Result<Done, PruneError> {
+        let leaving = |share: f64| self.in_stages(criterion, first, Budget::Keep(Measure::Macs, share));
         let (mut enough, mut found, mut last) = (1.0, None, None);
         let mut little = LEAST_SHARE;
         for _ in 0..HALVINGS {
             let share = 0.5 * (enough + little);
-            let done = self.in_stages(criterion, first, Budget::Keep(Measure::Macs, share))?;
-            match self.pruner.bounds.check(&done.summary.measured.outputs) {
+            let done = leaving(share)?;
+            let outputs = compare(&self.dense, &done.model, &self.roles.deciding, &*self.pruner.engine)?;
+            match self.pruner.bounds.check(&outputs) {
                 Ok(()) => (enough, found) = (share, Some(done)),
                 Err(error) => (little, last) = (share, Some(error)),
             }
         }
-        match (found, last) {
-            (Some(done), _) => Ok(done),
-            (None, Some(error)) => Err(PruneError::Bounds(error)),
-            (None, None) => Err(PruneError::Nothing(Vec::new(), 0)),
+        let mut done = match (found, last) {
+            (Some(done), _) => done,
+            (None, Some(error)) => return Err(PruneError::Bounds(error)),
+            (None, None) => return Err(PruneError::Nothing(Vec::new(), 0)),
+        };
+        self.tell_of(&mut done)?;
+        let keeps = |done: &Done| self.pruner.bounds.check(&done.summary.measured.outputs);
+        let searched = done.summary.macs;
+        let (mut share, mut step) = (enough, enough - little);
+        while let Err(error) = keeps(&done) {
+            // Where groups may lose no more, as much is left as if more had been asked for.
+            little = share.max(done.summary.macs);
+            share = little + step;
+            step *= 2.0;
+            if share >= 1.0 {
+                return Err(PruneError::Bounds(error));
+            }
+            done = leaving(share)?;
+            self.tell_of(&mut done)?;
         }
+        if done.summary.macs > searched {
+            for _ in 0..FURTHER {
+                let between = 0.5 * (little + share);
+                let mut less = leaving(between)?;
+                self.tell_of(&mut less)?;
+                match keeps(&less) {
+                    Ok(()) => (share, done) = (between, less),
+                    Err(_) => little = between,
+                }
+            }
+            done.summary.notes.push(format!(
+                "with {:.0} % of the work left the bound is kept on the samples that were searched by, and not on those \
+                 that only tell: {:.0} % is left",
+                100.0 * searched,
+                100.0 * done.summary.macs
+            ));
+        }
+        Ok(done)
     }
 
-    /// Spend a budget in stages; before each but the first, importance is told anew from what is left.
+    /// Say how good a result is.
+    fn tell_of(&self, done: &mut Done) -> Result<(), PruneError> {
+        if !self.roles.telling.is_empty() {
+            let outputs = compare(&self.dense, &done.model, &self.roles.telling, &*self.pruner.engine)?;
+            done.summary.measured = Measured { held_out: self.roles.telling.len(), outputs };
+        }
+        Ok(())
+    }
+
+    /// Spend a budget in stages; before each but the first, importance is told anew from what is left. How good that is
+    /// nobody is asked.
     fn in_stages(&self, criterion: Criterion, first: &[Option<Ranking>], budget: Budget) -> Result<Done, PruneError> {
         let mut model = self.dense.clone();
         let (mut cut, mut removed) = (Cut::default(), self.groups.nothing());
@@ -139,8 +196,10 @@ impl Work<'_> {
             if stage == self.pruner.stages {
                 structure = self.prove(&model, &cut)?;
             }
-            if self.pruner.recovers && !self.probe.tried.is_empty() {
-                let samples = &self.probe.tried;
+            if self.pruner.recovers && !self.roles.all.is_empty() {
+                // Once it is decided, weights are made from those samples too that decided.
+                let is_decided = stage == self.pruner.stages && self.pruner.budget != Budget::Auto;
+                let samples = if is_decided { &self.roles.all } else { &self.roles.fitted };
                 let (engine, how) = (&*self.pruner.engine, Recovery::default());
                 recovered = Some(recover(&self.dense, &mut model, &cut, samples, engine, &how, &self.telling())?);
             }
@@ -148,13 +207,9 @@ impl Work<'_> {
                 short = (stage == self.pruner.stages && left > asked).then_some((asked, left));
             }
         }
-        let outputs = match self.probe.held_out.is_empty() {
-            true => Vec::new(),
-            false => compare(&self.dense, &model, &self.probe.held_out, &*self.pruner.engine)?,
-        };
-        let mut notes = self.probe.notes.clone();
+        let mut notes = self.roles.notes.clone();
         // What is taken where nobody chose and there are no samples needs no word.
-        if self.pruner.criterion.is_none() && criterion == Criterion::L2 && !self.probe.tried.is_empty() {
+        if self.pruner.criterion.is_none() && criterion == Criterion::L2 && !self.roles.all.is_empty() {
             notes.push("samples say nothing of any group that can go: weights (l2) tell what goes".into());
         }
         notes.extend(short.map(|(asked, left)| {
@@ -170,7 +225,8 @@ impl Work<'_> {
             macs: self.groups.macs(&removed),
             structure,
             recovered,
-            measured: Measured { held_out: self.probe.held_out.len(), outputs },
+            decided_on: self.roles.deciding.len(),
+            measured: Measured::default(),
             stopped: Vec::new(),
             notes,
         };
@@ -249,8 +305,8 @@ impl Work<'_> {
         if criterion == Criterion::Activation {
             ranker.columns = 0;
         }
-        ranker.tries = !matches!(self.pruner.budget, Budget::Ratio(_));
-        let (samples, judges) = (&self.probe.tried, &self.probe.held_out);
+        let (samples, judges) = (&self.roles.fitted, &self.roles.deciding);
+        ranker.tries = !judges.is_empty();
         Ok(rank(model, groups, (samples, judges), &*self.pruner.engine, &ranker, &self.telling())?)
     }
 
@@ -281,5 +337,121 @@ impl Work<'_> {
             after: group.classes.iter().filter(|&&class| !removed[class as usize]).count(),
         };
         self.groups.groups.iter().zip(accounts).map(one).collect()
+    }
+}
+
+#[cfg(all(test, feature = "tract"))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::calibrate::{Calibration, Sample, Source};
+    use crate::exec::Origin;
+    use crate::exec::tract::Tract;
+    use crate::ir::{Tensor, ValueId};
+    use crate::passes::infer_declared;
+    use crate::random::Random;
+    use crate::text::parse;
+
+    /// Two groups that can go, with random weights.
+    fn dense() -> Model {
+        let mut model = parse(
+            r#"<ir_version: 8, opset_import: ["" : 17]> g (float[n,4] x) => (float[n,3] y)
+            <float[4,12] a, float[12,10] b, float[10,3] c>
+            { p = MatMul(x, a)  q = Relu(p)  r = MatMul(q, b)  s = Relu(r)  y = MatMul(s, c) }"#,
+        )
+        .unwrap();
+        let mut random = Random::new(4, "work");
+        let constants: Vec<ValueId> = model.graph.values().filter(|&v| model.graph.constant(v).is_some()).collect();
+        for value in constants {
+            let dims = model.graph.constant(value).unwrap().dims().to_vec();
+            let elements: Vec<f32> = (0..dims.iter().product()).map(|_| random.normal() as f32).collect();
+            model.graph.set_constant(value, Tensor::f32s(&dims, &elements).unwrap());
+        }
+        infer_declared(&mut model.graph);
+        model
+    }
+
+    /// What becomes of it where samples have the roles that `change` gives them.
+    fn spent(pruner: &Pruner, change: &dyn Fn(&mut Roles)) -> Result<Done, PruneError> {
+        work(pruner, change).spend(pruner.budget)
+    }
+
+    fn work<'a>(pruner: &'a Pruner, change: &dyn Fn(&mut Roles)) -> Work<'a> {
+        let dense = dense();
+        let groups = Groups::of(&dense.graph, Colouring::of(&dense.graph, &Choices::default()));
+        assert_eq!(groups.groups.len(), 2);
+        let mut roles = pruner.roles(&dense).unwrap();
+        change(&mut roles);
+        Work { pruner, dense, groups, ratios: FxHashMap::default(), roles, tell: &|_, _| () }
+    }
+
+    fn pruner(budget: Budget) -> Pruner {
+        let calibration = Calibration { source: Some(Source::Random(0)), samples: Some(64), ..Calibration::default() };
+        Pruner { calibration, ..Pruner::new(budget, Arc::new(Tract)) }
+    }
+
+    /// The same samples, the element at each place times what `factor` says.
+    fn scaled(samples: &[Sample], factor: &dyn Fn(usize) -> f32) -> Vec<Sample> {
+        let one = |sample: &Sample| {
+            let tensor = |t: &Tensor| {
+                let elements = t.reals().unwrap().into_iter().enumerate().map(|(i, x)| factor(i) * x as f32);
+                Tensor::f32s(t.dims(), &elements.collect::<Vec<f32>>()).unwrap()
+            };
+            let feed = sample.iter().map(|(input, t)| (input.clone(), tensor(t))).collect();
+            Sample::new(feed, Origin::MadeUp { index: 0 }).unwrap()
+        };
+        samples.iter().map(one).collect()
+    }
+
+    #[test]
+    fn samples_that_tell_change_no_weight() {
+        for (budget, steps) in
+            [(Budget::Keep(Measure::Macs, 0.4), 1), (Budget::Keep(Measure::Macs, 0.4), 2), (Budget::Ratio(0.5), 1)]
+        {
+            let pruner = Pruner { stages: steps, ..pruner(budget) };
+            let plain = spent(&pruner, &|_| ()).unwrap();
+            let weights = |done: &Done| {
+                let graph = &done.model.graph;
+                graph.values().filter_map(|v| graph.constant(v).cloned()).collect::<Vec<Tensor>>()
+            };
+            let others = spent(&pruner, &|roles| roles.telling = scaled(&roles.telling, &|_| -3.0)).unwrap();
+            assert_eq!(weights(&others), weights(&plain), "{budget}");
+            assert_eq!(others.summary.groups, plain.summary.groups);
+            assert_ne!(others.summary.measured, plain.summary.measured, "they tell");
+        }
+    }
+
+    #[test]
+    fn samples_that_decide_are_heard() {
+        let pruner = pruner(Budget::Keep(Measure::Macs, 0.4));
+        let costs = |change: &dyn Fn(&mut Roles)| {
+            let work = work(&pruner, change);
+            work.rankings(&work.dense, &work.groups, Criterion::Obs).unwrap()
+        };
+        let one = |roles: &mut Roles| roles.deciding = scaled(&roles.deciding, &|i| if i == 3 { 1.0 } else { 0.0 });
+        assert_ne!(costs(&one), costs(&|_| ()));
+        assert_eq!(costs(&|roles| roles.telling.clear()), costs(&|_| ()));
+        let ratio = Pruner { budget: Budget::Ratio(0.5), ..pruner.clone() };
+        assert_eq!(spent(&ratio, &|_| ()).unwrap().summary.decided_on, 0);
+    }
+
+    #[test]
+    fn a_bound_is_kept_on_samples_that_nothing_was_searched_by() {
+        let bounds = Bounds { min_sqnr: Some(20.0), max_drop: None };
+        let pruner = Pruner { bounds, ..pruner(Budget::Auto) };
+        let plain = spent(&pruner, &|roles| roles.telling.clone_from(&roles.deciding)).unwrap().summary;
+        let strange = |roles: &mut Roles| {
+            roles.telling = scaled(&roles.deciding, &|i| if i == 3 { 1.0 } else { 0.5 });
+        };
+        let strict = spent(&pruner, &strange).unwrap().summary;
+        assert!(strict.macs > plain.macs, "{} {}", strict.macs, plain.macs);
+        assert!(strict.measured.outputs[0].sqnr >= 20.0, "{:?}", strict.measured);
+        assert!(strict.notes.iter().any(|note| note.contains("only tell")), "{:?}", strict.notes);
+        assert!(plain.notes.is_empty(), "{:?}", plain.notes);
+        // Whatever goes, something is lost.
+        let bounds = Bounds { min_sqnr: Some(60.0), max_drop: None };
+        let hopeless = spent(&Pruner { bounds, ..pruner }, &|_| ());
+        assert!(matches!(hopeless, Err(PruneError::Bounds(_))));
     }
 }
