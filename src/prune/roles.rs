@@ -6,7 +6,7 @@ use crate::calibrate::{Probe, Sample};
 const ONE_OF: usize = 8;
 
 /// Samples that decide, at the most.
-const MOST: usize = 16;
+const MOST: usize = 32;
 
 /// Samples by what they do. Those that tell are the ones that are held out of everything that is done to the model.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +25,7 @@ pub(super) struct Roles {
 
 impl Roles {
     /// The roles of samples, some of which decide where it is `decided` by samples at all: every eighth of those that are
-    /// not held out, or sixteen, evenly from all. Of fewer than eight none can be spared: then those that are held out
+    /// not held out, or thirty-two, evenly from all. Of fewer than eight none can be spared: then those that are held out
     /// decide and tell, and a note says it.
     pub(super) fn of(probe: Probe, decided: bool) -> Roles {
         let Probe { tried: all, held_out: telling, mut notes } = probe;
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_few_of_all_decide_and_those_held_out_only_tell() {
-        for (tried, count) in [(8, 1), (15, 1), (16, 2), (112, 14), (240, 16), (1000, 16)] {
+        for (tried, count) in [(8, 1), (15, 1), (16, 2), (112, 14), (240, 30), (1000, 32)] {
             let roles = of(tried, true);
             assert_eq!((roles.all.len() as u64, roles.deciding.len(), roles.telling.len()), (tried, count, 3));
             assert_eq!(roles.fitted.len() + count, roles.all.len());
