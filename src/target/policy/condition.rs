@@ -38,8 +38,6 @@ pub struct Condition {
     pub first: Option<bool>,
     /// No result is an output of the model.
     pub inner: Option<bool>,
-    /// Operand 0 holds no negative numbers, whatever the model is run on: see [`is_not_negative`].
-    pub not_negative: bool,
     /// The rank of operand 0.
     pub rank_at_least: Option<usize>,
     /// The rank of operand 0.
@@ -119,9 +117,6 @@ impl Condition {
         if self.first.is_some_and(|first| first != is_input) {
             let what = if is_input { "it reads an input of the model" } else { "it reads no input of the model" };
             return Some(what.into());
-        }
-        if self.not_negative && !is_not_negative(call) {
-            return Some("what it reads may be negative".into());
         }
         let is_output = graph.results(call.id()).iter().flatten().any(|&v| graph.is_output(v));
         if self.inner.is_some_and(|inner| inner == is_output) {
@@ -230,43 +225,17 @@ impl Condition {
                 return Some(format!("its {name} is another"));
             }
         }
-        if let Some(from) = self.clip_from.filter(|&from| clipped_from(call) != Some(from)) {
-            return Some(format!("it does not clip at {from}"));
+        if let Some(from) = self.clip_from {
+            let least = match call.has(1) {
+                true => call.constant(1).and_then(|t| t.item()),
+                false => Some(f64::from(MIN.of(call.node()))),
+            };
+            if least != Some(from) {
+                return Some(format!("it does not clip at {from}"));
+            }
         }
         None
     }
-}
-
-/// The least number that a `Clip` gives, where it is constant.
-fn clipped_from(call: &CallView<'_>) -> Option<f64> {
-    match call.has(1) {
-        true => call.constant(1).and_then(|least| least.item()),
-        false => Some(f64::from(MIN.of(call.node()))),
-    }
-}
-
-/// Calls that are looked past.
-const FAR: usize = 16;
-
-/// Whether operand 0 of `call` is made by what gives no negative numbers, and was moved, picked or averaged since.
-fn is_not_negative(call: &CallView<'_>) -> bool {
-    use OpKind::{
-        Abs, AveragePool, Clip, Flatten, GlobalAveragePool, GlobalMaxPool, HardSigmoid, Identity, MaxPool, ReduceMax,
-        ReduceMean, Relu, Reshape, Sigmoid, Softmax, Squeeze, Transpose, Unsqueeze,
-    };
-    let graph = call.graph();
-    let mut read = call.operand(0);
-    for _ in 0..FAR {
-        let Some((maker, _)) = read.and_then(|value| graph.producer(value)) else { return false };
-        match graph.node(maker).op {
-            Relu | Sigmoid | HardSigmoid | Softmax | Abs => return true,
-            Clip => return clipped_from(&CallView::new(graph, maker)).is_some_and(|least| least >= 0.0),
-            Reshape | Flatten | Squeeze | Unsqueeze | Transpose | Identity | MaxPool | GlobalMaxPool | ReduceMax
-            | AveragePool | GlobalAveragePool | ReduceMean => read = graph.operand(maker, 0),
-            _ => return false,
-        }
-    }
-    false
 }
 
 /// What ONNX says that an absent attribute is.
