@@ -26,6 +26,8 @@ pub struct Condition {
     pub out_at_least: Option<i64>,
     /// The larger of both.
     pub either_at_least: Option<i64>,
+    /// The same, where it must not be more.
+    pub either_at_most: Option<i64>,
     /// The output channels are a multiple of this.
     pub out_multiple: Option<i64>,
     /// Input or output channels are a multiple of this.
@@ -44,6 +46,8 @@ pub struct Condition {
     pub rank_at_most: Option<usize>,
     /// The last but one size of the result, or the product of all but the last.
     pub rows_at_least: Option<i64>,
+    /// The same, where it must not be more: what only a run tells is.
+    pub rows_at_most: Option<i64>,
     /// The last size of the result.
     pub columns_at_least: Option<i64>,
     /// The opset that is written.
@@ -133,6 +137,7 @@ impl Condition {
                 self.in_at_least,
                 self.out_at_least,
                 self.either_at_least,
+                self.either_at_most,
                 self.out_multiple,
                 self.either_multiple,
                 self.kernel_at_least,
@@ -173,6 +178,9 @@ impl Condition {
         if let Some(least) = self.either_at_least.filter(|&least| inputs.max(outputs) < least) {
             return few("input and output", least);
         }
+        if let Some(most) = self.either_at_most.filter(|&most| inputs.max(outputs) > most) {
+            return Some(format!("it has more than {most} input or output channels"));
+        }
         let odd = |n: i64, multiple: i64| n.checked_rem(multiple) != Some(0);
         if let Some(multiple) = self.out_multiple.filter(|&m| odd(outputs, m)) {
             return Some(format!("its output channels are no multiple of {multiple}"));
@@ -202,6 +210,9 @@ impl Condition {
             let rows = batch.iter().try_fold(1i64, |n, d| n.checked_mul(d.known()?));
             if let Some(least) = small(rows, self.rows_at_least) {
                 return Some(format!("its result has fewer than {least} rows"));
+            }
+            if let Some(most) = self.rows_at_most.filter(|&most| rows.is_none_or(|rows| rows > most)) {
+                return Some(format!("its result has more than {most} rows"));
             }
             if let Some(least) = small(columns.known(), self.columns_at_least) {
                 return Some(format!("its result has fewer than {least} columns"));
