@@ -9,6 +9,7 @@ use crate::model::Model;
 use crate::precision::Fit;
 use crate::precision::cells::{Asked, Cell, Cells, FLOAT, cells};
 use crate::precision::emit::emit;
+use crate::precision::leaning::lean;
 use crate::precision::rehearse::rehearse;
 use crate::precision::sides::sides;
 use crate::precision::summary::Kept;
@@ -33,7 +34,10 @@ impl Attempt {
     pub(super) fn new(float: &Model, asked: &Asked<'_>) -> Attempt {
         let mut model = float.clone();
         let fit = asked.fit;
-        let cells = cells(&model.graph, asked);
+        let mut cells = cells(&model.graph, asked);
+        if let Some(layers) = asked.layers {
+            lean(&model.graph, layers, &mut cells);
+        }
         let is_half = sides(&model.graph, &cells);
         let kept = kept(&model.graph, &cells);
         let nodes = |is: bool| {

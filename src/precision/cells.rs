@@ -8,7 +8,6 @@ use crate::ir::{DType, Graph, NodeId, OpKind, Origin, ScopeId, User, ValueId};
 use crate::ops::CallView;
 use crate::ops::control::{NUM_SCAN_INPUTS, body};
 use crate::precision::keep::{came_with, counting, filled, is_work, keeps, reads_shape};
-use crate::precision::leaning::lean;
 use crate::precision::slots::Slots;
 use crate::precision::{Fit, Io, Role};
 
@@ -77,9 +76,6 @@ pub(super) fn cells(graph: &Graph, asked: &Asked<'_>) -> Cells {
         }
     }
     judge(graph, asked, &mut found);
-    if let Some(layers) = asked.layers {
-        lean(graph, layers, &mut found);
-    }
     found
 }
 
