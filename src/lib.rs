@@ -27,6 +27,7 @@ pub mod census;
 pub mod choice;
 #[doc(hidden)]
 pub mod cli;
+pub mod distill;
 pub mod edit;
 pub mod error;
 pub mod exec;

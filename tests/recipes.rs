@@ -49,6 +49,7 @@ const OPTIONS: &[&str] = &[
     "--protect=op:Gemm",
     "--sparsity=0.5",
     "--without-recovery",
+    "--distill=2",
     "--align=1",
     "--calib=random",
     "--samples=3",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use crate::calibrate::Calibration;
+use crate::distill::Distillation;
 use crate::exec::{Executor, Plan};
 use crate::prune::{Budget, Criterion, Factor, Grouped, Pruner, Rules};
 use crate::quality::Bounds;
@@ -56,6 +57,10 @@ pub(super) struct Pruning {
     /// Leave the weights that remain as they are, where samples could tell better ones
     #[arg(help_heading = PRUNING, long)]
     pub without_recovery: bool,
+    /// Bring the outputs nearer to the original's by so many steps of gradient descent on the samples, which need no labels;
+    /// 0 for none [default: 400 where these take a minute or two]
+    #[arg(help_heading = PRUNING, long, value_name = "STEPS")]
+    pub distill: Option<usize>,
     /// Spend the budget in so many stages, with importance told anew before each
     #[arg(help_heading = PRUNING, long, value_name = "N", value_parser = count, default_value = "1")]
     pub steps: usize,
@@ -118,6 +123,7 @@ impl Pruning {
             ratios: self.layer_ratio.clone(),
             protect: self.protect.clone(),
             recovers: !self.without_recovery,
+            distillation: Distillation { steps: self.distill, ..Distillation::default() },
             stages: self.steps,
             calibration,
             check,

@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::ops::CallView;
+use crate::ops::pool::{CEIL_MODE, kernel_shape};
 use crate::ops::window::{AUTO_PAD, Padding, Windows};
 
 /// How the windows of a convolution slide.
@@ -87,7 +88,7 @@ impl Sliding {
 const MOST_READ: usize = 1 << 26;
 
 /// What reads padding.
-const NOWHERE: usize = usize::MAX;
+pub const NOWHERE: usize = usize::MAX;
 
 #[derive(Clone, Debug)]
 struct Axis {
@@ -145,6 +146,40 @@ impl Places {
         }
     }
 
+    /// The windows of a pool over an operand of these sizes, each over one channel, and how many elements they have.
+    /// `None` where windows hang over the end.
+    pub fn of_pool(call: &CallView<'_>, input: &[usize]) -> Option<(Places, usize)> {
+        let n = input.len().checked_sub(2).filter(|&n| n > 0)?;
+        if CEIL_MODE.of(call.node()) || input.contains(&0) {
+            return None;
+        }
+        let kernel = kernel_shape(call, n)?;
+        let kernel = kernel.iter().map(|&k| usize::try_from(k).ok()).collect::<Option<Vec<_>>>()?;
+        let weight = [&[1, 1], &kernel[..]].concat();
+        let sliding = Sliding::of(call, n, false).ok()?;
+        let taps = kernel.iter().try_fold(1usize, |taps, &k| taps.checked_mul(k))?;
+        Some((Places::of_windows(&sliding, input, &weight)?, taps))
+    }
+
+    /// From one channel of the operand to the next.
+    pub fn channel_stride(&self) -> usize {
+        self.channel_stride
+    }
+
+    /// For each of `taps` elements of the kernel, and for each row, which element of the first channel it reads;
+    /// [`NOWHERE`] for padding.
+    pub fn reads(&self, taps: usize) -> Vec<usize> {
+        let mut reads = vec![NOWHERE; taps * self.rows];
+        let mut offsets = Vec::with_capacity(taps);
+        for row in 0..self.rows {
+            self.offsets(row, &mut offsets);
+            for (tap, &offset) in offsets.iter().enumerate().take(taps) {
+                reads[tap * self.rows + row] = offset;
+            }
+        }
+        reads
+    }
+
     /// Write the patch of `row` that begins at channel `first` to `patch`, channel by channel; `get` gives elements of
     /// the operand. `offsets` is room that is used again.
     pub fn patch(
@@ -155,6 +190,17 @@ impl Places {
         offsets: &mut Vec<usize>,
         patch: &mut [f32],
     ) {
+        self.offsets(row, offsets);
+        for (channel, elements) in patch.chunks_mut(offsets.len()).enumerate() {
+            let base = (first + channel) * self.channel_stride;
+            for (element, &offset) in elements.iter_mut().zip(&*offsets) {
+                *element = if offset == NOWHERE { 0.0 } else { self.factor * get(base + offset) };
+            }
+        }
+    }
+
+    /// Which elements of the first channel `row` reads.
+    fn offsets(&self, row: usize, offsets: &mut Vec<usize>) {
         offsets.clear();
         match &self.at {
             At::Rows { stride, .. } => offsets.push(row * stride),
@@ -180,12 +226,6 @@ impl Places {
                     }
                     offsets.drain(..outer);
                 }
-            }
-        }
-        for (channel, elements) in patch.chunks_mut(offsets.len()).enumerate() {
-            let base = (first + channel) * self.channel_stride;
-            for (element, &offset) in elements.iter_mut().zip(&*offsets) {
-                *element = if offset == NOWHERE { 0.0 } else { self.factor * get(base + offset) };
             }
         }
     }

@@ -6,7 +6,8 @@ use crate::ir::{Attr, DType, Int, Key, Shape, Type};
 use crate::ops::window::{Rounding, Windows, spatial};
 use crate::ops::{CallView, Channels, Infer, OpDef, Outcome, Quant};
 
-const CEIL_MODE: Key<bool> = Key::new("ceil_mode", false);
+/// Whether the last window may hang over the end.
+pub const CEIL_MODE: Key<bool> = Key::new("ceil_mode", false);
 
 /// The largest of each window; result 1 tells where it was.
 pub static MAX_POOL: OpDef = OpDef {
@@ -46,7 +47,8 @@ pub(super) fn leading(call: &CallView<'_>, kept: usize) -> Channels {
     }
 }
 
-fn kernel_shape(call: &CallView<'_>, n: usize) -> Option<SmallVec<[i64; 8]>> {
+/// The sizes of a pool's windows along `n` spatial axes.
+pub fn kernel_shape(call: &CallView<'_>, n: usize) -> Option<SmallVec<[i64; 8]>> {
     call.node().attr("kernel_shape").filter(|a| matches!(a, Attr::Ints(list) if list.len() == n))?;
     call.per_axis("kernel_shape", n, 1).filter(|k| k.iter().all(|&k| k >= 1))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::calibrate::{Calibration, CalibrationError};
+use crate::distill::Distillation;
 use crate::exec::{Executor, Plan};
 use crate::ir::{Graph, NodeId, ValueId};
 use crate::model::Model;
@@ -35,6 +36,8 @@ pub struct Pruner {
     pub protect: Vec<String>,
     /// Whether what is left is repaired, where there are samples.
     pub recovers: bool,
+    /// How it is brought nearer to the original by its outputs, where it is repaired.
+    pub distillation: Distillation,
     /// In how many stages the budget is spent.
     pub stages: usize,
     /// Samples.
@@ -59,6 +62,7 @@ impl Pruner {
             ratios: Vec::new(),
             protect: Vec::new(),
             recovers: true,
+            distillation: Distillation::default(),
             stages: 1,
             calibration: Calibration::default(),
             engine,

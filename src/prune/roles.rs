@@ -42,15 +42,26 @@ impl Roles {
             }
             return Roles { fitted: all.clone(), all, deciding, telling, notes };
         }
-        // From the middle of as many equal parts.
-        let places: Vec<usize> = (0..count).map(|i| (2 * i + 1) * all.len() / (2 * count)).collect();
-        let (mut fitted, mut deciding) = (Vec::with_capacity(all.len() - count), Vec::with_capacity(count));
-        for (place, sample) in all.iter().enumerate() {
-            let of_role = if places.binary_search(&place).is_ok() { &mut deciding } else { &mut fitted };
-            of_role.push(sample.clone());
-        }
+        let (fitted, deciding) = parted(&all, count);
         Roles { all, fitted, deciding, telling, notes }
     }
+
+    /// Samples to learn from, and others that tell whether it is any good: those that decide, or as many where nothing was
+    /// to be decided.
+    pub(super) fn lesson(&self) -> (Vec<Sample>, Vec<Sample>) {
+        parted(&self.all, (self.all.len() / ONE_OF).min(MOST))
+    }
+}
+
+/// All but `count` of the samples, and these, from the middle of as many equal parts.
+fn parted(all: &[Sample], count: usize) -> (Vec<Sample>, Vec<Sample>) {
+    let places: Vec<usize> = (0..count).map(|i| (2 * i + 1) * all.len() / (2 * count)).collect();
+    let (mut most, mut few) = (Vec::with_capacity(all.len() - count), Vec::with_capacity(count));
+    for (place, sample) in all.iter().enumerate() {
+        let part = if places.binary_search(&place).is_ok() { &mut few } else { &mut most };
+        part.push(sample.clone());
+    }
+    (most, few)
 }
 
 #[cfg(test)]

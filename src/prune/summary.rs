@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::distill::Distilled;
 use crate::exec::Verdict;
 use crate::proof::summary;
 use crate::prune::account::StopAccount;
@@ -34,6 +35,9 @@ pub struct Summary {
     /// What was done to give accuracy back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovered: Option<Recovered>,
+    /// What outputs lost before weights followed them, and then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distilled: Option<Distilled>,
     /// Samples that decided how much of each group goes, where samples did.
     pub decided_on: usize,
     /// How far outputs are from the original's, on samples that both were run on. Where a note does not say otherwise,
@@ -70,6 +74,15 @@ impl Summary {
                 recovered.layers.len(),
                 recovered.samples
             ));
+        }
+        if let Some(distilled) = &self.distilled {
+            lines.push(match distilled.after < distilled.before {
+                true => format!(
+                    "{} steps of distillation: what outputs lose from {:.3} to {:.3} on {} samples",
+                    distilled.steps, distilled.before, distilled.after, distilled.held_out
+                ),
+                false => format!("{} steps of distillation made it no better, and were taken back", distilled.steps),
+            });
         }
         if let Some(verdict) = &self.structure {
             lines.push(format!("structure against the masked original: {}", summary(verdict)));

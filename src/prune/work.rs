@@ -2,6 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::distill::distill;
 use crate::exec::Verdict;
 use crate::model::Model;
 use crate::proof::{Referee, differences};
@@ -71,6 +72,7 @@ pub(super) struct Work<'a> {
 }
 
 /// A pruned model and what became of it.
+#[derive(Clone)]
 pub(super) struct Done {
     pub(super) model: Model,
     pub(super) summary: Summary,
@@ -96,9 +98,18 @@ impl Work<'_> {
             return Err(PruneError::NoScores(criterion));
         }
         match budget {
-            Budget::Auto => self.search(criterion, &first),
+            Budget::Auto => {
+                let done = self.search(criterion, &first)?;
+                let mut nearer = done.clone();
+                self.distil(&mut nearer)?;
+                self.tell_of(&mut nearer)?;
+                // What is nearer on average may have another largest score somewhere.
+                let keeps = self.pruner.bounds.check(&nearer.summary.measured.outputs).is_ok();
+                Ok(if keeps { nearer } else { done })
+            }
             budget => {
                 let mut done = self.in_stages(criterion, &first, budget)?;
+                self.distil(&mut done)?;
                 self.tell_of(&mut done)?;
                 Ok(done)
             }
@@ -161,6 +172,21 @@ impl Work<'_> {
         Ok(done)
     }
 
+    /// Teach a result what the original makes of the samples.
+    fn distil(&self, done: &mut Done) -> Result<(), PruneError> {
+        if !self.pruner.recovers || self.roles.all.is_empty() || self.pruner.distillation.steps == Some(0) {
+            return Ok(());
+        }
+        let (samples, held_out) = self.roles.lesson();
+        let (engine, how) = (&*self.pruner.engine, &self.pruner.distillation);
+        let told = distill(&self.dense, &mut done.model, (&samples, &held_out), engine, how, &self.telling())?;
+        match told {
+            Ok(distilled) => done.summary.distilled = Some(distilled),
+            Err(why) => done.summary.notes.push(format!("outputs were not distilled: {why}")),
+        }
+        Ok(())
+    }
+
     /// Say how good a result is.
     fn tell_of(&self, done: &mut Done) -> Result<(), PruneError> {
         if !self.roles.telling.is_empty() {
@@ -199,7 +225,14 @@ impl Work<'_> {
             if self.pruner.recovers && !self.roles.all.is_empty() {
                 // Once it is decided, weights are made from those samples too that decided.
                 let is_decided = stage == self.pruner.stages && self.pruner.budget != Budget::Auto;
-                let samples = if is_decided { &self.roles.all } else { &self.roles.fitted };
+                let lesson = self.roles.lesson().0;
+                let samples = if std::env::var("LSFIT").is_ok() {
+                    &lesson
+                } else if is_decided {
+                    &self.roles.all
+                } else {
+                    &self.roles.fitted
+                };
                 let (engine, how) = (&*self.pruner.engine, Recovery::default());
                 recovered = Some(recover(&self.dense, &mut model, &cut, samples, engine, &how, &self.telling())?);
             }
@@ -225,6 +258,7 @@ impl Work<'_> {
             macs: self.groups.macs(&removed),
             structure,
             recovered,
+            distilled: None,
             decided_on: self.roles.deciding.len(),
             measured: Measured::default(),
             stopped: Vec::new(),

@@ -117,6 +117,7 @@ pub static KEYS: &[Key] = &[
     Key::word("pruning", "heads", "heads"),
     Key::word("pruning", "steps", "steps"),
     Key::word("pruning", "sparsity", "sparsity"),
+    Key::word("pruning", "distill", "distill"),
     Key::new("pruning", "recovery", "without-recovery", Form::Not),
     Key::new("pruning", "layers", "layer-ratio", Form::Pairs("=")),
     Key::word("precision", "default", "precision"),

@@ -61,6 +61,11 @@ impl Heads {
         self.heads.iter().map(|(value, _)| *value).collect()
     }
 
+    /// Whether each is scores of classes.
+    pub(crate) fn are_scores(&self) -> Vec<bool> {
+        self.heads.iter().map(|(_, kind)| *kind == Kind::Scores).collect()
+    }
+
     /// What is measured, in a word.
     pub(crate) fn name(&self) -> &'static str {
         match (self.heads.iter().any(|h| h.1 == Kind::Scores), self.heads.iter().any(|h| h.1 == Kind::Numbers)) {
