@@ -77,6 +77,8 @@ pub struct Site {
     pub rule: String,
     /// What the target insists on, whatever the tensor holds.
     pub fixed: Option<Scaling>,
+    /// Whether its pair stands near who reads it, and is counted there.
+    pub near: bool,
 }
 
 /// Who reads a tensor as integers.

@@ -358,6 +358,44 @@ mod tests {
     }
 
     #[test]
+    fn pairs_near_their_reader_are_counted_there() {
+        // 500 instead of 600, and 100 for each operand's pair.
+        let policy = |counts_near: bool| {
+            let text = format!(
+                r#"
+                name = "made-up"
+                extends = "onnx"
+                [types.symmetric]
+                dtype = "int8"
+                symmetric = true
+                [borders]
+                rule = "C-0"
+                quantize = {{ call = 100 }}
+                dequantize = {{ call = 100 }}
+                fused_behind = ["MatMul"]
+                counts_near = {counts_near}
+                [[cost]]
+                rule = "C-1"
+                ops = ["MatMul"]
+                float = {{ call = 600 }}
+                int8 = {{ call = 500 }}
+                [[op]]
+                rule = "A-1"
+                ops = ["MatMul"]
+                role = "leads"
+                operands = [0, 1]
+                types = ["symmetric"]
+                near = true
+                "#
+            );
+            Policy::parse("made-up.toml", &text).unwrap().policy
+        };
+        let of = |counts_near| of(&policy(counts_near), &Choice::default(), false, "a = Sigmoid(x) y = MatMul(a, x)");
+        assert_eq!(of(true).0, ["y"]);
+        assert_eq!(of(false).1, ["A-1 y: integers would take 1.2 times as long here: 0.7 µs, and 0.6 without"]);
+    }
+
+    #[test]
     fn everywhere_is_everywhere() {
         let (integer, kept, estimate) = of(&policy(""), &Choice::default(), true, "y = Conv(x, thin)");
         assert_eq!((integer, kept), (vec!["y".to_string()], vec![]));

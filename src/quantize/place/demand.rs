@@ -59,7 +59,7 @@ impl Demand {
         for &node in &placing.order {
             let Some(call) = placing.integer(node).filter(|c| c.row.role != Role::Passes) else { continue };
             for (slot, value) in placing.operands_of(node, call) {
-                let types = Some(call.row.types.iter().copied().collect());
+                let types = Some(call.row.types_of(slot).iter().copied().collect());
                 wants.entry(value).or_default().push(Want {
                     node,
                     slot,
@@ -130,7 +130,7 @@ impl Demand {
         });
         // With one pair before it, its own readers get what it is given: they may not differ in what they insist on.
         let mut types = allowed(call);
-        if classes.iter().flatten().any(|&class| self.classes[class].near) {
+        if !call.row.near && self.is_near(classes) {
             return false;
         }
         for &class in classes.iter().flatten() {
@@ -143,6 +143,11 @@ impl Demand {
             }
         }
         agree
+    }
+
+    /// Whether a reader wants a pair of one of these to stand near it.
+    fn is_near(&self, classes: &[Vec<usize>]) -> bool {
+        classes.iter().flatten().any(|&class| self.classes[class].near)
     }
 
     /// Whether every user of the tensor is among the readers.
@@ -195,8 +200,9 @@ impl Demand {
                 group = Some(group.map_or(class, |group| self.unite(group, class)));
             }
         }
+        let near = self.is_near(of_results);
         for (slot, value) in placing.operands_of(node, call) {
-            let want = Want { node, slot, types: types.clone(), rule: rule.clone(), with: group, near: false };
+            let want = Want { node, slot, types: types.clone(), rule: rule.clone(), with: group, near };
             wants.entry(value).or_default().push(want);
         }
     }
@@ -317,6 +323,7 @@ impl Demand {
                 group,
                 rule: c.rule.clone(),
                 fixed: c.fixed,
+                near: c.near,
             });
         }
         sites
