@@ -202,10 +202,12 @@ def in_openvino(path, _folder):
     import openvino
 
     compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    kinds = collections.Counter()
+    kinds, said = collections.Counter(), lambda node, what: node.get_rt_info()[what].astype(str)
     for node in compiled.get_runtime_model().get_ordered_ops():
-        info = node.get_rt_info()
-        kinds[f"{info['layerType'].astype(str)}:{info['runtimePrecision'].astype(str)}"] += 1
+        makers = [i.get_source_output().get_node() for i in node.inputs()]
+        # What is made of weights is made once.
+        if not makers or any(said(maker, "layerType") != "Const" for maker in makers):
+            kinds[f"{said(node, 'layerType')}:{said(node, 'runtimePrecision')}"] += 1
     products = ("Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul")
     integer = sum(n for kind, n in kinds.items() if kind.split(":")[0] in products and kind.endswith((":u8", ":i8")))
     return kinds, integer, lambda x: compiled([x])[0]
