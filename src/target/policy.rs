@@ -27,6 +27,7 @@
 //! operands = [0]                   # slots, "all", or "skip": of a residual sum, the operand that went around
 //! types = ["activation"]
 //! operand_types = { 1 = ["other"] }  # of operands that take others
+//! even = "other"                   # the symmetric one among them that it takes less for, where ranges are even
 //! near = false                     # true: pairs of operands stand right before it, behind Split, Transpose and such;
 //!                                  # of one that passes: before it, too, as it is taken into what reads it
 //! output = "required"              # required: the result gets integers whoever reads it; if-read: where an integer

@@ -132,6 +132,7 @@ struct OpTable {
     types: Vec<Spanned<String>>,
     #[serde(default)]
     operand_types: BTreeMap<usize, Vec<Spanned<String>>>,
+    even: Option<Spanned<String>>,
     output: Option<Output>,
     needs: Option<Needs>,
     #[serde(default)]
@@ -350,6 +351,10 @@ impl Source<'_> {
             }
             operand_types.insert(*slot, found);
         }
+        let even = self.types(table.even.as_slice(), types)?.first().copied();
+        if even.is_some_and(|even| !types[even].symmetric || !indices.contains(&even)) {
+            return Err(self.fault(span, "even is none of its types that are symmetric"));
+        }
         if indices.is_empty() && matches!(table.role, Role::Leads | Role::Follows) {
             return Err(self.fault(span, "types is missing"));
         }
@@ -385,6 +390,7 @@ impl Source<'_> {
             operands,
             types: indices,
             operand_types,
+            even,
             output: table.output.unwrap_or(Output::IfRead),
             needs: table.needs.unwrap_or(if table.role == Role::Passes { Needs::Readers } else { Needs::Operands }),
             constants: table.constants,
@@ -529,6 +535,13 @@ mod tests {
         };
         assert_eq!(own("{ 0 = [\"symetric\"] }"), "npu.toml:8: there is no type \"symetric\", but symmetric");
         assert_eq!(own("{ 1 = [] }"), "npu.toml:3: operand_types names no type for operand 1");
+        let even = |name: &str| {
+            op(&format!("ops = [\"Conv\"]\nrole = \"leads\"\ntypes = [\"activation\"]\neven = \"{name}\""))
+        };
+        assert_eq!(even("symetric"), "npu.toml:8: there is no type \"symetric\", but symmetric");
+        for name in ["symmetric", "activation"] {
+            assert_eq!(even(name), "npu.toml:3: even is none of its types that are symmetric");
+        }
         assert!(own("{ first = [\"symmetric\"] }").starts_with("npu.toml:"));
         assert_eq!(
             op("ops = [\"Conv\"]\nrole = \"leads\"\nwhen = { goup = \"one\" }"),

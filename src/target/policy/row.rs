@@ -68,6 +68,8 @@ pub struct Row {
     pub types: Types,
     /// The types of operands that take others than [`Row::types`], by slot.
     pub operand_types: BTreeMap<usize, Types>,
+    /// The type that it takes less for, where a range reaches about as far on both sides of zero.
+    pub even: Option<usize>,
     /// Whether results get integers.
     pub output: Output,
     /// Who has to have integers already.
