@@ -464,7 +464,16 @@ mod tests {
             });
             let value = model.graph.operand(node, 0).unwrap();
             let readers = Readers::Some(vec![(node, 0)]);
-            plan.sites.push(Site { value, readers, grid, group, rule: String::new(), fixed: None });
+            plan.sites.push(Site {
+                value,
+                readers,
+                grid,
+                group,
+                rule: String::new(),
+                fixed: None,
+                near: false,
+                even: None,
+            });
         }
         (model, plan)
     }
