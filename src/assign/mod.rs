@@ -18,6 +18,7 @@ mod realize;
 mod search;
 mod uniform;
 mod units;
+mod usual;
 mod verdict;
 mod within;
 
@@ -28,6 +29,7 @@ use rustc_hash::FxHashMap;
 pub use account::{Assigned, Costed, Effort, Point, Summary, Uniform};
 pub use budget::{Amount, Budget, Cost};
 pub use error::AssignError;
+pub use usual::usual;
 
 use crate::assign::account::{Ledger, costed};
 use crate::assign::realize::Realized;
