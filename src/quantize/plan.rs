@@ -19,6 +19,8 @@ pub struct Plan {
     pub constants: Vec<ConstantSite>,
     /// As what weights are written.
     pub form: WeightForm,
+    /// Whether a run may repeat the integer of a weight whose elements are all equal.
+    pub repeated: bool,
     /// Operators that stay as they are, with the reason.
     pub kept: Vec<Kept>,
     /// Operators that compute in integers, and those that are taken into them.
@@ -36,6 +38,7 @@ impl Default for Plan {
             weights: Vec::new(),
             constants: Vec::new(),
             form: WeightForm::Integers,
+            repeated: false,
             kept: Vec::new(),
             integer: Vec::new(),
             taken_in: Vec::new(),

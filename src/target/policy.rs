@@ -17,6 +17,7 @@
 //! form = "integers"                # integers and DequantizeLinear; "float": the weight as it was, quantized in the file
 //! per_channel = true               # a scale for each output channel
 //! bias = "float"                   # as it was; "int32": with the product of both scales
+//! repeated = false                 # true: of a weight that repeats one number, a ConstantOfShape repeats the integer
 //!
 //! [[op]]                           # the first row that names an operator and whose conditions hold is the one
 //! rule = "NPU-1"                   # what reports call it

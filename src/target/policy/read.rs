@@ -118,6 +118,7 @@ struct WeightsTable {
     form: Option<WeightForm>,
     per_channel: Option<bool>,
     bias: Option<BiasForm>,
+    repeated: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -271,7 +272,13 @@ impl Source<'_> {
         let mut policy = base.unwrap_or_else(|| Policy {
             name: String::new(),
             types: Vec::new(),
-            weights: Weights { dtype: DType::I8, form: WeightForm::Integers, per_channel: true, bias: BiasForm::Float },
+            weights: Weights {
+                dtype: DType::I8,
+                form: WeightForm::Integers,
+                per_channel: true,
+                bias: BiasForm::Float,
+                repeated: false,
+            },
             keeps_axes: false,
             rows: Vec::new(),
             fuses: Vec::new(),
@@ -299,6 +306,7 @@ impl Source<'_> {
             weights.form = table.form.unwrap_or(weights.form);
             weights.per_channel = table.per_channel.unwrap_or(weights.per_channel);
             weights.bias = table.bias.unwrap_or(weights.bias);
+            weights.repeated = table.repeated.unwrap_or(weights.repeated);
         }
         let rows: Vec<Row> = read.op.into_iter().map(|t| self.row(t, &policy.types)).collect::<Result<_, _>>()?;
         let mut fuses = Vec::new();

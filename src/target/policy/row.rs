@@ -29,6 +29,9 @@ pub struct Weights {
     pub per_channel: bool,
     /// The bias.
     pub bias: BiasForm,
+    /// Whether a run may repeat the integer of a weight whose elements are all equal, which then takes one byte of a
+    /// file.
+    pub repeated: bool,
 }
 
 /// As what a weight is written.
