@@ -9,10 +9,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use onnx_slim::choice::Choice;
-use onnx_slim::ir::{DType, OpKind, ScopeId};
+use onnx_slim::ir::{DType, Graph, OpKind, ScopeId};
 use onnx_slim::model::Model;
 use onnx_slim::passes::infer_shapes;
-use onnx_slim::quantize::{Group, Plan, Scaling, emit, place};
+use onnx_slim::quantize::{Group, Plan, Scaling, Site, emit, place};
 use onnx_slim::survey::survey;
 use onnx_slim::target::{self, Effect, Target};
 use onnx_slim::text;
@@ -29,17 +29,19 @@ fn target(name: &str) -> Target {
     Target::open(&text).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// A scale and zero point for every group that tell them apart.
-fn given(plan: &Plan) -> BTreeMap<Group, Scaling> {
-    let scaling = |group: Group, symmetric: bool, dtype: DType| {
-        let zero_point = match (symmetric, dtype) {
+/// A scale and zero point for every group that tell them apart. What is never negative has its zero point at the end.
+fn given(graph: &Graph, plan: &Plan) -> BTreeMap<Group, Scaling> {
+    let makes_shares = |value| graph.producer(value).is_some_and(|(node, _)| graph.node(node).op == OpKind::Softmax);
+    let scaling = |site: &Site| {
+        let zero_point = match (site.grid.symmetric, site.grid.dtype) {
             (true, _) => 0,
-            (false, DType::I8) => -100 + i64::try_from(group).unwrap(),
-            (false, _) => 10 + i64::try_from(group).unwrap(),
+            (false, DType::I8) => -100 + i64::try_from(site.group).unwrap(),
+            (false, _) if makes_shares(site.value) => 0,
+            (false, _) => 10 + i64::try_from(site.group).unwrap(),
         };
-        Scaling { scale: (group + 1) as f32 / 64.0, zero_point }
+        Scaling { scale: (site.group + 1) as f32 / 64.0, zero_point }
     };
-    plan.sites.iter().map(|s| (s.group, scaling(s.group, s.grid.symmetric, s.grid.dtype))).collect()
+    plan.sites.iter().map(|site| (site.group, scaling(site))).collect()
 }
 
 /// What a policy makes of a model, in words, and the model after it.
@@ -59,7 +61,8 @@ fn quantized(model: &mut Model, target: &Target) -> String {
         let rule = if kept.rule.is_empty() { "-" } else { &kept.rule };
         let _ = writeln!(words, "{rule} {} stays: {}", model.graph.label(kept.node), kept.why);
     }
-    emit(&mut model.graph, &plan, &given(&plan)).unwrap();
+    let scales = given(&model.graph, &plan);
+    emit(&mut model.graph, &plan, &scales).unwrap();
     words
 }
 
@@ -102,7 +105,8 @@ fn what_is_placed_for_tensorrt_keeps_its_rules() {
         let mut model = grown(number);
         let plan = place(&model.graph, &target("tensorrt").policy, model.opset(), &Choice::default()).unwrap();
         seen += plan.sites.len();
-        emit(&mut model.graph, &plan, &given(&plan)).unwrap();
+        let scales = given(&model.graph, &plan);
+        emit(&mut model.graph, &plan, &scales).unwrap();
         assert_suits_tensorrt(&model);
     }
     assert!(seen > 500, "little has been tried: {seen}");
@@ -122,7 +126,8 @@ fn whatever_graph_gets_integers_is_sound() {
                 assert!(!kept.why.is_empty() && !plan.integer.contains(&kept.node));
             }
             *seen.entry(name).or_insert(0) += plan.sites.len();
-            emit(&mut model.graph, &plan, &given(&plan)).unwrap();
+            let scales = given(&model.graph, &plan);
+            emit(&mut model.graph, &plan, &scales).unwrap();
             assert_sound(&model);
             let outputs = |graph: &onnx_slim::ir::Graph| {
                 let shown = graph.scope(ScopeId::MAIN).outputs();

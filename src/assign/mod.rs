@@ -18,6 +18,7 @@ mod realize;
 mod search;
 mod uniform;
 mod units;
+mod usual;
 mod verdict;
 mod within;
 
@@ -28,6 +29,7 @@ use rustc_hash::FxHashMap;
 pub use account::{Assigned, Costed, Effort, Point, Summary, Uniform};
 pub use budget::{Amount, Budget, Cost};
 pub use error::AssignError;
+pub use usual::usual;
 
 use crate::assign::account::{Ledger, costed};
 use crate::assign::realize::Realized;
@@ -179,7 +181,9 @@ impl Assigner {
             false => (&probe.held_out, &probe.tried[..]),
         };
         let engine = &*self.sensitivity.engine;
-        let (verifier, order) = Verifier::new(&measured.ground.float, held_out, others, engine, &measured.heads)?;
+        let by_class = self.bounds.max_drop.is_some();
+        let (verifier, order) =
+            Verifier::new(&measured.ground.float, held_out, others, engine, &measured.heads, by_class)?;
         let runs = held_out.len() + others.len();
         verifier.can_tell(&self.bounds).map_err(AssignError::Bounds)?;
         if let (Some(order), false) = (order, others.is_empty()) {
@@ -204,8 +208,8 @@ impl Assigner {
                 let known: Vec<[f64; 2]> = uniform.iter().map(|plain| [plain.predicted, plain.excess]).collect();
                 let picks = search.within_bounds(&front, &plain, &known)?;
                 ledger.add("the search", search.take_runs());
-                let found = search.kept(&front, picks)?;
-                let found = search.further(&front, found)?;
+                let kept = search.kept(&front, picks)?;
+                let found = search.further(&front, kept)?;
                 self.cheapest(search, &mut uniform, found)?
             }
         };

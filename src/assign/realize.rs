@@ -10,13 +10,14 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::assign::{AssignError, Assigner};
 use crate::choice::Choice;
 use crate::exec::demand::run_of;
-use crate::ir::{Graph, NodeId, OpKind};
+use crate::ir::{Graph, NodeId, OpKind, ValueId};
 use crate::lowbit::{Integers, Method, Packer};
 use crate::model::Model;
-use crate::precision::{Half, Halver};
+use crate::precision::{Half, Halver, Role, store_these};
 use crate::quantize::correct::Bench;
 use crate::quantize::{Plan, QuantizeError, Step, TakenOut, emit, place_without};
 use crate::selecting::exactly;
+use crate::sensitivity::dress::half_of;
 use crate::sensitivity::ground::{bench_probe, limits};
 use crate::sensitivity::packed::Packed;
 use crate::sensitivity::{Measured, Precision};
@@ -101,6 +102,9 @@ impl Assigner {
             }
         }
         making.halves(precisions);
+        if precisions.contains(&Precision::Fp16Weights) {
+            making.stored();
+        }
         Ok(making.done)
     }
 
@@ -189,6 +193,26 @@ impl<'a> Making<'a> {
             packer.run(model, &|_, _| {})?;
         }
         Ok(())
+    }
+
+    /// Weights that lie in halves and are computed with in float32.
+    fn stored(&mut self) {
+        let Some(halves) = self.measured.ground.halves.get(&Precision::Fp16Weights) else { return };
+        let layers = self.measured.layers.iter().zip(&self.done.precisions);
+        let stored = layers.filter(|(_, precision)| **precision == Precision::Fp16Weights);
+        let graph = &self.done.rehearsal.graph;
+        let weights: BTreeSet<ValueId> = stored
+            .flat_map(|(layer, _)| layer.weights.iter().filter_map(|weight| graph.operand(layer.node, weight.slot)))
+            .collect();
+        for &weight in &weights {
+            let graph = &mut self.done.rehearsal.graph;
+            if let Some(half) = graph.constant(weight).and_then(|tensor| half_of(tensor, &halves.fit, Role::Number)) {
+                graph.set_constant(weight, half);
+            }
+        }
+        if self.depth >= Depth::Written {
+            store_these(&mut self.done.model.graph, &weights.into_iter().collect::<Vec<_>>());
+        }
     }
 
     /// Halves in the layers that are to have them and in what lies around these.

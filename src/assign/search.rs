@@ -34,6 +34,9 @@ const AIM: f64 = 0.9;
 /// How often what keeps the bound with room to spare as it is written is made cheaper.
 const FURTHER: usize = 3;
 
+/// What is looked for between what keeps bounds and what does not is so far from either at the least, as a part.
+const NEITHER: f64 = 0.1;
+
 /// Bounds are aimed at from so far below at a time at the most: how losses add up is known less well far off.
 const STRIDE: f64 = 4.0;
 
@@ -57,6 +60,24 @@ pub(super) struct Search<'a> {
 
 /// A choice for each unit.
 pub(super) type Picks = Vec<usize>;
+
+/// What keeps bounds.
+pub(super) struct Kept {
+    pub found: (Realized, Verdict, Picks),
+    /// What the last one that did not was predicted to lose, and has lost beside what it may.
+    pub lost: Option<[f64; 2]>,
+}
+
+/// What sums of losses are to be next, where one of `kept` keeps bounds with room to spare and one of `lost` does not: both
+/// have what was predicted and what was lost beside what may be.
+fn aimed(kept: [f64; 2], lost: Option<[f64; 2]>) -> f64 {
+    let [predicted, excess] = kept;
+    let straight = predicted * (AIM / excess).min(STRIDE);
+    let Some([most, too_much]) = lost.filter(|[most, _]| *most > predicted && predicted > 0.0) else { return straight };
+    // Between two points what is lost grows as a power of what is predicted.
+    let part = if too_much.is_finite() && excess > 0.0 { (AIM / excess).ln() / (too_much / excess).ln() } else { 0.5 };
+    predicted * (most / predicted).powf(part.clamp(NEITHER, 1.0 - NEITHER))
+}
 
 impl Search<'_> {
     /// What each unit may be.
@@ -152,9 +173,9 @@ impl Search<'_> {
     /// When it cannot be made or run.
     pub(super) fn tried(&mut self, picks: &[usize], depth: Depth) -> Result<(Realized, Verdict), AssignError> {
         let realized = self.assigner.realize(self.measured, &self.precisions(picks), depth)?;
-        let verdict = self.few.judge(&realized.rehearsal)?;
+        let verdict = self.few.judge(&realized.rehearsal, depth == Depth::Learned)?;
         self.verdicts += 1;
-        self.judged_runs += self.few.samples();
+        self.judged_runs += self.few.runs(depth == Depth::Learned);
         self.judged.insert(picks.to_vec(), verdict.clone());
         Ok((realized, verdict))
     }
@@ -177,7 +198,7 @@ impl Search<'_> {
         let (assigner, bounds) = (self.assigner, self.assigner.bounds);
         let mut way = |depth: Depth| -> Result<(Realized, Verdict), AssignError> {
             let realized = assigner.realize(self.measured, precisions, depth)?;
-            let verdict = self.full_verdict(&realized)?;
+            let verdict = self.full_verdict(&realized, depth == Depth::Learned)?;
             Ok((realized, verdict))
         };
         let lost = |verdict: &Verdict| match bounds == Bounds::default() {
@@ -198,14 +219,14 @@ impl Search<'_> {
         Ok(if lost(&written.1) < lost(&best.1) { written } else { best })
     }
 
-    /// How good a model is on all samples.
+    /// How good a model is on all samples, whether or not its weights were `found` on some.
     ///
     /// # Errors
     /// When it cannot be run.
-    pub(super) fn full_verdict(&mut self, realized: &Realized) -> Result<Verdict, AssignError> {
+    pub(super) fn full_verdict(&mut self, realized: &Realized, found: bool) -> Result<Verdict, AssignError> {
         self.verdicts += 1;
-        self.judged_runs += self.verifier.samples() + realized.runs;
-        Ok(self.verifier.judge(&realized.rehearsal)?)
+        self.judged_runs += self.verifier.runs(found) + realized.runs;
+        Ok(self.verifier.judge(&realized.rehearsal, found)?)
     }
 
     /// The cheapest on the front that keeps the bounds, made cheaper where there is room; what is found on the `plain`
@@ -261,33 +282,38 @@ impl Search<'_> {
         self.demoted(picks, &bounds)
     }
 
-    /// What was found, or what is cheaper on the front and keeps the bounds as it is written: integers of few bits that
-    /// are found on samples lose less than a search reckons with.
+    /// What was found, or what is cheaper on the front and keeps the bounds as it is written: corrections and integers of
+    /// few bits that are found on samples lose less than a search reckons with, and all samples say it more nearly than
+    /// few. What lost too much, last, says with what did not how far to go.
     ///
     /// # Errors
     /// When a model cannot be made or run.
-    pub(super) fn further(
-        &mut self,
-        front: &Front,
-        mut found: (Realized, Verdict, Picks),
-    ) -> Result<(Realized, Verdict, Picks), AssignError> {
+    pub(super) fn further(&mut self, front: &Front, found: Kept) -> Result<(Realized, Verdict, Picks), AssignError> {
         let bounds = self.assigner.bounds;
+        let Kept { mut found, mut lost } = found;
         for _ in 0..FURTHER {
             let excess = found.1.excess(&bounds);
-            if excess > ENOUGH || !self.assigner.learns(&self.precisions(&found.2)) {
+            if excess > ENOUGH {
                 break;
             }
-            let aim = self.predicted(&found.2) * (AIM / excess).min(STRIDE);
-            let Some(point) = front.losing(aim) else { break };
+            let predicted = self.predicted(&found.2);
+            let aimed_at = front.losing(aimed([predicted, excess], lost));
+            // Points may be further apart than what is aimed at: the next one then. Sums in another order differ in the last
+            // digits.
+            let next_one = front.losing(predicted * (1.0 + 1e-9)).and_then(|point| point.checked_sub(1));
+            let Some(point) = aimed_at.zip(next_one).map(|(aimed_at, next_one)| aimed_at.min(next_one)) else { break };
+            if lost.is_some_and(|[most, _]| front.points()[point].loss >= most) {
+                break;
+            }
             let next = self.merged(front.picks(point), |_| true);
             if self.price(&next) >= self.price(&found.2) {
                 break;
             }
             let (realized, verdict) = self.verified(&next)?;
-            if !verdict.meets(&bounds) {
-                break;
+            match verdict.meets(&bounds) {
+                true => found = (realized, verdict, next),
+                false => lost = Some([self.predicted(&next), verdict.excess(&bounds)]),
             }
-            found = (realized, verdict, next);
         }
         Ok(found)
     }
@@ -369,17 +395,18 @@ impl Search<'_> {
     ///
     /// # Errors
     /// When a model cannot be run, and when nothing keeps them.
-    pub(super) fn kept(&mut self, front: &Front, mut picks: Picks) -> Result<(Realized, Verdict, Picks), AssignError> {
+    pub(super) fn kept(&mut self, front: &Front, mut picks: Picks) -> Result<Kept, AssignError> {
         let bounds = self.assigner.bounds;
         let points = front.points();
-        let mut from = 0;
+        let (mut from, mut lost) = (0, None);
         loop {
             let (realized, verdict) = self.verified(&picks)?;
             let excess = verdict.excess(&bounds);
             if excess <= 1.0 {
-                return Ok((realized, verdict, picks));
+                return Ok(Kept { found: (realized, verdict, picks), lost });
             }
             let now = self.predicted(&picks);
+            lost = Some([now, excess]);
             let mut aim = if excess.is_finite() { AIM * now / excess } else { 0.0 };
             // Few samples say first whether it is worth running all.
             let next = loop {
@@ -397,7 +424,7 @@ impl Search<'_> {
                 false if picks != float => float,
                 false => {
                     bounds.check(&verdict.outputs).map_err(AssignError::Bounds)?;
-                    return Ok((realized, verdict, picks));
+                    return Ok(Kept { found: (realized, verdict, picks), lost });
                 }
             };
         }

@@ -132,6 +132,48 @@ fn two_kinds_of_halves_meet() {
 }
 
 #[test]
+fn weights_lie_in_halves() {
+    let given = [("*", Precision::Fp16Weights), ("left", Precision::Fp16), ("right", Precision::Int8Weights)];
+    let given = given.map(|(pattern, precision)| (pattern.to_string(), precision)).to_vec();
+    let float = net(NET);
+    let mut model = float.clone();
+    let sensitivity = Sensitivity { candidates: given.iter().map(|(_, p)| *p).collect(), ..sensitivity(16) };
+    let (summary, rehearsal) =
+        Assigner { sensitivity: sensitivity.clone(), given, ..assigner() }.rehearsed(&mut model, &|_, _| {}).unwrap();
+    let [stored, half] = [Precision::Fp16Weights, Precision::Fp16];
+    assert_eq!(precisions(&summary), [stored, half, Precision::Int8Weights, stored]);
+    let graph = &model.graph;
+    let casts = graph.nodes().filter(|&node| graph.node(node).op == crate::ir::OpKind::Cast);
+    let of_constants = casts.filter(|&node| graph.operand(node, 0).is_some_and(|v| graph.constant(v).is_some()));
+    assert_eq!(of_constants.count(), 2);
+    let same = |a: &Model, b: &Model| {
+        let others = crate::calibrate::Calibration {
+            source: Some(crate::calibrate::Source::Random(77)),
+            samples: Some(16),
+            ..Default::default()
+        };
+        let fresh = others.probe(&float, &Tract, &|_| 16).unwrap().tried;
+        compare(a, b, &fresh, &Tract).unwrap()[0].sqnr
+    };
+    assert!(same(&rehearsal, &model) > 60.0);
+    // Nothing but weights is rounded, so that a bound is kept that is out of reach for what computes in halves.
+    let tight = |precision: Precision| {
+        let sensitivity = Sensitivity { candidates: vec![precision], ..sensitivity.clone() };
+        let given = vec![("*".to_string(), precision)];
+        let mut model = float.clone();
+        let summary = Assigner { sensitivity, given, ..assigner() }.run(&mut model, &|_, _| {}).unwrap();
+        (summary.measured.outputs[0].sqnr, summary.costs.bytes)
+    };
+    let ((weights, bytes), (all, as_many)) = (tight(stored), tight(half));
+    assert!(weights > all + 1.0 && bytes.abs_diff(as_many) < 256, "{weights} {all} {bytes} {as_many}");
+    let error = Assigner { given: vec![("pair".into(), stored)], ..assigner() };
+    let sensitivity = Sensitivity { candidates: vec![stored], ..error.sensitivity.clone() };
+    let text = NET.replace("s = Add(l, k)", "[pair] q = MatMul(l, k) s = Add(q, k)");
+    let error = Assigner { sensitivity, ..error }.run(&mut net(&text), &|_, _| {}).unwrap_err();
+    assert_eq!(error.to_string(), "\"pair\" cannot be fp16-weights: it has no weights");
+}
+
+#[test]
 fn cheap_calls_follow_the_layers_around_them() {
     let halves = |patterns: &[&str]| -> Vec<String> {
         let given = patterns.iter().map(|pattern| (pattern.to_string(), Precision::Fp16)).collect();

@@ -11,6 +11,9 @@ use crate::model::Model;
 use crate::quality::{Bounds, OutOfBounds, Quality, compare_outputs};
 use crate::sensitivity::loss::{Heads, mean};
 
+/// One of so many of the other samples tells the noise: those that are nearest to another class.
+const NEAREST: usize = 4;
+
 /// How good a model is.
 #[derive(Clone, Debug)]
 pub(super) struct Verdict {
@@ -52,10 +55,14 @@ impl Verdict {
 pub(super) struct Verifier<'e> {
     float: Model,
     samples: Vec<Sample>,
+    /// Of other samples those nearest to another class: they tell the noise there, too.
+    others: Vec<Sample>,
     engine: &'e dyn Executor,
     heads: Heads,
     /// Of the float model: each output's tensors, and each head's.
     reference: [Vec<Vec<Tensor>>; 2],
+    /// The same on the other samples.
+    of_others: [Vec<Vec<Tensor>>; 2],
     /// How far samples are from another class, by each output and by each head.
     gaps: [Vec<Option<Gaps>>; 2],
     /// How far each sample is, by all of them.
@@ -64,7 +71,8 @@ pub(super) struct Verifier<'e> {
 
 impl<'e> Verifier<'e> {
     /// Of models that `float` was made into, on `held_out`; what it says of `others` tells how near samples are to
-    /// another class. Also gives the places of these, the nearest first, where there are classes.
+    /// another class, and where it is about classes the nearest of them are run with each model. Also gives the places
+    /// of these, the nearest first, where there are classes.
     ///
     /// # Errors
     /// When the engine cannot run it.
@@ -74,6 +82,7 @@ impl<'e> Verifier<'e> {
         others: &[Sample],
         engine: &'e dyn Executor,
         heads: &Heads,
+        by_class: bool,
     ) -> Result<(Verifier<'e>, Option<Vec<usize>>), Cannot> {
         let own = run(float, heads, held_out, engine)?.0;
         let more = match others.is_empty() {
@@ -83,8 +92,22 @@ impl<'e> Verifier<'e> {
         let gaps = [0, 1].map(|of| own[of].iter().zip(&more[of]).map(|(own, more)| Gaps::of(own, more)).collect());
         let far = distance(&own[1], held_out.len());
         let order = distance(&more[1], others.len()).map(|far| nearest(&far));
-        let (float, heads, samples) = (float.clone(), heads.clone(), held_out.to_vec());
-        Ok((Verifier { float, samples, engine, heads, reference: own, gaps, distances: far }, order))
+        let near: &[usize] = match &order {
+            Some(order) if by_class => &order[..others.len().div_ceil(NEAREST)],
+            _ => &[],
+        };
+        let verifier = Verifier {
+            float: float.clone(),
+            samples: held_out.to_vec(),
+            others: near.iter().map(|&place| others[place].clone()).collect(),
+            engine,
+            heads: heads.clone(),
+            of_others: picked(&more, near),
+            reference: own,
+            gaps,
+            distances: far,
+        };
+        Ok((verifier, order))
     }
 
     /// The same on `count` of the samples: on those nearest to another class where it is about classes, else evenly.
@@ -96,13 +119,14 @@ impl<'e> Verifier<'e> {
             _ => (0..count).map(|place| place * all / count).collect(),
         };
         places.sort_unstable();
-        let of = |tensors: &Vec<Tensor>| places.iter().map(|&place| tensors[place].clone()).collect();
         Verifier {
             float: self.float.clone(),
             samples: places.iter().map(|&place| self.samples[place].clone()).collect(),
+            others: Vec::new(),
             engine: self.engine,
             heads: self.heads.clone(),
-            reference: self.reference.each_ref().map(|columns| columns.iter().map(of).collect()),
+            reference: picked(&self.reference, &places),
+            of_others: picked(&self.of_others, &[]),
             gaps: self.gaps.clone(),
             distances: self.distances.as_ref().map(|far| places.iter().map(|&place| far[place]).collect()),
         }
@@ -119,17 +143,33 @@ impl<'e> Verifier<'e> {
         }
     }
 
-    /// How many runs a verdict takes.
+    /// How many samples are held out.
     pub(super) fn samples(&self) -> usize {
         self.samples.len()
     }
 
-    /// How good `model` is, whose values have the ids of the float model's.
+    /// The others that tell of models whose weights were `found` on samples: none.
+    fn others(&self, found: bool) -> &[Sample] {
+        if found { &[] } else { &self.others }
+    }
+
+    /// How many runs a verdict takes.
+    pub(super) fn runs(&self, found: bool) -> usize {
+        self.samples.len() + self.others(found).len()
+    }
+
+    /// How good `model` is, whose values have the ids of the float model's. Whether its weights were `found` on samples:
+    /// those that are not held out say nothing then.
     ///
     /// # Errors
     /// When the engine cannot run it.
-    pub(super) fn judge(&self, model: &Model) -> Result<Verdict, Cannot> {
-        let ([outputs, heads], has_heads) = run(model, &self.heads, &self.samples, self.engine)?;
+    pub(super) fn judge(&self, model: &Model, found: bool) -> Result<Verdict, Cannot> {
+        let all = [&self.samples[..], self.others(found)].concat();
+        let (mut shown, has_heads) = run(model, &self.heads, &all, self.engine)?;
+        let of_others = shown.each_mut().map(|columns| -> Vec<Vec<Tensor>> {
+            columns.iter_mut().map(|column| column.split_off(self.samples.len())).collect()
+        });
+        let [outputs, heads] = shown;
         let by_sample = |columns: &[Vec<Tensor>]| -> Vec<Vec<Tensor>> {
             (0..self.samples.len()).map(|i| columns.iter().map(|c| c[i].clone()).collect()).collect()
         };
@@ -147,10 +187,19 @@ impl<'e> Verifier<'e> {
         // Before a softmax noise is alike for samples that are certain and those that are not.
         let (of, shown) = if has_heads { (1, &heads) } else { (0, &outputs) };
         let columns = self.gaps[of].iter().zip(&self.reference[of]).zip(shown);
-        let drops = columns.filter_map(|((gaps, want), got)| gaps.as_ref()?.drop(want, got));
+        let others = self.of_others[of].iter().zip(&of_others[of]);
+        let drops = columns
+            .zip(others)
+            .filter_map(|(((gaps, want), got), (like, seen))| gaps.as_ref()?.drop([want, got], [like, seen]));
         let worst = drops.reduce(|[a, b], [c, d]| [a.max(c), b.max(d)]);
         Ok(Verdict { loss, outputs: qualities, sqnr, drop: worst.map(|w| w[0]), counted: worst.map(|w| w[1]) })
     }
+}
+
+/// The tensors of these samples, of each column.
+fn picked(columns: &[Vec<Vec<Tensor>>; 2], places: &[usize]) -> [Vec<Vec<Tensor>>; 2] {
+    let of = |tensors: &Vec<Tensor>| places.iter().map(|&place| tensors[place].clone()).collect();
+    columns.each_ref().map(|columns| columns.iter().map(of).collect())
 }
 
 /// Places of the numbers, the smallest first.

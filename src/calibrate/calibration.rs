@@ -48,7 +48,7 @@ pub const LONG: u64 = 100_000_000_000;
 
 /// Samples that are run at the least before any of them is left without being asked for: that fewer agree with half of
 /// them says little.
-const LEAST: usize = 32;
+const LEAST: usize = 24;
 
 /// When it is asked whether samples may be left.
 #[derive(Clone, Copy, Debug)]
@@ -189,7 +189,7 @@ impl Calibration {
     /// Run `model` on the samples that are not held out, and see what its `wanted` tensors hold. What was seen of them
     /// on the first samples `before` is taken as it is. `tell` hears how many runs of how many are done.
     ///
-    /// Where samples may be left `early`, it is asked whether ranges have settled whenever there are twice as many. Those
+    /// Where samples may be left `early`, it is asked time and again whether ranges have settled. Those
     /// behind the first are picked from all of them by chance, as samples that lie beside one another may be of one kind;
     /// samples that are not in memory are read anew each time. All samples are run where statistics are saved for others.
     ///

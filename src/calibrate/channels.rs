@@ -80,6 +80,20 @@ impl Channels {
         self.power.iter_mut().zip(&sums).for_each(|(power, sum)| *power = moved(*power, sum[1]));
     }
 
+    /// Divide every channel by its factor, which is positive; whether there is one for each.
+    pub(crate) fn divide(&mut self, factors: &[f64]) -> bool {
+        if self.min.len() != factors.len() || self.count == 0 {
+            return false;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
+        let divided = |x: f32, by: f64| (f64::from(x) / by) as f32;
+        self.min.iter_mut().zip(factors).for_each(|(x, by)| *x = divided(*x, *by));
+        self.max.iter_mut().zip(factors).for_each(|(x, by)| *x = divided(*x, *by));
+        self.mean.iter_mut().zip(factors).for_each(|(mean, by)| *mean /= by);
+        self.power.iter_mut().zip(factors).for_each(|(power, by)| *power /= by * by);
+        true
+    }
+
     /// With what was seen elsewhere; `None` where that is of other channels.
     pub(super) fn merged(mut self, other: &Channels) -> Option<Channels> {
         if self.axis != other.axis {

@@ -1,8 +1,8 @@
 //! When more samples tell nothing more.
 //!
-//! Whenever the samples that were seen have doubled, ranges are compared with those of the first half: the one that
-//! holds 99.99 % of all elements, the mean of what single samples reach, and the least to the greatest of all. They have
-//! settled when neither of the first two moved by more than [`TENSOR`] of its width in any tensor, and none of the three
+//! Ranges are compared with those of the first half of the samples, from a number of samples on whenever there are twice
+//! as many, and between as often: the one that holds 99.99 % of all elements, the mean of what single samples reach, and
+//! the least to the greatest of all. They have settled when neither of the first two moved by more than [`TENSOR`] of its width in any tensor, and none of the three
 //! by more than its share of [`TOGETHER`] in the mean of all tensors. The extremes of all samples only ever grow, and
 //! how far is chance: they have to agree in the mean alone, and more loosely.
 //!
@@ -20,7 +20,7 @@ const MEANS: f64 = 0.02;
 const TENSOR: f64 = 0.1;
 
 /// What is compared of one tensor.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     ranges: [Range; 3],
     /// The mean of each channel; none where they are not told apart.
@@ -32,32 +32,43 @@ struct Known {
 /// Looks at statistics as they come.
 #[derive(Debug)]
 pub(super) struct Settling {
-    /// At so many runs they are looked at next.
+    /// After each look the next is when there are twice as many runs.
+    looks: [Look; 2],
+}
+
+#[derive(Debug)]
+struct Look {
+    /// At so many runs statistics are looked at next.
     at: u64,
-    /// What was known of each tensor when it was looked at last.
+    /// What was known of each tensor when they were looked at last.
     known: Option<Vec<Known>>,
 }
 
 impl Settling {
-    /// Statistics are looked at after the `first` runs, and then whenever their number has doubled.
+    /// Statistics are looked at after the `first` runs and after a third more, and then whenever either number has
+    /// doubled: of 12, at 12 and 16, 24 and 32, 48 and 64.
     pub(super) fn from(first: u64) -> Settling {
-        Settling { at: first.max(1), known: None }
+        let first = first.max(1);
+        Settling { looks: [first, first.saturating_add((first / 3).max(1))].map(|at| Look { at, known: None }) }
     }
 
     /// How many more runs there are until statistics are looked at, after `runs`.
     pub(super) fn ahead(&self, runs: u64) -> u64 {
-        self.at.saturating_sub(runs)
+        self.looks.iter().map(|look| look.at.saturating_sub(runs)).min().unwrap_or(0)
     }
 
     /// Whether ranges have settled, as far as they are looked at after so many runs.
     pub(super) fn is_done<'s>(&mut self, runs: u64, seen: impl Iterator<Item = &'s Statistics>) -> bool {
-        if runs < self.at {
+        if self.ahead(runs) > 0 {
             return false;
         }
         let known: Vec<Known> = seen.map(Known::of).collect();
-        self.at = runs.saturating_mul(2);
-        let before = self.known.replace(known);
-        before.is_some_and(|before| agree(&before, self.known.as_deref().unwrap_or_default()))
+        let mut is_done = false;
+        for look in self.looks.iter_mut().filter(|look| look.at <= runs) {
+            is_done |= look.known.as_ref().is_some_and(|before| agree(before, &known));
+            *look = Look { at: runs.saturating_mul(2), known: Some(known.clone()) };
+        }
+        is_done
     }
 }
 
@@ -123,6 +134,23 @@ mod tests {
         let mut random = Random::new(1, "settling");
         assert_eq!(settled(8, |_| within(&mut random, 1.0)), Some(16));
         assert_eq!(settled(1, |_| vec![0.0; 3]), Some(2), "zeros have a range, too");
+    }
+
+    #[test]
+    fn what_does_not_agree_is_looked_at_before_there_are_twice_as_many() {
+        let mut random = Random::new(3, "settling");
+        // Of 8 runs and of 16 means of what samples reach are others, of 10 and of 20 they are not.
+        let spread = |run: u64| {
+            if run < 9 {
+                1.0
+            } else if run < 11 {
+                2.0
+            } else {
+                1.2
+            }
+        };
+        let found = settled(8, |run| within(&mut random, spread(run)));
+        assert_eq!(found, Some(20));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use crate::assign::{Assigner, Budget, Cost, Point, Summary};
+use crate::assign::{Assigner, Budget, Cost, Point, Summary, usual};
 use crate::calibrate::Calibration;
 use crate::choice::Choice;
 use crate::cli::precision::QUANTIZING;
@@ -27,7 +27,8 @@ pub(super) struct Assigning {
     /// With --precision auto and a bound: what is to be as little as the bound allows
     #[arg(help_heading = QUANTIZING, long, value_enum, default_value_t)]
     pub minimize: Minimize,
-    /// Precisions that --precision auto may give to layers [default: fp16,int8-weights,int8,int4]
+    /// Precisions that --precision auto may give to layers [default: int8-weights,int8,int4 and fp16; fp16-weights in its
+    /// place for the fewest bytes, and where the target is slower in halves]
     #[arg(help_heading = QUANTIZING, long, value_name = "NAME,NAME…", value_delimiter = ',')]
     pub candidates: Vec<Precision>,
     /// Have layers compute in a precision: `/layer1/*=int8`, `op:Gemm=fp16`, `name:a*b=fp32` for a name as it is. May be
@@ -102,23 +103,24 @@ impl Assigning {
         if self.budget.is_some() && self.minimize != Minimize::default() {
             return Err("--minimize goes with a bound, and --budget says what it counts itself".into());
         }
-        // Nothing is searched for: what is asked for is what there is.
-        let named: Vec<Precision> = self.layer_precision.iter().map(|(_, precision)| *precision).collect();
-        let candidates = match self.candidates.is_empty() {
-            _ if !named.is_empty() => named,
-            true => Precision::USUAL.to_vec(),
-            false => self.candidates.clone(),
-        };
-        let (profile, policy) = (target.profile, target.policy);
-        let (measure, cache) = (self.loss.into(), self.cache.clone());
-        let sensitivity =
-            Sensitivity { target: profile, policy, candidates, choice, calibration, engine, measure, cache };
         let minimize = match self.minimize {
             Minimize::Balance => Cost::Balance,
             Minimize::Bytes => Cost::Bytes,
             Minimize::Bitops => Cost::Bitops,
             Minimize::Latency => Cost::Latency,
         };
+        let cost = self.budget.map_or(minimize, |budget| budget.cost);
+        // Nothing is searched for: what is asked for is what there is.
+        let named: Vec<Precision> = self.layer_precision.iter().map(|(_, precision)| *precision).collect();
+        let candidates = match self.candidates.is_empty() {
+            _ if !named.is_empty() => named,
+            true => usual(target.profile, cost),
+            false => self.candidates.clone(),
+        };
+        let (profile, policy) = (target.profile, target.policy);
+        let (measure, cache) = (self.loss.into(), self.cache.clone());
+        let sensitivity =
+            Sensitivity { target: profile, policy, candidates, choice, calibration, engine, measure, cache };
         let (given, lists_front) = (self.layer_precision.clone(), self.pareto.is_some());
         Ok(Assigner { sensitivity, bounds, budget: self.budget, minimize, given, lists_front })
     }

@@ -16,6 +16,7 @@ mod inspect;
 mod jobs;
 mod join;
 mod lowbit;
+mod memory;
 mod optimize;
 mod precision;
 mod preparing;
@@ -56,6 +57,7 @@ fn usage(verb: &str, message: impl std::fmt::Display) -> anyhow::Error {
 
 /// Run the program.
 pub fn main() -> ExitCode {
+    memory::keep();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return clap_says(&error),

@@ -35,4 +35,5 @@ pub use halver::{Half, Halver, Io};
 pub use keep::{KEEPS, Keep};
 pub use masks::Masks;
 pub(crate) use rehearse::rounded;
+pub(crate) use store::{refuses as store_refuses, store_these};
 pub use summary::{Kept, Summary};

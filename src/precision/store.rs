@@ -23,24 +23,51 @@ pub(super) struct Stored {
 /// Have the weights of `graph` lie in float16, but those that `stay`.
 pub(super) fn store(graph: &mut Graph, stay: &FxHashSet<ValueId>) -> Stored {
     let fit = Fit::unknown(DType::F16, graph);
-    let is_large = |t: &Tensor| t.dtype() == DType::F32 && t.len() >= LEAST && !t.is_repeated();
     let is_weight = |v: &ValueId| graph.constant(*v).is_some_and(is_large) && !stay.contains(v);
     let weights: Vec<ValueId> = graph.values().filter(is_weight).collect();
     let mut done = Stored { stored: Vec::new(), left: Vec::new() };
     for value in weights {
         let Some(tensor) = graph.constant(value) else { continue };
-        if let Some(why) = fit.refuses(tensor, Role::Number) {
-            done.left.push((value, why));
-            continue;
+        match fit.refuses(tensor, Role::Number) {
+            Some(why) => done.left.push((value, why)),
+            None if store_one(graph, value, &fit) => done.stored.push(value),
+            None => {}
         }
-        let Some(half) = fit.halved(tensor, Role::Number) else { continue };
-        let users: Vec<User> = graph.value(value).users().to_vec();
-        graph.set_constant(value, half);
-        let float = cast(graph, value, DType::F32);
-        for user in users {
-            graph.replace_use(user, float);
-        }
-        done.stored.push(value);
     }
     done
+}
+
+/// Whether a constant is worth a `Cast`.
+fn is_large(tensor: &Tensor) -> bool {
+    tensor.dtype() == DType::F32 && tensor.len() >= LEAST && !tensor.is_repeated()
+}
+
+/// Have one weight lie in what `fit` says; whether it does now.
+fn store_one(graph: &mut Graph, value: ValueId, fit: &Fit) -> bool {
+    let Some(half) = graph.constant(value).and_then(|tensor| fit.halved(tensor, Role::Number)) else { return false };
+    let users: Vec<User> = graph.value(value).users().to_vec();
+    graph.set_constant(value, half);
+    let float = cast(graph, value, DType::F32);
+    for user in users {
+        graph.replace_use(user, float);
+    }
+    true
+}
+
+/// Have these weights of `graph` lie in float16; those that do not fit stay, and those that do already.
+pub(crate) fn store_these(graph: &mut Graph, weights: &[ValueId]) {
+    let fit = Fit::unknown(DType::F16, graph);
+    for &value in weights {
+        if graph.constant(value).is_some_and(|tensor| refuses(tensor, &fit).is_none()) {
+            store_one(graph, value, &fit);
+        }
+    }
+}
+
+/// Why a weight is not to lie in what `fit` says.
+pub(crate) fn refuses(weight: &Tensor, fit: &Fit) -> Option<String> {
+    if !is_large(weight) {
+        return Some("its weight is so small that it takes as much with a Cast".into());
+    }
+    fit.refuses(weight, Role::Number)
 }

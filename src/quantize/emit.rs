@@ -33,7 +33,7 @@ pub fn emit(
         emitter.constant(site)?;
     }
     for site in &plan.weights {
-        emitter.weight(site, plan.form)?;
+        emitter.weight(site, plan)?;
     }
     Ok(pairs)
 }
@@ -114,7 +114,7 @@ impl Emitter<'_> {
 
     /// Integers for a weight, and for the bias that is added to its products. Nodes that want the same of one weight
     /// read the same integers.
-    fn weight(&mut self, site: &WeightSite, form: WeightForm) -> Result<(), TensorError> {
+    fn weight(&mut self, site: &WeightSite, plan: &Plan) -> Result<(), TensorError> {
         let Some(weight) = self.graph.operand(site.node, site.slot) else { return Ok(()) };
         let Some(tensor) = self.graph.constant(weight).cloned() else { return Ok(()) };
         let widest = self.widest_bias(site);
@@ -130,7 +130,10 @@ impl Emitter<'_> {
                 let shape: &[usize] = if site.axis.is_some() { &[found.scales.len()] } else { &[] };
                 let scale = Tensor::f32s(shape, &found.scales)?;
                 let zeros = whole(site.grid.dtype, shape, 0)?;
-                let ints = match form {
+                if plan.repeated && tensor.is_repeated() {
+                    found.tensor = repeated(found.tensor);
+                }
+                let ints = match plan.form {
                     WeightForm::Integers => {
                         self.graph.add_constant(ScopeId::MAIN, &suffixed(&label, "quantized"), found.tensor)
                     }
@@ -143,7 +146,7 @@ impl Emitter<'_> {
             }
         };
         let axis = site.axis.and_then(|axis| i64::try_from(axis).ok());
-        let ints = match form {
+        let ints = match plan.form {
             WeightForm::Integers => ints,
             WeightForm::Float => self.along(OpKind::QuantizeLinear, &[ints, scale, zeros], axis, order, &label),
         };
@@ -152,7 +155,7 @@ impl Emitter<'_> {
         if site.bias == BiasForm::Int32 {
             self.bias(site, scale)?;
         }
-        if form == WeightForm::Integers {
+        if plan.form == WeightForm::Integers {
             self.graph.prune_constant(weight);
         }
         Ok(())
@@ -263,6 +266,13 @@ fn widen(found: &mut Integers, tensor: &Tensor, site: &WeightSite, least: &[f32]
     Ok(())
 }
 
+/// Integers of one byte that are all equal as one that is repeated; others as they are.
+fn repeated(tensor: Tensor) -> Tensor {
+    let one = tensor.bytes().filter(|bytes| bytes.iter().all(|byte| Some(byte) == bytes.first()));
+    let splat = one.and_then(|bytes| Tensor::splat(tensor.dtype(), tensor.dims(), bytes.get(..1)?).ok());
+    splat.unwrap_or(tensor)
+}
+
 /// `number` in every place, spelled out: runtimes look for constants, not for what computes them.
 fn whole(dtype: DType, dims: &[usize], number: i64) -> Result<Tensor, TensorError> {
     packed(dtype, dims, &vec![number; dims.iter().product()])
@@ -273,4 +283,42 @@ fn packed(dtype: DType, dims: &[usize], numbers: &[i64]) -> Result<Tensor, Tenso
     let size = dtype.bits().div_ceil(8);
     let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes().into_iter().take(size)).collect();
     Tensor::raw(dtype, dims, bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quantize::Grid;
+    use crate::text::parse;
+
+    #[test]
+    fn what_repeats_a_number_repeats_its_integer() {
+        let reals = Tensor::splat(DType::F32, &[20, 20], &0.02f32.to_le_bytes()).unwrap();
+        let spelled = Tensor::raw(DType::F32, &[20, 20], reals.bytes().unwrap()).unwrap();
+        for (weight, is_repeated, bytes) in [(&reals, true, 1), (&reals, false, 400), (&spelled, true, 400)] {
+            let text = "g (float[1,20] x) => (float[1,20] y) <float[20,20] w> { y = MatMul(x, w) }";
+            let mut model = parse(&format!(r#"<ir_version: 8, opset_import: ["" : 17]> {text}"#)).unwrap();
+            let graph = &mut model.graph;
+            let node = graph.schedule(ScopeId::MAIN)[0];
+            graph.set_constant(graph.operand(node, 1).unwrap(), weight.clone());
+            crate::passes::infer_declared(graph);
+            let site = WeightSite {
+                node,
+                slot: 1,
+                axis: Some(1),
+                grid: Grid::I8,
+                scales: None,
+                rule: String::new(),
+                bias: BiasForm::Float,
+            };
+            let plan = Plan { weights: vec![site], repeated: is_repeated, ..Plan::default() };
+            emit(graph, &plan, &BTreeMap::new()).unwrap();
+            let (dequantize, _) = graph.producer(graph.operand(node, 1).unwrap()).unwrap();
+            let operand = |slot: usize| graph.constant(graph.operand(dequantize, slot).unwrap()).unwrap();
+            let (integers, scales) = (operand(0), operand(1).reals().unwrap());
+            assert_eq!((integers.stored_bytes(), integers.len(), scales.len()), (bytes, 400, 20));
+            let back = integers.integers().unwrap()[399] as f64 * scales[19];
+            assert!((back - 0.02).abs() < 1e-4, "{back}");
+        }
+    }
 }

@@ -1,7 +1,9 @@
 //! What gets integers, before it is known which real numbers they stand for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::calibrate::{Gathered, observed};
 use crate::ir::{Graph, NodeId, Tensor, ValueId};
 use crate::quantize::{Grid, Integers, Scaling, integers, weight_scales, with_scales};
 use crate::target::policy::{BiasForm, WeightForm};
@@ -17,6 +19,8 @@ pub struct Plan {
     pub constants: Vec<ConstantSite>,
     /// As what weights are written.
     pub form: WeightForm,
+    /// Whether a run may repeat the integer of a weight whose elements are all equal.
+    pub repeated: bool,
     /// Operators that stay as they are, with the reason.
     pub kept: Vec<Kept>,
     /// Operators that compute in integers, and those that are taken into them.
@@ -34,6 +38,7 @@ impl Default for Plan {
             weights: Vec::new(),
             constants: Vec::new(),
             form: WeightForm::Integers,
+            repeated: false,
             kept: Vec::new(),
             integer: Vec::new(),
             taken_in: Vec::new(),
@@ -48,6 +53,27 @@ impl Plan {
         self.sites.is_empty() && self.weights.is_empty()
     }
 
+    /// The same plan, where tensors that reach about as far below zero as above, by what was `gathered` of them, have the
+    /// symmetric integers that the target takes less for.
+    #[must_use]
+    pub fn evened(mut self, graph: &Graph, gathered: &Gathered) -> Plan {
+        let names: BTreeMap<ValueId, String> = observed(graph).into_iter().collect();
+        let mut grids: BTreeMap<Group, Option<Grid>> = BTreeMap::new();
+        for site in &self.sites {
+            let seen = names.get(&site.value).and_then(|name| gathered.tensors.get(name));
+            let even = site.even.filter(|_| seen.is_some_and(|seen| is_even(seen.min, seen.max)));
+            let of_group = grids.entry(site.group).or_insert(even);
+            // One scale has one zero point.
+            *of_group = of_group.filter(|grid| Some(*grid) == even);
+        }
+        for site in &mut self.sites {
+            if let Some(&Some(grid)) = grids.get(&site.group) {
+                site.grid = grid;
+            }
+        }
+        self
+    }
+
     /// The same plan, for a graph whose weights stay as they are: what their integers are worth is looked for once.
     #[must_use]
     pub fn searched(mut self, graph: &Graph) -> Plan {
@@ -57,6 +83,15 @@ impl Plan {
         }
         self
     }
+}
+
+/// A range is even where its shorter side has this share of the longer one: symmetric integers are then at most a
+/// ninth coarser.
+const EVEN: f32 = 0.8;
+
+fn is_even(low: f32, high: f32) -> bool {
+    let (below, above) = ((-low).max(0.0), high.max(0.0));
+    below.min(above) >= EVEN * below.max(above) && below > 0.0
 }
 
 /// Tensors of one number have one scale and one zero point.
@@ -77,6 +112,10 @@ pub struct Site {
     pub rule: String,
     /// What the target insists on, whatever the tensor holds.
     pub fixed: Option<Scaling>,
+    /// Whether its pair stands near who reads it, and is counted there.
+    pub near: bool,
+    /// Symmetric integers that the target takes less for.
+    pub even: Option<Grid>,
 }
 
 /// Who reads a tensor as integers.
@@ -139,4 +178,49 @@ pub struct Kept {
     pub rule: String,
     /// Why.
     pub why: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calibrate::Statistics;
+    use crate::passes::infer_declared;
+    use crate::text::parse;
+
+    /// The types of `a`, `b` and `c`, the last two of one group, when they reach so far.
+    fn evened(ends: [(f32, f32); 3]) -> Vec<Grid> {
+        let text = r#"<ir_version: 8, opset_import: ["" : 17]> g (float[4] x) => (float[4] c)
+            { a = Relu(x) b = Neg(a) c = Neg(b) }"#;
+        let mut graph = parse(text).unwrap().graph;
+        infer_declared(&mut graph);
+        let site = |(value, group): (ValueId, Group)| Site {
+            value,
+            readers: Readers::All,
+            grid: Grid::U8,
+            group,
+            rule: String::new(),
+            fixed: None,
+            near: false,
+            even: Some(Grid::I8),
+        };
+        let made = graph.nodes().filter_map(|node| graph.result(node, 0));
+        let sites: Vec<Site> = made.zip([0, 1, 1]).map(site).collect();
+        let mut gathered = Gathered::default();
+        for (site, (min, max)) in sites.iter().zip(ends) {
+            let statistics = Statistics { min, max, ..Statistics::default() };
+            gathered.tensors.insert(graph.value_label(site.value), statistics);
+        }
+        let plan = Plan { sites, ..Plan::default() }.evened(&graph, &gathered);
+        plan.sites.iter().map(|site| site.grid).collect()
+    }
+
+    #[test]
+    fn even_ranges_are_symmetric_and_groups_stay_alike() {
+        let (even, uneven) = ((-0.85, 1.0), (-1.0, 0.7));
+        assert_eq!(evened([even, (-1.0, 0.8), even]), [Grid::I8; 3]);
+        assert_eq!(evened([uneven, even, even]), [Grid::U8, Grid::I8, Grid::I8]);
+        assert_eq!(evened([even, even, uneven]), [Grid::I8, Grid::U8, Grid::U8]);
+        assert_eq!(evened([(0.0, 0.0), (0.0, 1.0), (-1.0, 0.0)]), [Grid::U8; 3]);
+        assert_eq!(evened([(f32::NAN, 1.0), (f32::NEG_INFINITY, f32::INFINITY), even])[0], Grid::U8);
+    }
 }

@@ -307,7 +307,8 @@ impl Quantizer {
                 runs.gathered
             }
         };
-        let plan = replaced(model, plan.clone(), &gathered)?.searched(&model.graph);
+        let plan = replaced(model, plan.clone(), &gathered)?;
+        let plan = plan.evened(&model.graph, &gathered).searched(&model.graph);
         notes.extend(match &measurement {
             Some(measurement) => Some(measurement.told()),
             None => estimate.as_ref().and_then(told),

@@ -43,6 +43,14 @@ pub(crate) fn dress(
     match precision {
         Precision::Fp32 => {}
         Precision::Fp16 | Precision::Bf16 => return Some(halves(graph, node, &ground.halves.get(&precision)?.fit)),
+        Precision::Fp16Weights => {
+            for weight in &layer.weights {
+                let tensor = graph.constant(graph.operand(node, weight.slot)?)?;
+                let half = half_of(tensor, &ground.halves.get(&precision)?.fit, Role::Number)?;
+                let value = graph.add_constant(graph.node(node).scope(), "", half);
+                graph.set_operand(node, weight.slot, Some(value));
+            }
+        }
         Precision::Int8Weights | Precision::Uint4 | Precision::Int4 | Precision::Int2 => {
             let (old, tensor) = ground.packed.weight(&ground.model.graph, layer.node, precision)?;
             let slots: Vec<usize> =

@@ -11,7 +11,7 @@ use crate::ir::{DType, Graph, NodeId, ValueId};
 use crate::lowbit::{Integers, Method, Packer, Trial};
 use crate::model::Model;
 use crate::ops::{CallView, Quant, row_of};
-use crate::precision::{Fit, Halver};
+use crate::precision::{Fit, Halver, store_refuses};
 use crate::quantize::correct::{Bench, Limits, Scales, seen, wanted};
 use crate::quantize::quantizer::{FEW, JUDGED, TRIED, TRIED_MACS, affordable, stepped};
 use crate::quantize::{
@@ -67,6 +67,9 @@ pub(crate) struct Ground {
 
 /// Moves that are looked past.
 const FAR: usize = 16;
+
+/// Why a layer has no precision that is about weights.
+const NO_WEIGHTS: &str = "it has no weights";
 
 /// Samples that corrections are decided on: whoever verifies needs more, and corrections do not.
 const DECIDING: usize = 16;
@@ -151,6 +154,10 @@ impl Ground {
             let mut stays = halver.staying(&model, &fit);
             stays.extend(asked.choice.excluded(&model.graph)?);
             halves.insert(precision, Halves { fit, stays });
+        }
+        if is_asked(&Precision::Fp16Weights) {
+            let (fit, stays) = (Fit::unknown(DType::F16, &model.graph), asked.choice.excluded(&model.graph)?);
+            halves.insert(Precision::Fp16Weights, Halves { fit, stays });
         }
         let packed = Packed::of(asked, &model);
         let plain = is_equalized.then(|| Packed::of(asked, &float));
@@ -240,8 +247,12 @@ impl Ground {
     pub(crate) fn refuses(&self, layer: &Layer, precision: Precision) -> Option<String> {
         match precision {
             Precision::Fp32 => None,
-            Precision::Fp16 | Precision::Bf16 => match self.halves.get(&precision) {
-                Some(halves) => halves.stays.get(&layer.node).cloned(),
+            Precision::Fp16Weights if layer.weights.is_empty() => Some(NO_WEIGHTS.into()),
+            Precision::Fp16Weights | Precision::Fp16 | Precision::Bf16 => match self.halves.get(&precision) {
+                Some(halves) => {
+                    let stays = halves.stays.get(&layer.node).cloned();
+                    stays.or_else(|| if precision.half().is_some() { None } else { self.unstored(layer, &halves.fit) })
+                }
                 None => Some("it was not tried".into()),
             },
             Precision::Int8 if self.plan.integer.contains(&layer.node) => None,
@@ -249,9 +260,16 @@ impl Ground {
                 let kept = self.plan.kept.iter().find(|kept| kept.node == layer.node);
                 Some(kept.map_or_else(|| "the target has no integers for it".to_string(), |kept| kept.why.clone()))
             }
-            _ if layer.weights.is_empty() => Some("it has no weights".into()),
+            _ if layer.weights.is_empty() => Some(NO_WEIGHTS.into()),
             _ => self.packed.refuses(&self.model.graph, layer.node, precision),
         }
+    }
+
+    /// Why the weights of a layer are not to lie in halves.
+    fn unstored(&self, layer: &Layer, fit: &Fit) -> Option<String> {
+        let graph = &self.model.graph;
+        let mut weights = layer.weights.iter().filter_map(|w| graph.constant(graph.operand(layer.node, w.slot)?));
+        weights.find_map(|weight| store_refuses(weight, fit))
     }
 }
 

@@ -201,7 +201,7 @@ impl Meter<'_> {
             let weights = self.weight_error(of, precision);
             // An error of weights is the same wherever they are used, and means of many places do not level it as they
             // level what is rounded there: each kind is told by its own.
-            let is_alike = |other: Precision| other.few_bits().is_some() == precision.few_bits().is_some();
+            let is_alike = |other: Precision| other.is_of_weights() == precision.is_of_weights();
             let tells = |(which, its, _): &&(Precision, f64, Vec<Vec<Tensor>>)| {
                 is_alike(*which) && *its <= LINEAR && local * CLOSER <= *its
             };
@@ -283,7 +283,7 @@ impl Meter<'_> {
             let Some(tensor) = graph.operand(layer.node, weight.slot).and_then(|v| graph.constant(v)) else { continue };
             let narrow = match precision {
                 Precision::Fp32 => continue,
-                Precision::Fp16 | Precision::Bf16 => {
+                Precision::Fp16Weights | Precision::Fp16 | Precision::Bf16 => {
                     let halves = self.ground.halves.get(&precision);
                     halves.and_then(|halves| half_of(tensor, &halves.fit, crate::precision::Role::Number))
                 }

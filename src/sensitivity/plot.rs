@@ -21,6 +21,7 @@ const LEAST: f64 = 1e-9;
 fn colour(precision: Precision) -> &'static str {
     match precision {
         Precision::Fp32 => "#888888",
+        Precision::Fp16Weights => "#2f6b4f",
         Precision::Fp16 => "#4c9f70",
         Precision::Bf16 => "#8cc06d",
         Precision::Int8Weights => "#4a7fb5",

@@ -15,6 +15,8 @@ pub enum Precision {
     /// float32, as it was.
     #[serde(rename = "fp32")]
     Fp32,
+    /// Weights are float16, and the layer computes in float32.
+    Fp16Weights,
     /// float16: operands, result and weights.
     Fp16,
     /// bfloat16: operands, result and weights.
@@ -33,8 +35,9 @@ pub enum Precision {
 
 impl Precision {
     /// Every one.
-    pub const ALL: [Precision; 8] = [
+    pub const ALL: [Precision; 9] = [
         Precision::Fp32,
+        Precision::Fp16Weights,
         Precision::Fp16,
         Precision::Bf16,
         Precision::Int8Weights,
@@ -44,15 +47,11 @@ impl Precision {
         Precision::Int2,
     ];
 
-    /// Those that are tried where nothing is said: with the others models are rarely any good, or the same with a little
-    /// more.
-    pub const USUAL: [Precision; 4] = [Precision::Fp16, Precision::Int8Weights, Precision::Int8, Precision::Int4];
-
     /// Bits of an element of a weight.
     pub fn weight_bits(self) -> u64 {
         match self {
             Precision::Fp32 => 32,
-            Precision::Fp16 | Precision::Bf16 => 16,
+            Precision::Fp16Weights | Precision::Fp16 | Precision::Bf16 => 16,
             Precision::Int8Weights | Precision::Int8 => 8,
             Precision::Uint4 | Precision::Int4 => 4,
             Precision::Int2 => 2,
@@ -68,10 +67,15 @@ impl Precision {
         }
     }
 
+    /// Whether nothing but weights is narrower.
+    pub fn is_of_weights(self) -> bool {
+        self.weight_bits() < 32 && self.operand_bits() == 32
+    }
+
     /// The integers that stand for weights of a layer that computes in float32.
     pub(crate) fn few_bits(self) -> Option<Integers> {
         match self {
-            Precision::Fp32 | Precision::Fp16 | Precision::Bf16 | Precision::Int8 => None,
+            Precision::Fp32 | Precision::Fp16Weights | Precision::Fp16 | Precision::Bf16 | Precision::Int8 => None,
             Precision::Int8Weights => Some(Integers::Int8),
             Precision::Uint4 => Some(Integers::Uint4),
             Precision::Int4 => Some(Integers::Int4),
@@ -92,6 +96,7 @@ impl Precision {
     pub fn name(self) -> &'static str {
         match self {
             Precision::Fp32 => "fp32",
+            Precision::Fp16Weights => "fp16-weights",
             Precision::Fp16 => "fp16",
             Precision::Bf16 => "bf16",
             Precision::Int8Weights => "int8-weights",

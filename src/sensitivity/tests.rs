@@ -40,7 +40,7 @@ pub(crate) fn sensitivity(samples: usize) -> Sensitivity {
     Sensitivity {
         target: &target::ONNX,
         policy: Policy::of(&target::ONNX),
-        candidates: Precision::USUAL.to_vec(),
+        candidates: vec![Precision::Fp16, Precision::Int8Weights, Precision::Int8, Precision::Int4],
         choice: Choice::default(),
         calibration,
         engine: Arc::new(Tract),

@@ -95,6 +95,12 @@ impl Profile {
     pub fn lacks(&self, call: &CallView<'_>, opset: i64) -> bool {
         self.limits().any(|limit| limit.lacks_call(call, opset))
     }
+
+    /// Whether calls in this type run worse than others, by a row that says so.
+    pub fn is_slow_in(&self, dtype: DType) -> bool {
+        let is_about = |limit: &Limit| matches!(limit.subject, Subject::Inner(types) if types.contains(&dtype));
+        self.limits().any(|limit| limit.effect == Effect::Warning && is_about(limit))
+    }
 }
 
 #[cfg(test)]
@@ -115,6 +121,14 @@ mod tests {
         assert_eq!(TENSORRT.opset_for(99), TENSORRT.newest_opset);
         assert_eq!(TENSORRT.opset_for(7), TENSORRT.oldest_opset);
         assert_eq!(ONNX.opset_for(1), 1);
+    }
+
+    #[test]
+    fn targets_that_are_slow_in_halves_say_so() {
+        assert!(ONNXRUNTIME.is_slow_in(DType::F16));
+        assert!(
+            !ONNXRUNTIME.is_slow_in(DType::F32) && !TENSORRT.is_slow_in(DType::F16) && !ONNX.is_slow_in(DType::F16)
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@
 //! form = "integers"                # integers and DequantizeLinear; "float": the weight as it was, quantized in the file
 //! per_channel = true               # a scale for each output channel
 //! bias = "float"                   # as it was; "int32": with the product of both scales
+//! repeated = false                 # true: of a weight that repeats one number, a ConstantOfShape repeats the integer
 //!
 //! [[op]]                           # the first row that names an operator and whose conditions hold is the one
 //! rule = "NPU-1"                   # what reports call it
@@ -26,7 +27,10 @@
 //! when = { group = "one", in_at_least = 8 }
 //! operands = [0]                   # slots, "all", or "skip": of a residual sum, the operand that went around
 //! types = ["activation"]
-//! near = false                     # true: pairs of operands stand right before it, behind Split, Transpose and such
+//! operand_types = { 1 = ["other"] }  # of operands that take others
+//! even = "other"                   # the symmetric one among them that it takes less for, where ranges are even
+//! near = false                     # true: pairs of operands stand right before it, behind Split, Transpose and such;
+//!                                  # of one that passes: before it, too, as it is taken into what reads it
 //! output = "required"              # required: the result gets integers whoever reads it; if-read: where an integer
 //!                                  # reader wants them; never
 //!
@@ -67,9 +71,11 @@
 //! rule = "NPU-7"
 //! quantize = { call = 800, element = 0.13 }      # nanoseconds: for each, and for each element of the tensor
 //! dequantize = { call = 700, element = 0.16 }
+//! products = { element = 0.12 }   # instead of quantize, of what Gemm and MatMul alone read
 //! layout = { element = 0.1 }       # more than that, for tensors of four dimensions
 //! half = { call = 800, element = 0.2 }   # more than float32, of a layer in halves
 //! fused_behind = ["Conv"]          # these make integers or real numbers of their result at no cost
+//! counts_near = false              # true: costs count what makes integers of operands whose pairs stand near
 //! converts = ["Conv"]              # in real numbers between integers the runtime gives these integers of its own
 //!
 //! [[cost]]                         # the first row that speaks of a call is the one; what has none costs nothing

@@ -25,7 +25,7 @@ from tally import Tally
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Weights of four bits and made-up samples: what is wired wrongly has far less.
 LEAST = 8.0
-TURNS = ["int8", "fp16", "int8-weights", "int4", "fp32"]
+TURNS = ["int8", "fp16", "int8-weights", "fp16-weights", "int4", "fp32"]
 RUNTIMES = {"onnx": ["onnxruntime", "openvino"], "onnxruntime": ["onnxruntime"], "openvino": ["openvino"]}
 
 
@@ -33,7 +33,7 @@ def layers(args, source, target):
     """Each layer's name, with the precisions that it can have."""
     ran = tool.run(
         args.bin, "sensitivity", source, "--calib", "random", "--samples", "4", "--target", target,
-        "--loss", "weights", "--report", "json", timeout=600,
+        "--loss", "weights", "--candidates", ",".join(TURNS[:-1]), "--report", "json", timeout=600,
     )
     if ran.failure:
         return None, ran.failure[1]

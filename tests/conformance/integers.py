@@ -137,6 +137,29 @@ def attention(net, x):
     return net.Add(x, net.linear(net.Gelu(net.linear(y, 32, 64)), 64, 32))
 
 
+def heads(net, x):
+    # Queries, keys and values from one product, as optimized exports have them. OpenVINO makes one kernel of both products
+    # and of what moves heads, unless it has to move integers before or behind them.
+    x = net.Transpose(net.Reshape(net.conv(x, 3, 32, strides=[2, 2]), net.constant(np.array([0, 32, -1]))), perm=[0, 2, 1])
+    y = net.LayerNormalization(x, net.weight(32), net.weight(32), axis=-1)
+    y = net.Reshape(net.linear(y, 32, 96), net.constant(np.array([0, 0, 12, 8])))
+    q, k, v = net.Split(net.Transpose(y, perm=[0, 2, 1, 3]), axis=1, num_outputs=3, results=3)
+    scores = net.MatMul(q, net.Transpose(k, perm=[0, 1, 3, 2]))
+    scores = net.Softmax(net.Mul(scores, net.constant(np.float32(8**-0.5))), axis=-1)
+    y = net.Reshape(net.Transpose(net.MatMul(scores, v), perm=[0, 2, 1, 3]), net.constant(np.array([0, 0, 32])))
+    return net.Add(x, net.linear(y, 32, 32))
+
+
+def wrong_of_heads(kinds):
+    if not kinds["Subgraph:i8"]:
+        return "no kernel computes attention in integers"
+    moved = [kind for kind in ("Transpose:i8", "Transpose:u8") if kinds[kind]]
+    return f"it moves integers: {moved}" if moved else None
+
+
+heads.wrong = {"openvino": wrong_of_heads}
+
+
 def few_rows(net, x):
     # OpenVINO makes one kernel of such products; in integers, what it gives without biases is none of their results.
     x = net.Flatten(net.AveragePool(net.conv(x, 3, 8, strides=[2, 2]), kernel_shape=[4, 4], strides=[4, 4]))
@@ -147,7 +170,7 @@ def few_rows(net, x):
 
 few_rows.batch = 4
 
-NETS = [residual, bottleneck, joined, resized, transposed, gated, smooth, attention, few_rows]
+NETS = [residual, bottleneck, joined, resized, transposed, gated, smooth, attention, heads, few_rows]
 
 
 def model(make, path):
@@ -179,10 +202,12 @@ def in_openvino(path, _folder):
     import openvino
 
     compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    kinds = collections.Counter()
+    kinds, said = collections.Counter(), lambda node, what: node.get_rt_info()[what].astype(str)
     for node in compiled.get_runtime_model().get_ordered_ops():
-        info = node.get_rt_info()
-        kinds[f"{info['layerType'].astype(str)}:{info['runtimePrecision'].astype(str)}"] += 1
+        makers = [i.get_source_output().get_node() for i in node.inputs()]
+        # What is made of weights is made once.
+        if not makers or any(said(maker, "layerType") != "Const" for maker in makers):
+            kinds[f"{said(node, 'layerType')}:{said(node, 'runtimePrecision')}"] += 1
     products = ("Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul")
     integer = sum(n for kind, n in kinds.items() if kind.split(":")[0] in products and kind.endswith((":u8", ":i8")))
     return kinds, integer, lambda x: compiled([x])[0]
@@ -211,6 +236,8 @@ def examine(binary, make, target, folder):
         return "nothing has integers", line
     if integer < placed:
         return f"{placed} weights have integers, {integer} kernels compute with them: {dict(kinds)}", line
+    if wrong := getattr(make, "wrong", {}).get(target, lambda _: None)(kinds):
+        return f"{wrong}: {dict(kinds)}", line
     parts = np.split(x, SAMPLES // getattr(make, "batch", SAMPLES))
     a = np.concatenate([engines.session(path).run(None, {"x": part})[0] for part in parts])
     b = np.concatenate([run(part) for part in parts])

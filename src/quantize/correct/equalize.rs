@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::calibrate::{Gathered, observed};
+use crate::calibrate::{Gathered, Statistics, observed};
 use crate::ir::{Graph, ValueId};
 use crate::model::Model;
 use crate::quantize::Plan;
@@ -50,8 +50,15 @@ const UNSEEN: f64 = 4.0;
 /// How much more than was seen has to fit below a bound.
 const ROOM: f64 = 1.5;
 
-/// Equalize the classes of this kind in `model`; how many were.
-pub(super) fn equalize(model: &mut Model, kind: Kind, gathered: &Gathered, bench: &Bench<'_>) -> usize {
+/// Tensors whose channels were divided by these factors.
+pub(super) struct Divided {
+    /// The tensors, with the axis of their channels.
+    members: Vec<(ValueId, usize)>,
+    factors: Vec<f64>,
+}
+
+/// Equalize the classes of this kind in `model`; which were.
+pub(super) fn equalize(model: &mut Model, kind: Kind, gathered: &Gathered, bench: &Bench<'_>) -> Vec<Divided> {
     let classes: Vec<Class> = classes(&model.graph, bench.plan)
         .into_iter()
         .filter(|class| class.is_parametric == (kind == Kind::Activations))
@@ -65,14 +72,38 @@ pub(super) fn equalize(model: &mut Model, kind: Kind, gathered: &Gathered, bench
             seen.insert(value, Seen::all(known));
         }
     }
-    let mut changed = 0;
-    for class in &classes {
-        let Some(factors) = factors(&model.graph, class, &seen) else { continue };
-        if apply(&mut model.graph, class, &factors).is_ok() {
-            changed += 1;
+    let mut divided = Vec::new();
+    for class in classes {
+        let Some(factors) = factors(&model.graph, &class, &seen) else { continue };
+        if apply(&mut model.graph, &class, &factors).is_ok() {
+            divided.push(Divided { members: class.members, factors });
         }
     }
-    changed
+    divided
+}
+
+/// What tensors hold once they were `divided`, as far as that follows from what they held, in the place of which it is:
+/// their least and greatest elements, and the same of each channel with its mean. `None` where it does not follow of one
+/// of them; and then nothing is changed.
+///
+/// Histograms do not follow, and neither do means of what single samples reach: these are empty.
+pub(super) fn follow(graph: &Graph, gathered: &Gathered, divided: &[Divided]) -> Option<Gathered> {
+    let names: BTreeMap<ValueId, String> = observed(graph).into_iter().collect();
+    let mut following = gathered.clone();
+    for Divided { members, factors } in divided {
+        for (value, axis) in members {
+            let Some(known) = names.get(value).and_then(|name| following.tensors.get_mut(name)) else { continue };
+            let channels = known.channels.as_mut().filter(|c| i64::try_from(*axis) == Ok(c.axis))?;
+            if known.not_finite > 0 || !channels.divide(factors) {
+                return None;
+            }
+            let least = channels.min.iter().copied().fold(f32::INFINITY, f32::min);
+            let greatest = channels.max.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let (samples, channels) = (known.samples, known.channels.take());
+            *known = Statistics { min: least, max: greatest, samples, channels, ..Statistics::default() };
+        }
+    }
+    Some(following)
 }
 
 /// The tensors whose channels have to be known to equalize the plan's layers, with the axes of these.

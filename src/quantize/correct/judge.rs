@@ -7,8 +7,8 @@ use crate::quantize::QuantizeError;
 /// Outputs nearer than this count as this near, in dB: scores that a model is certain of would outweigh all others.
 pub(super) const BEST: f64 = 60.0;
 
-/// Samples that tell early that a model is not the best: it is behind on all of them.
-const EARLY: usize = 2;
+/// Samples that tell early that a model is not better than another: it is behind on all of them.
+pub(super) const EARLY: usize = 2;
 
 /// How close outputs are, added up.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,44 +47,87 @@ pub(super) fn judged<'s>(
     Ok(judged)
 }
 
-/// Run samples with one of several models, and compare each with what is known of it. A model that is behind the `best`
-/// so far on each of the first samples, [`EARLY`] of them, is not run on more.
-pub(super) fn beside<'s>(
-    samples: impl Iterator<Item = (&'s Sample, &'s Vec<Tensor>)>,
-    best: &[Judged],
-    mut run: impl FnMut(&Sample) -> Result<Vec<Tensor>, QuantizeError>,
-) -> Result<Vec<Judged>, QuantizeError> {
-    let mut each: Vec<Judged> = Vec::with_capacity(best.len());
-    for sample in samples {
-        let is_behind = |(found, best): (&Judged, &Judged)| found.mean() < best.mean();
-        if each.len() == EARLY && best.len() > EARLY && each.iter().zip(best).all(is_behind) {
-            break;
-        }
-        each.push(judged(std::iter::once(sample), &mut run)?);
-    }
-    Ok(each)
+/// Several models that are run on the same samples, each on no more of them than it takes to tell which is best.
+pub(super) struct Rivals<R> {
+    samples: usize,
+    /// How close each model was on the first samples, as far as it was run.
+    judged: Vec<Vec<Judged>>,
+    run: R,
 }
 
-/// Where `height` is greatest among so many places, where it rises and then falls: up from the middle, and where that
+/// How close the best of several models is, in dB.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Told {
+    /// On all samples.
+    pub(super) all: f64,
+    /// On those that the first model was run on, too.
+    pub(super) beside: f64,
+    /// The first model on these.
+    pub(super) first: f64,
+}
+
+impl<R: FnMut(usize, usize) -> Result<Judged, QuantizeError>> Rivals<R> {
+    /// So many models on so many samples; `run` judges a model on a sample.
+    pub(super) fn new(models: usize, samples: usize, run: R) -> Rivals<R> {
+        Rivals { samples, judged: vec![Vec::new(); models], run }
+    }
+
+    /// Whether a model is better than another in the mean of all samples. It is not where it is behind on each of the first,
+    /// [`EARLY`] of them. To be ahead on these is not enough: what cuts ranges off is good for most samples, and very bad
+    /// for some.
+    pub(super) fn is_better(&mut self, model: usize, than: usize) -> Result<bool, QuantizeError> {
+        self.reach(model, EARLY)?;
+        self.reach(than, EARLY)?;
+        let is_behind = |(model, than): (&Judged, &Judged)| model.mean() < than.mean();
+        if self.samples > EARLY && self.judged[model].iter().zip(&self.judged[than]).take(EARLY).all(is_behind) {
+            return Ok(false);
+        }
+        self.reach(model, self.samples)?;
+        self.reach(than, self.samples)?;
+        Ok(Judged::all(&self.judged[model]).mean() > Judged::all(&self.judged[than]).mean())
+    }
+
+    /// How close a model is, which is run on all samples for it.
+    pub(super) fn told(&mut self, model: usize) -> Result<Told, QuantizeError> {
+        self.reach(model, self.samples)?;
+        let (first, model) = (&self.judged[0], &self.judged[model]);
+        let beside = &model[..first.len().min(model.len())];
+        let [all, beside, first] = [model, beside, first].map(|each| Judged::all(each).mean());
+        Ok(Told { all, beside, first })
+    }
+
+    /// Run a model on so many samples, as far as there are so many.
+    fn reach(&mut self, model: usize, samples: usize) -> Result<(), QuantizeError> {
+        for sample in self.judged[model].len()..samples.min(self.samples) {
+            let judged = (self.run)(model, sample)?;
+            self.judged[model].push(judged);
+        }
+        Ok(())
+    }
+}
+
+/// The best of so many places, where they get better up to it and worse behind it: up from the middle, and where that
 /// leads nowhere, down from it. Of five places three or four are looked at. The first is what others are compared with.
-pub(super) fn highest<E>(places: usize, mut height: impl FnMut(usize) -> Result<f64, E>) -> Result<usize, E> {
+pub(super) fn highest<E>(
+    places: usize,
+    mut is_better: impl FnMut(usize, usize) -> Result<bool, E>,
+) -> Result<usize, E> {
     let middle = places / 2;
-    let mut best = (height(0)?, 0);
-    let mut climb = |way: &mut dyn Iterator<Item = usize>, best: &mut (f64, usize)| {
+    let mut best = 0;
+    let mut climb = |way: &mut dyn Iterator<Item = usize>, best: &mut usize| {
         for at in way {
-            let found = height(at)?;
-            if found <= best.0 {
+            if !is_better(at, *best)? {
                 break;
             }
-            *best = (found, at);
+            *best = at;
         }
         Ok(())
     };
     climb(&mut (middle.max(1)..places), &mut best)?;
-    if best.1 <= middle {
+    if best <= middle {
         climb(&mut (1..middle).rev(), &mut best)?;
     }
-    Ok(best.1)
+    Ok(best)
 }
 
 /// The signal of a float tensor over the noise in another, in dB, no more than [`BEST`] on either side. `None` of
@@ -113,36 +156,43 @@ fn decibels(original: &Tensor, result: &Tensor) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::Origin;
 
     #[test]
     fn what_is_behind_at_first_is_not_run_on_more() {
-        let t = |x: f32| Tensor::f32s(&[1], &[x]).unwrap();
-        let origin = Origin::MadeUp { index: 0 };
-        let samples: Vec<Sample> = (0..4).map(|_| Sample::new(Vec::new(), origin.clone()).unwrap()).collect();
-        let reference = vec![vec![t(1.0)]; 4];
-        let run = |best: &[Judged], noise: [f32; 4]| {
-            let mut noise = noise.into_iter();
-            beside(samples.iter().zip(&reference), best, |_| Ok(vec![t(1.0 + noise.next().unwrap())])).unwrap()
+        // Of each model on each sample.
+        let of = |heights: [[f64; 4]; 2]| {
+            let mut runs = [0; 2];
+            let mut rivals = Rivals::new(2, 4, |model: usize, sample: usize| {
+                runs[model] += 1;
+                Ok(Judged { sum: heights[model][sample], count: 1 })
+            });
+            let is_better = rivals.is_better(1, 0).unwrap();
+            let told = rivals.told(usize::from(is_better)).unwrap();
+            (is_better, told, runs)
         };
-        let best = run(&[], [0.1; 4]);
-        assert_eq!(best.len(), 4, "there is nothing to be behind of");
-        assert_eq!(run(&best, [0.2, 0.2, 0.01, 0.01]).len(), 2);
-        assert_eq!(run(&best, [0.2, 0.01, 0.2, 0.2]).len(), 4);
-        assert_eq!(run(&best[..2], [0.2; 4]).len(), 4, "so few are all to be run");
-        let mean = Judged::all(&run(&best, [0.01; 4])).mean();
-        assert!((mean - 40.0).abs() < 0.01, "{mean}");
+        let first = [20.0, 21.0, 22.0, 23.0];
+        let told = |all, beside, first| Told { all, beside, first };
+        assert_eq!(of([first, [21.0, 22.0, 1.0, 2.0]]), (false, told(21.5, 21.5, 21.5), [4, 4]), "so it is by chance");
+        assert_eq!(of([first, [19.0, 20.0, 60.0, 60.0]]), (false, told(21.5, 21.5, 21.5), [4, 2]));
+        assert_eq!(
+            of([first, [19.0, 22.0, 30.0, 30.0]]),
+            (true, told(25.25, 25.25, 21.5), [4, 4]),
+            "they do not agree"
+        );
+        assert!(!of([first, first]).0);
+        let mut few = Rivals::new(2, 1, |model: usize, _| Ok(Judged { sum: model as f64, count: 1 }));
+        assert!(few.is_better(1, 0).unwrap() && !few.is_better(0, 1).unwrap(), "so few are all there are");
     }
 
     #[test]
     fn a_hill_is_climbed_from_its_middle() {
         let of = |heights: &[f64]| {
-            let mut seen = 0;
-            let found = highest(heights.len(), |at| {
-                seen += 1;
-                Ok::<f64, ()>(heights[at])
+            let mut seen = std::collections::BTreeSet::new();
+            let found = highest(heights.len(), |at, than| {
+                seen.extend([at, than]);
+                Ok::<bool, ()>(heights[at] > heights[than])
             });
-            (found.unwrap(), seen)
+            (found.unwrap(), seen.len())
         };
         assert_eq!(of(&[5.0, 4.0, 3.0, 2.0, 1.0]), (0, 3));
         assert_eq!(of(&[5.0, 6.0, 3.0, 2.0, 1.0]), (1, 3));
@@ -150,7 +200,7 @@ mod tests {
         assert_eq!(of(&[1.0, 2.0, 3.0, 2.0, 1.0]), (2, 4));
         assert_eq!(of(&[1.0, 2.0, 3.0, 4.0, 5.0]), (4, 4));
         assert_eq!(of(&[1.0, 1.0, 1.0, 1.0, 1.0]), (0, 3));
-        assert_eq!((of(&[1.0]), of(&[1.0, 2.0]), of(&[1.0, 2.0, 3.0])), ((0, 1), (1, 2), (2, 3)));
+        assert_eq!((of(&[1.0]).0, of(&[1.0, 2.0]), of(&[1.0, 2.0, 3.0])), (0, (1, 2), (2, 3)));
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub(super) struct Field<'a> {
     pub parts: Vec<Part>,
     tensors: Vec<Shared>,
     part_of: FxHashMap<NodeId, usize>,
+    /// Tensors whose pair stands near who reads them, and is counted there.
+    near: FxHashSet<ValueId>,
     /// What integers take more when they begin at a node.
     entered_of: FxHashMap<NodeId, f64>,
     /// Nanoseconds of everything else.
@@ -92,6 +94,7 @@ impl<'a> Field<'a> {
             parts,
             tensors: Vec::new(),
             part_of,
+            near: plan.sites.iter().filter(|site| site.near && borders.counts_near).map(|site| site.value).collect(),
             entered_of: FxHashMap::default(),
             rest: 0.0,
         };
@@ -186,7 +189,11 @@ impl<'a> Field<'a> {
         let is_fused = |node: NodeId| self.borders.fused_behind.contains(&self.graph.node(node).op);
         let quantize = match producer {
             Some(node) if is_fused(node) => 0.0,
-            _ => self.borders.quantize.of(&size) + layout * (1 + 2 * self.sums(value)) as f64,
+            _ if self.near.contains(&value) => 0.0,
+            _ => match self.borders.products.filter(|_| self.is_for_products(&readers)) {
+                Some(products) => products.of(&size),
+                None => self.borders.quantize.of(&size) + layout * (1 + 2 * self.sums(value)) as f64,
+            },
         };
         let dequantize = match maker {
             Some(part) => match real_outs[part] {
@@ -207,6 +214,13 @@ impl<'a> Field<'a> {
             entered.extend(readers.iter().map(|&part| (part, time)));
         }
         self.tensors.push(Shared { maker, readers, is_read_real, quantize, dequantize, entered });
+    }
+
+    /// Whether only products are among the readers.
+    fn is_for_products(&self, readers: &[usize]) -> bool {
+        let is_product =
+            |part: &usize| matches!(self.graph.node(self.parts[*part].head).op, OpKind::Gemm | OpKind::MatMul);
+        readers.iter().all(is_product)
     }
 
     /// Residual sums that go on from `value`, one after another: where integers begin at the first, each has one operand

@@ -248,7 +248,7 @@ mod tests {
     fn of(policy: &Policy, choice: &Choice, everywhere: bool, body: &str) -> (Vec<String>, Vec<String>, Estimate) {
         let text = format!(
             r#"<ir_version: 8, opset_import: ["" : 17]> g (float[1,8,8,8] x) => (float y)
-            <float[8,8,1,1] wide, float[4,8,1,1] thin, float[8,4,1,1] back> {{ {body} }}"#
+            <float[8,8,1,1] wide, float[4,8,1,1] thin, float[8,4,1,1] back, float[8,8] square> {{ {body} }}"#
         );
         let mut model = parse(&text).unwrap_or_else(|e| panic!("{e}"));
         infer_declared(&mut model.graph);
@@ -355,6 +355,71 @@ mod tests {
         assert_eq!(integer, [""; 0]);
         assert!(kept.iter().any(|k| k.starts_with("C-0 a: of the whole model's time")), "{kept:?}");
         assert_eq!((estimate.float_ns, estimate.integer_ns), (11_000.0, 11_000.0));
+    }
+
+    #[test]
+    fn pairs_near_their_reader_are_counted_there() {
+        // 500 instead of 600, and 100 for the operands' pair.
+        let policy = |counts_near: bool| {
+            let text = format!(
+                r#"
+                name = "made-up"
+                extends = "onnx"
+                [types.symmetric]
+                dtype = "int8"
+                symmetric = true
+                [borders]
+                rule = "C-0"
+                quantize = {{ call = 100 }}
+                dequantize = {{ call = 100 }}
+                fused_behind = ["MatMul"]
+                counts_near = {counts_near}
+                [[cost]]
+                rule = "C-1"
+                ops = ["MatMul"]
+                float = {{ call = 600 }}
+                int8 = {{ call = 500 }}
+                [[op]]
+                rule = "A-1"
+                ops = ["MatMul"]
+                role = "leads"
+                operands = [0, 1]
+                types = ["symmetric"]
+                near = true
+                "#
+            );
+            Policy::parse("made-up.toml", &text).unwrap().policy
+        };
+        let of = |counts_near| of(&policy(counts_near), &Choice::default(), false, "y = MatMul(x, x)");
+        assert_eq!(of(true).0, ["y"]);
+        assert_eq!(of(false).1, ["C-1 y: integers would gain too little here: 0.6 µs, and 0.6 without"]);
+    }
+
+    #[test]
+    fn what_products_alone_read_becomes_integers_for_less() {
+        let policy = |products: &str| {
+            let text = format!(
+                r#"
+                name = "made-up"
+                extends = "openvino"
+                [borders]
+                rule = "C-0"
+                quantize = {{ call = 100 }}
+                dequantize = {{}}
+                {products}
+                [[cost]]
+                rule = "C-1"
+                ops = ["MatMul"]
+                float = {{ call = 600 }}
+                int8 = {{ call = 500 }}
+                "#
+            );
+            Policy::parse("made-up.toml", &text).unwrap().policy
+        };
+        let of = |products: &str, body: &str| of(&policy(products), &Choice::default(), false, body).0;
+        let body = "y = MatMul(x, square)";
+        assert_eq!(of("", body), [""; 0]);
+        assert_eq!(of("products = { call = 10 }", body), ["y"]);
     }
 
     #[test]

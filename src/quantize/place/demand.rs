@@ -3,13 +3,13 @@
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use crate::ir::{DType, NodeId, User, ValueId};
+use crate::ir::{NodeId, User, ValueId};
 use crate::quantize::place::Placing;
 use crate::quantize::place::call::Call;
 use crate::quantize::place::follow::Near;
 use crate::quantize::{Grid, Readers, Scaling, Site};
 use crate::target::Policy;
-use crate::target::policy::{Needs, Output, Pairs, Role};
+use crate::target::policy::{IntegerType, Needs, Output, Pairs, Role};
 
 /// Types that will do, best first.
 type Types = SmallVec<[usize; 4]>;
@@ -26,6 +26,8 @@ struct Want {
     with: Option<usize>,
     /// The pair is to stand right before the reader.
     near: bool,
+    /// The type that the reader takes less for.
+    even: Option<usize>,
 }
 
 /// Readers of one tensor that share a pair.
@@ -41,6 +43,8 @@ struct Class {
     written: bool,
     /// A reader wants it to stand where it is, not before what makes the tensor.
     near: bool,
+    /// The type that every reader takes less for.
+    even: Option<usize>,
 }
 
 /// What is wanted of every tensor.
@@ -59,7 +63,7 @@ impl Demand {
         for &node in &placing.order {
             let Some(call) = placing.integer(node).filter(|c| c.row.role != Role::Passes) else { continue };
             for (slot, value) in placing.operands_of(node, call) {
-                let types = Some(call.row.types.iter().copied().collect());
+                let types = Some(call.row.types_of(slot).iter().copied().collect());
                 wants.entry(value).or_default().push(Want {
                     node,
                     slot,
@@ -67,6 +71,7 @@ impl Demand {
                     rule: call.row.rule.clone(),
                     with: None,
                     near: call.row.near,
+                    even: call.row.even,
                 });
             }
         }
@@ -130,7 +135,7 @@ impl Demand {
         });
         // With one pair before it, its own readers get what it is given: they may not differ in what they insist on.
         let mut types = allowed(call);
-        if classes.iter().flatten().any(|&class| self.classes[class].near) {
+        if !call.row.near && self.is_near(classes) {
             return false;
         }
         for &class in classes.iter().flatten() {
@@ -143,6 +148,11 @@ impl Demand {
             }
         }
         agree
+    }
+
+    /// Whether a reader wants a pair of one of these to stand near it.
+    fn is_near(&self, classes: &[Vec<usize>]) -> bool {
+        classes.iter().flatten().any(|&class| self.classes[class].near)
     }
 
     /// Whether every user of the tensor is among the readers.
@@ -184,6 +194,7 @@ impl Demand {
                     fixed: None,
                     written: true,
                     near: false,
+                    even: None,
                 }),
             };
             match call.row.pairs {
@@ -195,8 +206,11 @@ impl Demand {
                 group = Some(group.map_or(class, |group| self.unite(group, class)));
             }
         }
+        let near = self.is_near(of_results);
+        let mut evens = of_results.iter().flatten().map(|&class| self.classes[class].even);
+        let even = evens.next().flatten().filter(|even| evens.all(|other| other == Some(*even)));
         for (slot, value) in placing.operands_of(node, call) {
-            let want = Want { node, slot, types: types.clone(), rule: rule.clone(), with: group, near: false };
+            let want = Want { node, slot, types: types.clone(), rule: rule.clone(), with: group, near, even };
             wants.entry(value).or_default().push(want);
         }
     }
@@ -214,6 +228,7 @@ impl Demand {
                 fixed: call.row.fixed.map(|(scale, zero_point)| Scaling { scale, zero_point }),
                 written: true,
                 near: false,
+                even: None,
             }));
         }
         for want in wants {
@@ -234,6 +249,7 @@ impl Demand {
                         fixed: None,
                         written: true,
                         near: false,
+                        even: want.even,
                     });
                     made.push(class);
                     class
@@ -242,6 +258,7 @@ impl Demand {
             self.classes[class].types = both(&self.classes[class].types, &want.types).unwrap_or_default();
             self.classes[class].readers.push((want.node, want.slot));
             self.classes[class].near |= want.near;
+            self.classes[class].even = self.classes[class].even.filter(|even| want.even == Some(*even));
             if let Some(with) = want.with {
                 self.unite(class, with);
             }
@@ -278,14 +295,14 @@ impl Demand {
     fn grid(&self, policy: &Policy, class: usize) -> Grid {
         let types = self.classes[self.root(class)].types.as_ref();
         let index = types.and_then(|types| types.first().copied()).unwrap_or(0);
-        policy.types.get(index).map_or(Grid::I8, |ty| Grid { dtype: ty.dtype, symmetric: ty.symmetric })
+        policy.types.get(index).map_or(Grid::I8, integers_of)
     }
 
     /// The integers of a constant operand of `call`.
     pub(super) fn grid_of(&self, policy: &Policy, call: &Call<'_>) -> Grid {
         let index = call.row.types.first().copied().unwrap_or(0);
         let ty = policy.types.get(index);
-        ty.map_or(Grid { dtype: DType::U8, symmetric: false }, |ty| Grid { dtype: ty.dtype, symmetric: ty.symmetric })
+        ty.map_or(Grid::U8, integers_of)
     }
 
     /// The tensors that get integers, in the order of the graph; of one tensor, the pair that everyone reads first.
@@ -317,10 +334,16 @@ impl Demand {
                 group,
                 rule: c.rule.clone(),
                 fixed: c.fixed,
+                near: c.near,
+                even: c.even.map(|index| integers_of(placing.policy.type_at(index))),
             });
         }
         sites
     }
+}
+
+fn integers_of(ty: &IntegerType) -> Grid {
+    Grid { dtype: ty.dtype, symmetric: ty.symmetric }
 }
 
 /// The types that a call takes; none stands for any.

@@ -70,13 +70,17 @@ impl Near {
             let wants = match call.row.role {
                 Role::Leads => true,
                 Role::Follows => call.on && (call.backbone.is_some() || near.wanted[call.tail.index()]),
-                Role::Passes => near.is_passed(placing, node),
+                Role::Passes => near.is_passed(placing, node, call),
                 Role::Float => false,
             };
             if wants {
                 near.wanted.extend(placing.operands_of(node, call).map(|(_, v)| v.index()));
             }
-            if wants && call.row.near {
+            let is_near = match call.row.role {
+                Role::Passes => near.is_kept(placing, node),
+                _ => call.row.near,
+            };
+            if wants && is_near {
                 near.stays.extend(placing.operands_of(node, call).map(|(_, v)| v.index()));
             }
         }
@@ -85,7 +89,7 @@ impl Near {
             let gives = match call.row.role {
                 Role::Leads => call.row.output != Output::Never,
                 Role::Follows => call.on && call.row.output != Output::Never && near.lets(placing, node, call),
-                Role::Passes => near.has_all(placing, node, call) && !near.is_kept(placing, node),
+                Role::Passes => near.has_all(placing, node, call) && !near.stops(placing, node, call),
                 Role::Float => false,
             };
             match call.row.role {
@@ -100,9 +104,14 @@ impl Near {
     }
 
     /// Whether someone wants a result as integers, and nobody where it is.
-    fn is_passed(&self, placing: &Placing<'_>, node: NodeId) -> bool {
+    fn is_passed(&self, placing: &Placing<'_>, node: NodeId, call: &Call<'_>) -> bool {
         let mut results = placing.graph.results(node).iter().flatten();
-        results.any(|v| self.wanted[v.index()]) && !self.is_kept(placing, node)
+        results.any(|v| self.wanted[v.index()]) && !self.stops(placing, node, call)
+    }
+
+    /// Whether a result becomes integers where it is read, and `call` is no part of who reads it.
+    fn stops(&self, placing: &Placing<'_>, node: NodeId, call: &Call<'_>) -> bool {
+        !call.row.near && self.is_kept(placing, node)
     }
 
     /// Whether a result becomes integers where it is read.

@@ -199,7 +199,7 @@ impl<'a> Placing<'a> {
     /// The plan, when it is known who computes in integers.
     fn plan(mut self, demand: Demand) -> Plan {
         let weights = &self.policy.weights;
-        let mut plan = Plan { form: weights.form, ..Plan::default() };
+        let mut plan = Plan { form: weights.form, repeated: weights.repeated, ..Plan::default() };
         let grid = Grid { dtype: weights.dtype, symmetric: true };
         for &node in &self.order {
             if self.quantized.is_integer(node) {

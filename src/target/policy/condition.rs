@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::ir::{Attr, Int, Key, OpKind};
+use crate::ops::slice::permutation;
 use crate::ops::window::GROUP;
 use crate::ops::{CallView, Channels, Quant, row_of, schema};
 
@@ -50,6 +51,14 @@ pub struct Condition {
     pub rows_at_most: Option<i64>,
     /// The last size of the result.
     pub columns_at_least: Option<i64>,
+    /// Of a `Transpose`: only the last two axes change places.
+    pub turned: Option<bool>,
+    /// Of a `Transpose`, or of a view of what one makes: how many numbers that stand beside one another stay so.
+    pub run_at_least: Option<i64>,
+    /// The same, where it must not be more: what only a run tells is.
+    pub run_at_most: Option<i64>,
+    /// Operand 0 is what a `Softmax` makes, moved or not: shares, none of them negative.
+    pub shares: Option<bool>,
     /// The opset that is written.
     pub opset_at_least: Option<i64>,
     /// Attributes have these values; an absent one has ONNX's default.
@@ -101,6 +110,7 @@ impl Condition {
     pub fn fails(&self, call: &CallView<'_>, opset: i64) -> Option<String> {
         self.operands(call)
             .or_else(|| self.weight(call))
+            .or_else(|| self.moved(call))
             .or_else(|| self.sizes(call, opset))
             .or_else(|| self.attributes(call))
     }
@@ -125,6 +135,40 @@ impl Condition {
         let is_output = graph.results(call.id()).iter().flatten().any(|&v| graph.is_output(v));
         if self.inner.is_some_and(|inner| inner == is_output) {
             return Some("its result is an output of the model".into());
+        }
+        if self.shares.is_some_and(|shares| shares != has_shares(call)) {
+            let what =
+                if self.shares == Some(true) { "no Softmax makes its operand" } else { "a Softmax makes its operand" };
+            return Some(what.into());
+        }
+        None
+    }
+
+    /// What is asked of how a `Transpose` moves numbers.
+    fn moved(&self, call: &CallView<'_>) -> Option<String> {
+        if self.turned.is_none() && self.run_at_least.is_none() && self.run_at_most.is_none() {
+            return None;
+        }
+        let Some(call) = transposing(call) else { return Some("no Transpose moves its numbers".into()) };
+        let Some(axes) = permutation(&call) else { return Some("where it moves numbers is not known".into()) };
+        let stays = axes.iter().enumerate().rev().take_while(|&(to, &from)| to == from).count();
+        let is_turned = match axes[..] {
+            [ref batch @ .., a, b] => {
+                (a, b) == (axes.len() - 1, axes.len() - 2) && batch.iter().enumerate().all(|(to, &from)| to == from)
+            }
+            _ => false,
+        };
+        if self.turned.is_some_and(|turned| turned != is_turned) {
+            let what = if is_turned { "its last two axes change places" } else { "other axes than its last two move" };
+            return Some(what.into());
+        }
+        let dims = call.dims(0).map(|dims| &dims[dims.len() - stays..]);
+        let run = dims.and_then(|dims| dims.iter().try_fold(1i64, |n, d| n.checked_mul(d.known()?)));
+        if let Some(least) = self.run_at_least.filter(|&least| run.is_some_and(|run| run < least)) {
+            return Some(format!("fewer than {least} numbers stay beside one another"));
+        }
+        if let Some(most) = self.run_at_most.filter(|&most| run.is_none_or(|run| run > most)) {
+            return Some(format!("more than {most} numbers stay beside one another"));
         }
         None
     }
@@ -248,6 +292,40 @@ impl Condition {
         None
     }
 }
+
+/// The `Transpose` whose result `call` views, or which it is.
+fn transposing<'g>(call: &CallView<'g>) -> Option<CallView<'g>> {
+    use OpKind::{Flatten, Identity, Reshape, Squeeze, Transpose, Unsqueeze};
+    let graph = call.graph();
+    let mut at = call.id();
+    for _ in 0..MOVES {
+        match graph.node(at).op {
+            Transpose => return Some(CallView::new(graph, at)),
+            Flatten | Identity | Reshape | Squeeze | Unsqueeze => at = graph.producer(graph.operand(at, 0)?)?.0,
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Whether operand 0 is what a `Softmax` makes, moved or not.
+fn has_shares(call: &CallView<'_>) -> bool {
+    use OpKind::{Identity, Reshape, Softmax, Squeeze, Transpose, Unsqueeze};
+    let graph = call.graph();
+    let mut at = call.operand(0);
+    for _ in 0..MOVES {
+        let Some((maker, _)) = at.and_then(|value| graph.producer(value)) else { return false };
+        match graph.node(maker).op {
+            Softmax => return true,
+            Identity | Reshape | Squeeze | Transpose | Unsqueeze => at = graph.operand(maker, 0),
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// How many moves are looked past.
+const MOVES: usize = 4;
 
 /// What ONNX says that an absent attribute is.
 fn default_of(op: OpKind, name: &str) -> Option<Attr> {

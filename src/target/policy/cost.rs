@@ -39,12 +39,16 @@ pub struct Borders {
     pub quantize: Time,
     /// A `DequantizeLinear`.
     pub dequantize: Time,
+    /// A `QuantizeLinear` of a tensor that products alone read, where that takes less: these want no layout of their own.
+    pub products: Option<Time>,
     /// What either takes more for a tensor of four dimensions or more, where integers want their channels elsewhere.
     pub layout: Time,
     /// What a layer takes more with halves: the runtime has no kernels for them and converts what it reads and makes.
     pub half: Time,
     /// Operators that make integers of their result, or real numbers, without taking longer.
     pub fused_behind: Vec<OpKind>,
+    /// Whether rows of costs count what makes integers of operands whose pairs stand near.
+    pub counts_near: bool,
     /// Operators in real numbers that the runtime gives integers of its own where they stand between both.
     pub converts: Vec<OpKind>,
 }

@@ -13,7 +13,7 @@ use crate::similar::similar;
 use crate::target::policy::condition::Condition;
 use crate::target::policy::cost::{Borders, Cost, Time};
 use crate::target::policy::row::{
-    BiasForm, Fuse, IntegerType, Needs, Never, Operands, Output, Pairs, Pattern, Role, Row, WeightForm, Weights,
+    BiasForm, Fuse, IntegerType, Needs, Never, Operands, Output, Pairs, Pattern, Role, Row, Types, WeightForm, Weights,
 };
 use crate::target::{self, Policy, Target};
 
@@ -118,6 +118,7 @@ struct WeightsTable {
     form: Option<WeightForm>,
     per_channel: Option<bool>,
     bias: Option<BiasForm>,
+    repeated: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -130,6 +131,9 @@ struct OpTable {
     operands: Option<Slots>,
     #[serde(default)]
     types: Vec<Spanned<String>>,
+    #[serde(default)]
+    operand_types: BTreeMap<usize, Vec<Spanned<String>>>,
+    even: Option<Spanned<String>>,
     output: Option<Output>,
     needs: Option<Needs>,
     #[serde(default)]
@@ -171,12 +175,15 @@ struct BordersTable {
     rule: String,
     quantize: Time,
     dequantize: Time,
+    products: Option<Time>,
     #[serde(default)]
     layout: Time,
     #[serde(default)]
     half: Time,
     #[serde(default)]
     fused_behind: Vec<Op>,
+    #[serde(default)]
+    counts_near: bool,
     #[serde(default)]
     converts: Vec<Op>,
 }
@@ -265,7 +272,13 @@ impl Source<'_> {
         let mut policy = base.unwrap_or_else(|| Policy {
             name: String::new(),
             types: Vec::new(),
-            weights: Weights { dtype: DType::I8, form: WeightForm::Integers, per_channel: true, bias: BiasForm::Float },
+            weights: Weights {
+                dtype: DType::I8,
+                form: WeightForm::Integers,
+                per_channel: true,
+                bias: BiasForm::Float,
+                repeated: false,
+            },
             keeps_axes: false,
             rows: Vec::new(),
             fuses: Vec::new(),
@@ -293,6 +306,7 @@ impl Source<'_> {
             weights.form = table.form.unwrap_or(weights.form);
             weights.per_channel = table.per_channel.unwrap_or(weights.per_channel);
             weights.bias = table.bias.unwrap_or(weights.bias);
+            weights.repeated = table.repeated.unwrap_or(weights.repeated);
         }
         let rows: Vec<Row> = read.op.into_iter().map(|t| self.row(t, &policy.types)).collect::<Result<_, _>>()?;
         let mut fuses = Vec::new();
@@ -336,16 +350,18 @@ impl Source<'_> {
         if ops.is_empty() {
             return Err(self.fault(span, "ops names no operator"));
         }
-        let mut indices = Vec::new();
-        for name in &table.types {
-            match types.iter().position(|t| t.name == *name.get_ref()) {
-                Some(index) => indices.push(index),
-                None => {
-                    let similar = similar(name.get_ref(), types.iter().map(|t| t.name.as_str()));
-                    let what = format!("there is no type \"{}\"{}", name.get_ref(), meant(&similar));
-                    return Err(self.fault(name.span(), &what));
-                }
+        let indices = self.types(&table.types, types)?;
+        let mut operand_types = BTreeMap::new();
+        for (slot, names) in &table.operand_types {
+            let found = self.types(names, types)?;
+            if found.is_empty() {
+                return Err(self.fault(span, &format!("operand_types names no type for operand {slot}")));
             }
+            operand_types.insert(*slot, found);
+        }
+        let even = self.types(table.even.as_slice(), types)?.first().copied();
+        if even.is_some_and(|even| !types[even].symmetric || !indices.contains(&even)) {
+            return Err(self.fault(span, "even is none of its types that are symmetric"));
         }
         if indices.is_empty() && matches!(table.role, Role::Leads | Role::Follows) {
             return Err(self.fault(span, "types is missing"));
@@ -381,6 +397,8 @@ impl Source<'_> {
             role: table.role,
             operands,
             types: indices,
+            operand_types,
+            even,
             output: table.output.unwrap_or(Output::IfRead),
             needs: table.needs.unwrap_or(if table.role == Role::Passes { Needs::Readers } else { Needs::Operands }),
             constants: table.constants,
@@ -392,6 +410,17 @@ impl Source<'_> {
             bias: table.bias,
             why: table.why.unwrap_or_else(|| "the target computes it in real numbers".into()),
         })
+    }
+
+    /// The types that are called so.
+    fn types(&self, names: &[Spanned<String>], types: &[IntegerType]) -> Result<Types, PolicyError> {
+        let index = |name: &Spanned<String>| {
+            types.iter().position(|t| t.name == *name.get_ref()).ok_or_else(|| {
+                let similar = similar(name.get_ref(), types.iter().map(|t| t.name.as_str()));
+                self.fault(name.span(), &format!("there is no type \"{}\"{}", name.get_ref(), meant(&similar)))
+            })
+        };
+        names.iter().map(index).collect()
     }
 
     fn cost(&self, table: Spanned<CostTable>) -> Result<Cost, PolicyError> {
@@ -417,10 +446,11 @@ impl Source<'_> {
 
     fn borders(&self, table: Spanned<BordersTable>) -> Result<Borders, PolicyError> {
         let span = table.span();
-        let BordersTable { rule, quantize, dequantize, layout, half, fused_behind, converts } = table.into_inner();
-        self.times(&span, [quantize, dequantize, layout, half])?;
+        let BordersTable { rule, quantize, dequantize, products, layout, half, fused_behind, counts_near, converts } =
+            table.into_inner();
+        self.times(&span, [quantize, dequantize, layout, half].into_iter().chain(products))?;
         let (fused_behind, converts) = (kinds(fused_behind), kinds(converts));
-        Ok(Borders { rule, quantize, dequantize, layout, half, fused_behind, converts })
+        Ok(Borders { rule, quantize, dequantize, products, layout, half, fused_behind, counts_near, converts })
     }
 
     fn times(&self, span: &Range<usize>, times: impl IntoIterator<Item = Time>) -> Result<(), PolicyError> {
@@ -508,6 +538,19 @@ mod tests {
             op("ops = [\"Conv\"]\nrole = \"leads\"\ntypes = [\"activatoin\"]"),
             "npu.toml:7: there is no type \"activatoin\", but activation"
         );
+        let own = |types: &str| {
+            op(&format!("ops = [\"MatMul\"]\nrole = \"leads\"\ntypes = [\"symmetric\"]\noperand_types = {types}"))
+        };
+        assert_eq!(own("{ 0 = [\"symetric\"] }"), "npu.toml:8: there is no type \"symetric\", but symmetric");
+        assert_eq!(own("{ 1 = [] }"), "npu.toml:3: operand_types names no type for operand 1");
+        let even = |name: &str| {
+            op(&format!("ops = [\"Conv\"]\nrole = \"leads\"\ntypes = [\"activation\"]\neven = \"{name}\""))
+        };
+        assert_eq!(even("symetric"), "npu.toml:8: there is no type \"symetric\", but symmetric");
+        for name in ["symmetric", "activation"] {
+            assert_eq!(even(name), "npu.toml:3: even is none of its types that are symmetric");
+        }
+        assert!(own("{ first = [\"symmetric\"] }").starts_with("npu.toml:"));
         assert_eq!(
             op("ops = [\"Conv\"]\nrole = \"leads\"\nwhen = { goup = \"one\" }"),
             "npu.toml:7: \"goup\" is not known here, but group"

@@ -1,5 +1,7 @@
 //! The parts of a policy.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::ir::{DType, OpKind};
@@ -27,6 +29,9 @@ pub struct Weights {
     pub per_channel: bool,
     /// The bias.
     pub bias: BiasForm,
+    /// Whether a run may repeat the integer of a weight whose elements are all equal, which then takes one byte of a
+    /// file.
+    pub repeated: bool,
 }
 
 /// As what a weight is written.
@@ -64,6 +69,10 @@ pub struct Row {
     pub operands: Operands,
     /// The types they may have, best first; for one that passes, empty stands for any.
     pub types: Types,
+    /// The types of operands that take others than [`Row::types`], by slot.
+    pub operand_types: BTreeMap<usize, Types>,
+    /// The type that it takes less for, where a range reaches about as far on both sides of zero.
+    pub even: Option<usize>,
     /// Whether results get integers.
     pub output: Output,
     /// Who has to have integers already.
@@ -75,7 +84,8 @@ pub struct Row {
     /// Whether operands and results have one scale.
     pub shares: bool,
     /// Whether pairs for operands stand right before it, behind what passes numbers: operands that are parts of one
-    /// tensor then have a scale each.
+    /// tensor then have a scale each. Of one that passes: whether it is taken into such a reader, and pairs stand
+    /// before it.
     pub near: bool,
     /// The scale and zero point that the result has to have.
     pub fixed: Option<(f32, i64)>,
@@ -85,6 +95,13 @@ pub struct Row {
     pub bias: Option<BiasForm>,
     /// Why calls stay in real numbers, for [`Role::Float`].
     pub why: String,
+}
+
+impl Row {
+    /// The types that operand `slot` may have, best first.
+    pub fn types_of(&self, slot: usize) -> &[usize] {
+        self.operand_types.get(&slot).unwrap_or(&self.types)
+    }
 }
 
 /// Indices into [`Policy::types`](crate::target::Policy::types), best first.
