@@ -386,10 +386,12 @@ impl Compiler<'_> {
                     O::Mul => Pairwise::Mul,
                     _ => Pairwise::Div,
                 };
-                let table = |slot: usize| match self.biases.get(&(call.id(), slot)) {
-                    // One number for each output, whatever the sizes of the constant.
-                    Some(bias) => Ok(repeated(&y, &[bias.len()])),
-                    None => Ok(repeated(&y, &dims(call.operand(slot).ok_or(SIZES)?)?)),
+                let table = |slot: usize| -> Compiles<Option<Vec<u32>>> {
+                    match self.biases.get(&(call.id(), slot)) {
+                        // One number for each output, whatever the sizes of the constant.
+                        Some(bias) => Ok(repeated(&y, &[bias.len()])),
+                        None => Ok(repeated(&y, &dims(call.operand(slot).ok_or(SIZES)?)?)),
+                    }
                 };
                 Ok((Kernel::Pairwise(f, [table(0)?, table(1)?]), 2))
             }

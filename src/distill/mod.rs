@@ -38,7 +38,8 @@ pub struct Distillation {
     pub steps: Option<usize>,
     /// Samples, or mixtures of two, of each step.
     pub batch: usize,
-    /// The size of the first steps, in parts of the weights of an output.
+    /// The size of the first steps, in parts of the weights of an output and times the root of the loss: losses are squares
+    /// of how far there is to go.
     pub rate: f32,
     /// Which samples are mixed.
     pub seed: u64,
@@ -46,8 +47,7 @@ pub struct Distillation {
 
 impl Default for Distillation {
     fn default() -> Distillation {
-        let env = |n: &str, d: f32| std::env::var(n).ok().and_then(|v| v.parse().ok()).unwrap_or(d);
-        Distillation { steps: None, batch: env("D_BATCH", 64.0) as usize, rate: env("D_RATE", 3e-3), seed: 1 }
+        Distillation { steps: None, batch: 64, rate: 8e-3, seed: 1 }
     }
 }
 
@@ -71,6 +71,9 @@ pub struct Distilled {
     /// And then.
     pub after: f64,
 }
+
+/// The root of the largest loss that steps grow with.
+const FARTHEST: f64 = 0.6;
 
 /// Samples and mixtures that the larger model is asked about, each once; steps draw from them.
 const ASKED: usize = 4096;
@@ -152,7 +155,6 @@ impl Lesson {
     ) -> Option<(Distilled, Vec<f32>)> {
         let net = &self.student.net;
         let mut parameters = net.parameters.clone();
-        let rates = self.rates(distillation.rate)?;
         let energies = self.energies()?;
         let mut random = Random::new(distillation.seed, "distill");
         let draws: Vec<Draw> = (0..asked).map(|_| self.draw(&mut random)).collect();
@@ -161,6 +163,7 @@ impl Lesson {
         let told = self.wants(&held_out)?;
         let loss = |parameters: &[f32]| self.loss(parameters, &held_out, &told, &energies);
         let before = loss(&parameters)?;
+        let rates = self.rates(distillation.rate * before.sqrt().min(FARTHEST) as f32)?;
         let (mut best, mut after) = (parameters.clone(), before);
         let mut adam = Adam::new(parameters.len());
         for step in 0..steps {

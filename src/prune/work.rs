@@ -101,7 +101,7 @@ impl Work<'_> {
             Budget::Auto => {
                 let done = self.search(criterion, &first)?;
                 let mut nearer = done.clone();
-                self.distil(&mut nearer)?;
+                self.distill_outputs(&mut nearer)?;
                 self.tell_of(&mut nearer)?;
                 // What is nearer on average may have another largest score somewhere.
                 let keeps = self.pruner.bounds.check(&nearer.summary.measured.outputs).is_ok();
@@ -109,7 +109,7 @@ impl Work<'_> {
             }
             budget => {
                 let mut done = self.in_stages(criterion, &first, budget)?;
-                self.distil(&mut done)?;
+                self.distill_outputs(&mut done)?;
                 self.tell_of(&mut done)?;
                 Ok(done)
             }
@@ -172,8 +172,9 @@ impl Work<'_> {
         Ok(done)
     }
 
-    /// Teach a result what the original makes of the samples.
-    fn distil(&self, done: &mut Done) -> Result<(), PruneError> {
+    /// Bring the outputs of a result nearer to the original's. Those samples that tell whether it helps have been fitted
+    /// to before, so that it has to be good for more than it seems.
+    fn distill_outputs(&self, done: &mut Done) -> Result<(), PruneError> {
         if !self.pruner.recovers || self.roles.all.is_empty() || self.pruner.distillation.steps == Some(0) {
             return Ok(());
         }
@@ -225,14 +226,7 @@ impl Work<'_> {
             if self.pruner.recovers && !self.roles.all.is_empty() {
                 // Once it is decided, weights are made from those samples too that decided.
                 let is_decided = stage == self.pruner.stages && self.pruner.budget != Budget::Auto;
-                let lesson = self.roles.lesson().0;
-                let samples = if std::env::var("LSFIT").is_ok() {
-                    &lesson
-                } else if is_decided {
-                    &self.roles.all
-                } else {
-                    &self.roles.fitted
-                };
+                let samples = if is_decided { &self.roles.all } else { &self.roles.fitted };
                 let (engine, how) = (&*self.pruner.engine, Recovery::default());
                 recovered = Some(recover(&self.dense, &mut model, &cut, samples, engine, &how, &self.telling())?);
             }
