@@ -135,8 +135,8 @@ pub(super) fn compile<S: Deref<Target = [(String, Tensor)]>>(
         let (made, want) = (slots.as_ref().map(|slots| &slots[*head]), trace.of(*value).and_then(|t| floats(&t[0])));
         let (Some(made), Some(want)) = (made, want) else { return Ok(Err("sizes do not fit".into())) };
         let largest = want.iter().fold(0f32, |most, x| most.max(x.abs()));
-        let off = made.iter().zip(&want).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
-        if made.len() != want.len() || !(off <= CLOSE * largest) {
+        let is_close = made.iter().zip(&want).all(|(a, b)| (a - b).abs() <= CLOSE * largest);
+        if made.len() != want.len() || !is_close {
             return Ok(Err(format!("what is computed is off from what {} computes", engine.name())));
         }
     }

@@ -199,7 +199,7 @@ impl Pointwise {
     }
 }
 
-const SQRT_2_OVER_PI: f32 = 0.797_884_56;
+const SQRT_2_OVER_PI: f32 = 0.797_884_6;
 const CUBE: f32 = 0.044_715;
 
 /// What `Gelu`'s approximation takes the hyperbolic tangent of.

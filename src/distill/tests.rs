@@ -136,7 +136,7 @@ fn disturbed(model: &Model, part: f64) -> Model {
         let tensor = other.graph.constant(value).unwrap();
         let elements: Vec<f32> =
             tensor.reals().unwrap().iter().map(|x| (x * (1.0 + part * random.normal())) as f32).collect();
-        let tensor = Tensor::f32s(&tensor.dims().to_vec(), &elements).unwrap();
+        let tensor = Tensor::f32s(tensor.dims(), &elements).unwrap();
         other.graph.set_constant(value, tensor);
     }
     other
