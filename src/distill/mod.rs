@@ -41,18 +41,25 @@ pub struct Distillation {
     /// The size of the first steps, in parts of the weights of an output and times the root of the loss: losses are squares
     /// of how far there is to go.
     pub rate: f32,
+    /// Whether a quarter of the steps is enough: it is only asked whether they help.
+    pub trial: bool,
+    /// The loss that the size of steps follows; `None` for the one that is measured.
+    pub loss: Option<f64>,
     /// Which samples are mixed.
     pub seed: u64,
 }
 
 impl Default for Distillation {
     fn default() -> Distillation {
-        Distillation { steps: None, batch: 64, rate: 8e-3, seed: 1 }
+        Distillation { steps: None, batch: 64, rate: 8e-3, trial: false, loss: None, seed: 1 }
     }
 }
 
 /// Steps where nobody says how many.
 pub const STEPS: usize = 400;
+
+/// Weights and biases that may follow slopes at the most.
+const MOST_PARAMETERS: usize = 1 << 24;
 
 /// Multiplications that these may take: a minute or two.
 const WORK: f64 = 2e12;
@@ -60,7 +67,7 @@ const WORK: f64 = 2e12;
 /// What became of a model that was distilled.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Distilled {
-    /// Steps of the whole; those after the best are taken back.
+    /// Steps that were taken; those after the best are taken back where others tell.
     pub steps: usize,
     /// Samples that weights followed.
     pub samples: usize,
@@ -78,6 +85,9 @@ const FARTHEST: f64 = 0.6;
 /// Samples and mixtures that the larger model is asked about, each once; steps draw from them.
 const ASKED: usize = 4096;
 
+/// Of samples that were learned from, so many are measured where there are no others.
+const MEASURED: usize = 32;
+
 /// How often the loss is measured.
 const LOOKS: usize = 8;
 
@@ -85,7 +95,7 @@ const LOOKS: usize = 8;
 const PARTS: usize = 16;
 
 /// Teach `small`, which has the inputs and outputs of `large`, on `samples`, as long as `held_out` ones say that it gets
-/// better. `progress` hears how many steps of how many are done.
+/// better; without such, to the end. `progress` hears how many steps of how many are done.
 ///
 /// # Errors
 /// When the engine cannot run one of the models on the samples. Inside: why nothing is distilled.
@@ -101,36 +111,50 @@ pub fn distill<S: Deref<Target = [(String, Tensor)]>>(
     if heads.values().is_empty() || heads.are_scores() != of_small.are_scores() {
         return Ok(Err("it has no outputs of floats to compare".into()));
     }
-    if samples.is_empty() || held_out.is_empty() {
-        return Ok(Err("there are no samples to learn from, or none to tell by".into()));
+    if samples.is_empty() {
+        return Ok(Err("there are no samples to learn from".into()));
     }
     let all: Vec<&[(String, Tensor)]> = samples.iter().chain(held_out).map(|sample| &**sample).collect();
-    let teacher = match compile(large, &heads.values(), &all, engine)? {
-        Ok(compiled) => compiled,
-        Err(why) => return Ok(Err(why)),
-    };
-    let student = match compile(small, &of_small.values(), &all, engine)? {
-        Ok(compiled) => compiled,
-        Err(why) => return Ok(Err(why)),
+    let both = |samples: &[&[(String, Tensor)]]| -> Result<Result<(Compiled, Compiled), String>, Cannot> {
+        let teacher = match compile(large, &heads.values(), samples, engine)? {
+            Ok(compiled) => compiled,
+            Err(why) => return Ok(Err(why)),
+        };
+        Ok(compile(small, &of_small.values(), samples, engine)?.map(|student| (teacher, student)))
     };
     let batch = distillation.batch.min(samples.len()).max(1);
-    let steps = distillation.steps.unwrap_or(STEPS);
-    let of_steps = 3.0 * student.net.work() * batch as f64 * steps as f64;
-    let work = of_steps + teacher.net.work() * ASKED.min(batch * steps) as f64;
-    if distillation.steps.is_none() && work > WORK {
-        return Ok(Err(format!(
-            "{STEPS} steps take {:.0} G multiplications, more than are made unasked: --distill says how many to take",
-            work / 1e9
-        )));
+    let whole = distillation.steps.unwrap_or(STEPS);
+    let steps = if distillation.trial { whole.div_ceil(4) } else { whole };
+    let asked = ASKED.min(batch * steps);
+    // One sample tells what all would take.
+    match both(&all[..1])? {
+        Err(why) => return Ok(Err(why)),
+        Ok((teacher, student)) => {
+            let of_steps = 3.0 * student.net.work() * batch as f64 * whole as f64;
+            let work = of_steps + teacher.net.work() * asked as f64;
+            if distillation.steps.is_none() && work > WORK {
+                return Ok(Err(format!(
+                    "{STEPS} steps take {:.0} G multiplications, more than are made unasked: --distill says how many to take",
+                    work / 1e9
+                )));
+            }
+            if student.net.parameters.len() > MOST_PARAMETERS {
+                return Ok(Err(format!("it has more than {MOST_PARAMETERS} weights")));
+            }
+        }
     }
+    let (teacher, student) = match both(&all)? {
+        Ok(both) => both,
+        Err(why) => return Ok(Err(why)),
+    };
     let is_mixed = teacher.inputs.is_some() && teacher.inputs == student.inputs;
     let kinds = heads.are_scores().into_iter().zip(&teacher.rows).map(|(is, &row)| is.then_some(row)).collect();
     let lesson = Lesson { teacher, student, kinds, samples: samples.len(), is_mixed };
-    let asked = ASKED.min(batch * steps);
     let Some((distilled, parameters)) = lesson.hold((steps, batch, asked), distillation, progress) else {
         return Ok(Err("numbers are not finite".into()));
     };
-    if distilled.after < distilled.before && lesson.student.net.write(&parameters, &mut small.graph).is_none() {
+    let is_better = distilled.after < distilled.before || held_out.is_empty();
+    if is_better && lesson.student.net.write(&parameters, &mut small.graph).is_none() {
         return Ok(Err("a weight cannot be written".into()));
     }
     Ok(Ok(distilled))
@@ -159,11 +183,14 @@ impl Lesson {
         let mut random = Random::new(distillation.seed, "distill");
         let draws: Vec<Draw> = (0..asked).map(|_| self.draw(&mut random)).collect();
         let wants = self.wants(&draws)?;
-        let held_out: Vec<Draw> = (self.samples..self.student.samples.len()).map(Draw::of).collect();
-        let told = self.wants(&held_out)?;
-        let loss = |parameters: &[f32]| self.loss(parameters, &held_out, &told, &energies);
+        let all = self.student.samples.len();
+        let is_told = self.samples < all;
+        let measured = if is_told { self.samples..all } else { 0..self.samples.min(MEASURED) };
+        let measured: Vec<Draw> = measured.map(Draw::of).collect();
+        let told = self.wants(&measured)?;
+        let loss = |parameters: &[f32]| self.loss(parameters, &measured, &told, &energies);
         let before = loss(&parameters)?;
-        let rates = self.rates(distillation.rate * before.sqrt().min(FARTHEST) as f32)?;
+        let rates = self.rates(distillation.rate * distillation.loss.unwrap_or(before).sqrt().min(FARTHEST) as f32)?;
         let (mut best, mut after) = (parameters.clone(), before);
         let mut adam = Adam::new(parameters.len());
         for step in 0..steps {
@@ -186,14 +213,14 @@ impl Lesson {
             adam.step(&mut parameters, &slopes, &rates, 0.5 * (1.0 + (std::f32::consts::PI * part).cos()));
             if (step + 1) * LOOKS / steps > step * LOOKS / steps {
                 match loss(&parameters) {
-                    Some(now) if now < after => (best, after) = (parameters.clone(), now),
+                    Some(now) if now < after || !is_told => (best, after) = (parameters.clone(), now),
                     Some(_) => {}
                     None => break,
                 }
             }
             progress(step + 1, steps);
         }
-        let held_out = held_out.len();
+        let held_out = all - self.samples;
         Some((Distilled { steps, samples: self.samples, held_out, before, after }, best))
     }
 

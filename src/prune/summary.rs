@@ -35,7 +35,7 @@ pub struct Summary {
     /// What was done to give accuracy back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovered: Option<Recovered>,
-    /// What outputs lost before weights followed them, and then.
+    /// The distillation of the outputs, with what a trial of it said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distilled: Option<Distilled>,
     /// Samples that decided how much of each group goes, where samples did.
@@ -76,12 +76,13 @@ impl Summary {
             ));
         }
         if let Some(distilled) = &self.distilled {
-            lines.push(match distilled.after < distilled.before {
-                true => format!(
-                    "{} steps of distillation: what outputs lose from {:.3} to {:.3} on {} samples",
-                    distilled.steps, distilled.before, distilled.after, distilled.held_out
-                ),
-                false => format!("{} steps of distillation made it no better, and were taken back", distilled.steps),
+            let trial = format!(
+                "what outputs lose on {} others went from {:.3} to {:.3} in a trial",
+                distilled.held_out, distilled.before, distilled.after
+            );
+            lines.push(match distilled.steps {
+                0 => format!("not distilled: {trial}"),
+                steps => format!("distilled in {steps} steps from {} samples: {trial}", distilled.samples),
             });
         }
         if let Some(verdict) = &self.structure {

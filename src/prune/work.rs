@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::distill::distill;
+use crate::distill::{Distillation, Distilled, distill};
 use crate::exec::Verdict;
 use crate::model::Model;
 use crate::proof::{Referee, differences};
@@ -75,6 +75,7 @@ pub(super) struct Work<'a> {
 #[derive(Clone)]
 pub(super) struct Done {
     pub(super) model: Model,
+    pub(super) cut: Cut,
     pub(super) summary: Summary,
 }
 
@@ -172,19 +173,41 @@ impl Work<'_> {
         Ok(done)
     }
 
-    /// Bring the outputs of a result nearer to the original's. Those samples that tell whether it helps have been fitted
-    /// to before, so that it has to be good for more than it seems.
+    /// Bring the outputs of a result nearer to the original's, where a short trial helps: on samples that nothing in the
+    /// trial was fitted to. What is worth doing is done with all samples.
     fn distill_outputs(&self, done: &mut Done) -> Result<(), PruneError> {
-        if !self.pruner.recovers || self.roles.all.is_empty() || self.pruner.distillation.steps == Some(0) {
+        let how = &self.pruner.distillation;
+        if !self.pruner.recovers || self.roles.all.is_empty() || how.steps == Some(0) {
             return Ok(());
         }
+        let (engine, tell) = (&*self.pruner.engine, self.telling());
         let (samples, held_out) = self.roles.lesson();
-        let (engine, how) = (&*self.pruner.engine, &self.pruner.distillation);
-        let told = distill(&self.dense, &mut done.model, (&samples, &held_out), engine, how, &self.telling())?;
-        match told {
-            Ok(distilled) => done.summary.distilled = Some(distilled),
-            Err(why) => done.summary.notes.push(format!("outputs were not distilled: {why}")),
+        if held_out.is_empty() {
+            done.summary
+                .notes
+                .push("outputs were not distilled: there are too few samples to tell whether it helps".into());
+            return Ok(());
         }
+        let mut trial = self.dense.clone();
+        apply(&mut trial.graph, &done.cut)?;
+        recover(&self.dense, &mut trial, &done.cut, &samples, engine, &Recovery::default(), &tell)?;
+        let short = Distillation { trial: true, ..how.clone() };
+        let told = match distill(&self.dense, &mut trial, (&samples, &held_out), engine, &short, &tell)? {
+            Ok(told) => told,
+            Err(why) => {
+                done.summary.notes.push(format!("outputs were not distilled: {why}"));
+                return Ok(());
+            }
+        };
+        let mut distilled = Distilled { samples: 0, steps: 0, ..told };
+        if told.after < told.before {
+            let how = Distillation { loss: Some(told.before), ..how.clone() };
+            match distill(&self.dense, &mut done.model, (&self.roles.all, &[]), engine, &how, &tell)? {
+                Ok(made) => (distilled.samples, distilled.steps) = (made.samples, made.steps),
+                Err(why) => done.summary.notes.push(format!("outputs were not distilled: {why}")),
+            }
+        }
+        done.summary.distilled = Some(distilled);
         Ok(())
     }
 
@@ -258,7 +281,7 @@ impl Work<'_> {
             stopped: Vec::new(),
             notes,
         };
-        Ok(Done { model, summary })
+        Ok(Done { model, cut, summary })
     }
 
     /// Rankings of what is left in `model`, behind the classes that are gone.
