@@ -80,6 +80,7 @@ pub(super) fn compile<S: Deref<Target = [(String, Tensor)]>>(
     let mut compiler = Compiler {
         graph,
         trace: &trace,
+        alike: frontier.iter().copied().filter(|&value| is_alike(given.of(value))).collect(),
         layers,
         slots: FxHashMap::default(),
         net: Net {
@@ -148,6 +149,11 @@ pub(super) fn compile<S: Deref<Target = [(String, Tensor)]>>(
     Ok(Ok(Compiled { net, samples, rows, inputs }))
 }
 
+/// Whether all samples have the same tensor.
+fn is_alike(tensors: Option<&[Tensor]>) -> bool {
+    tensors.is_some_and(|tensors| tensors.windows(2).all(|pair| pair[0] == pair[1]))
+}
+
 /// Whether a layer's weight and bias are float32 and its own.
 fn changes(graph: &Graph, node: NodeId) -> bool {
     let own = |value: ValueId| graph.value(value).users().len() == 1;
@@ -172,6 +178,8 @@ fn needed(graph: &Graph, heads: &[ValueId]) -> FxHashSet<NodeId> {
 struct Compiler<'a> {
     graph: &'a Graph,
     trace: &'a Stepper<'a>,
+    /// What comes before and is the same for all samples.
+    alike: FxHashSet<ValueId>,
     layers: FxHashMap<NodeId, Layer>,
     slots: FxHashMap<ValueId, usize>,
     net: Net,
@@ -214,6 +222,20 @@ impl Compiler<'_> {
 
     fn push(&mut self, kernel: Kernel, reads: Vec<Read>, result: ValueId) -> Compiles<()> {
         let size = self.tensor(result).ok_or(SIZES)?.len();
+        let read = reads.first().map_or(0, |read| match read {
+            Read::Slot(slot) => self.net.sizes[*slot],
+            Read::Fixed(elements) => elements.len(),
+            Read::Parameters(range) => range.len(),
+        });
+        let fits = match &kernel {
+            Kernel::Linear(linear) => linear.results() == size,
+            Kernel::Same | Kernel::Pointwise(_) | Kernel::Softmax(_) | Kernel::Normalized { .. } => read == size,
+            Kernel::Affine { scale, shift, .. } => read == size && scale.len() == shift.len(),
+            _ => true,
+        };
+        if size == 0 || read == 0 || !fits {
+            return Err(SIZES);
+        }
         let result = self.slot(result, size, true);
         self.net.calls.push(Call { kernel, reads, result });
         Ok(())
@@ -230,6 +252,12 @@ impl Compiler<'_> {
         }
         if let Some(layer) = self.layers.get(&node).cloned() {
             return self.layer(&call, &layer, result);
+        }
+        let is_known = |value: ValueId| {
+            self.slots.contains_key(&value) || self.graph.constant(value).is_some() || self.alike.contains(&value)
+        };
+        if !self.graph.operands(node).flatten().all(is_known) {
+            return Err("what it does depends on the sample");
         }
         if let Some(kernel) = self.moves(&call)? {
             let reads: Vec<ValueId> = self.moved(&call).collect();

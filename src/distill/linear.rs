@@ -81,6 +81,11 @@ impl Linear {
         (self.rows * self.groups * self.outputs * self.columns()) as f64
     }
 
+    /// Elements of what it makes.
+    pub(super) fn results(&self) -> usize {
+        self.rows * self.groups * self.outputs
+    }
+
     fn columns(&self) -> usize {
         self.channels * self.taps
     }

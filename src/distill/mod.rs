@@ -29,7 +29,7 @@ use crate::ir::Tensor;
 use crate::model::Model;
 use crate::random::Random;
 use crate::sensitivity::Measure;
-use crate::sensitivity::loss::Heads;
+use crate::sensitivity::loss::{Heads, row_divergence};
 
 /// How a model is distilled.
 #[derive(Clone, Debug)]
@@ -125,7 +125,7 @@ pub fn distill<S: Deref<Target = [(String, Tensor)]>>(
     let batch = distillation.batch.min(samples.len()).max(1);
     let whole = distillation.steps.unwrap_or(STEPS);
     let steps = if distillation.trial { whole.div_ceil(4) } else { whole };
-    let asked = ASKED.min(batch * steps);
+    let asked = ASKED.min(batch.saturating_mul(steps));
     // One sample tells what all would take.
     match both(&all[..1])? {
         Err(why) => return Ok(Err(why)),
@@ -211,7 +211,7 @@ impl Lesson {
             }
             let part = (step as f32 + 0.5) / steps as f32;
             adam.step(&mut parameters, &slopes, &rates, 0.5 * (1.0 + (std::f32::consts::PI * part).cos()));
-            if (step + 1) * LOOKS / steps > step * LOOKS / steps {
+            if (step + 1) % steps.div_ceil(LOOKS) == 0 || step + 1 == steps {
                 match loss(&parameters) {
                     Some(now) if now < after || !is_told => (best, after) = (parameters.clone(), now),
                     Some(_) => {}
@@ -351,18 +351,10 @@ impl Draw {
     }
 }
 
-/// Source: Σ p·(log p − log q).
+/// How far the probabilities that one row of scores stands for are from those of another.
 fn divergence(x: &[f32], y: &[f32]) -> f64 {
-    let normal = |z: &[f32]| {
-        let most = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        f64::from(most) + z.iter().map(|z| f64::from(z - most).exp()).sum::<f64>().ln()
-    };
-    let (of_x, of_y) = (normal(x), normal(y));
-    let terms = x.iter().zip(y).map(|(x, y)| {
-        let (log_p, log_q) = (f64::from(*x) - of_x, f64::from(*y) - of_y);
-        log_p.exp() * (log_p - log_q)
-    });
-    terms.sum::<f64>().max(0.0)
+    let wide = |row: &[f32]| row.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
+    row_divergence(&wide(x), &wide(y)).max(0.0)
 }
 
 /// Steps of which each parameter's are alike in size, whatever its slopes are.

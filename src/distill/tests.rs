@@ -214,6 +214,19 @@ fn what_is_not_known_is_said() {
     assert_eq!(of(cumulative, &[2, 3]), "sums: how its result follows what it reads is not known here");
     let none = "g (float[2,3] x) => (float[2,3] y) { y = Relu(x) }";
     assert_eq!(of(none, &[2, 3]), "an output follows no weight");
+    // Which rows are picked is another thing for each sample.
+    let picked = model(
+        "g (float[3,4] x, int64[2] i) => (float[] y) <float[4,5] w> { p = MatMul(x, w)  [rows] y = Gather(p, i) }",
+        1,
+    );
+    let with = |i: [i64; 2], mut feed: Feed| {
+        feed.push(("i".to_string(), Tensor::vector(&i)));
+        feed
+    };
+    let [a, b] = [0, 1].map(|i| feeds(&[3, 4], 2).remove(i));
+    let differ = [with([0, 1], a.clone()), with([2, 1], b.clone())];
+    assert_eq!(compiled(&picked, &differ).err().unwrap(), "rows: what it does depends on the sample");
+    assert!(compiled(&picked, &[with([0, 1], a), with([0, 1], b)]).is_ok());
     let mut sizes = feeds(&[2, 3], 1);
     sizes.extend(feeds(&[4, 3], 1));
     let open = model("g (float[n,3] x) => (float[n,4] y) <float[3,4] w> { y = MatMul(x, w) }", 1);

@@ -127,7 +127,7 @@ fn divergence(x: &Tensor, y: &Tensor) -> f64 {
 }
 
 /// Source: Σ p·(log p − log q), with the logarithm of softmax(z) as z − max − log Σ exp(z − max).
-fn row_divergence(p: &[f64], q: &[f64]) -> f64 {
+pub(crate) fn row_divergence(p: &[f64], q: &[f64]) -> f64 {
     let normal = |z: &[f64]| {
         let most = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         most + z.iter().map(|z| (z - most).exp()).sum::<f64>().ln()
