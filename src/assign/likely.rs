@@ -183,7 +183,7 @@ fn most_of(samples: f64, shape: f64, rate: f64) -> f64 {
 /// The upper end of the mean's confidence interval.
 pub(super) fn upper(numbers: &[f64]) -> f64 {
     let n = numbers.len() as f64;
-    let mean = crate::sensitivity::loss::mean(numbers);
+    let mean = crate::quality::loss::mean(numbers);
     if numbers.len() < 2 || !mean.is_finite() {
         return mean;
     }
@@ -193,7 +193,7 @@ pub(super) fn upper(numbers: &[f64]) -> f64 {
 
 /// The least signal over noise that is likely, in dB; `None` of what is no float.
 pub(super) fn likely_sqnr(want: &[Tensor], got: &[Tensor]) -> Option<f64> {
-    let noises = crate::sensitivity::loss::noises_of(want, got)?;
+    let noises = crate::quality::loss::noises_of(want, got)?;
     Some(-10.0 * upper(&noises).log10())
 }
 

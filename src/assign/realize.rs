@@ -14,7 +14,7 @@ use crate::ir::{Graph, NodeId, OpKind, ValueId};
 use crate::lowbit::{Integers, Method, Packer};
 use crate::model::Model;
 use crate::precision::{Half, Halver, Role, store_these};
-use crate::quantize::correct::Bench;
+use crate::quantize::correct::{Bench, Setting};
 use crate::quantize::{Plan, QuantizeError, Step, TakenOut, emit, place_without};
 use crate::selecting::exactly;
 use crate::sensitivity::dress::half_of;
@@ -150,7 +150,8 @@ impl<'a> Making<'a> {
             // As they were and corrected in two ways, with the float model, and through the model layer by layer.
             self.done.runs += probe.held_out.len() + 3 * limits.judged + limits.stepped;
             let (engine, none) = (&*self.assigner.sensitivity.engine, BTreeSet::new());
-            let bench = Bench::new(&ground.float, engine, &probe, &plan, &none, limits)?;
+            let setting = Setting { engine, probe: &probe, plan: &plan, without: &none, limits };
+            let bench = Bench::new(&ground.float, setting)?;
             bench.correct_biases(model, &ground.gathered, &scales, None, &mut self.done.corrections)?;
         }
         self.integers.extend(plan.integer.iter().copied());

@@ -8,8 +8,8 @@ use crate::calibrate::Sample;
 use crate::exec::{Cannot, Executor, Stepper};
 use crate::ir::{ScopeId, Tensor, ValueId};
 use crate::model::Model;
+use crate::quality::loss::{Heads, mean};
 use crate::quality::{Bounds, OutOfBounds, Quality, compare_outputs};
-use crate::sensitivity::loss::{Heads, mean};
 
 /// One of so many of the other samples tells the noise: those that are nearest to another class.
 const NEAREST: usize = 4;

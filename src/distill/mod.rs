@@ -10,6 +10,7 @@
 //! Functions are compiled for what pruned models consist of; a model with another call behind its first layer is not
 //! taught, and that is said. What is compiled has to make what the engine makes.
 
+mod calls;
 mod compile;
 mod kernel;
 mod linear;
@@ -27,9 +28,8 @@ use crate::distill::kernel::probabilities;
 use crate::exec::{Cannot, Executor};
 use crate::ir::Tensor;
 use crate::model::Model;
+use crate::quality::loss::{Heads, row_divergence};
 use crate::random::Random;
-use crate::sensitivity::Measure;
-use crate::sensitivity::loss::{Heads, row_divergence};
 
 /// How a model is distilled.
 #[derive(Clone, Debug)]
@@ -107,7 +107,7 @@ pub fn distill<S: Deref<Target = [(String, Tensor)]>>(
     distillation: &Distillation,
     progress: &dyn Fn(usize, usize),
 ) -> Result<Result<Distilled, String>, Cannot> {
-    let (heads, of_small) = (Heads::of(large, Measure::Auto), Heads::of(small, Measure::Auto));
+    let (heads, of_small) = (Heads::of(large), Heads::of(small));
     if heads.values().is_empty() || heads.are_scores() != of_small.are_scores() {
         return Ok(Err("it has no outputs of floats to compare".into()));
     }

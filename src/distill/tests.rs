@@ -156,7 +156,7 @@ fn outputs_come_nearer() {
     assert!(told.after < 0.5 * told.before, "{told:?}");
     assert_eq!((told.steps, told.samples, told.held_out), (100, 30, 10));
     // What is written is what was measured.
-    let heads = Heads::of(&large, Measure::Auto);
+    let heads = Heads::of(&large);
     let run = |model: &Model| -> Vec<Tensor> {
         let mut session = Tract.load(model).unwrap();
         feeds(&[1, 3, 8, 8], 40)[30..].iter().map(|feed| session.run(feed).unwrap().remove(0)).collect()

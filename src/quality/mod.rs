@@ -3,6 +3,7 @@
 
 mod bounds;
 mod layers;
+pub(crate) mod loss;
 
 use serde::{Serialize, Serializer};
 

@@ -16,7 +16,7 @@ use crate::exec::{Cannot, Executor};
 use crate::ir::ValueId;
 use crate::model::Model;
 use crate::quality::{Bounds, Given, Layer, Measured, OutOfBounds, compare_outputs, given_with_layers};
-use crate::quantize::correct::{Bench, Limits, shown, wanted};
+use crate::quantize::correct::{Bench, Limits, Setting, shown, wanted};
 use crate::quantize::measured::measure;
 use crate::quantize::{
     Coverage, Estimate, Extent, Measurement, NoStatistics, Paying, Placement, Plan, Ranges, Step, coverage, emit,
@@ -267,10 +267,11 @@ impl Quantizer {
                 let is_free = self.bounds == Bounds::default() && !self.calibration.verifies;
                 let proven = if is_free { bounded(PROVEN).max(judged) } else { held.len() };
                 let limits = Limits { judged, proven, further, stepped };
-                let (engine, without) = (&*self.engine, &self.without);
+                let setting =
+                    Setting { engine: &*self.engine, probe: &probe, plan: &plan, without: &self.without, limits };
                 Some(match &mut begun {
-                    Some(shown) => Bench::with(&float, engine, &probe, &plan, without, limits, shown)?,
-                    None => Bench::new(&float, engine, &probe, &plan, without, limits)?,
+                    Some(shown) => Bench::with(&float, setting, shown)?,
+                    None => Bench::new(&float, setting)?,
                 })
             }
         };

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::calibrate::Fingerprint;
+use crate::sensitivity::Measure;
 use crate::sensitivity::ground::Ground;
-use crate::sensitivity::loss::Measure;
 use crate::sensitivity::meter::Effects;
 
 /// The layout of the file. Raised when what is written or measured changes its meaning.

@@ -12,7 +12,7 @@ use crate::lowbit::{Integers, Method, Packer, Trial};
 use crate::model::Model;
 use crate::ops::{CallView, Quant, row_of};
 use crate::precision::{Fit, Halver, store_refuses};
-use crate::quantize::correct::{Bench, Limits, Scales, seen, wanted};
+use crate::quantize::correct::{Bench, Limits, Scales, Setting, seen, wanted};
 use crate::quantize::quantizer::{FEW, JUDGED, TRIED, TRIED_MACS, affordable, stepped};
 use crate::quantize::{
     Grid, Plan, QuantizeError, Ranges, Readers, Scaling, Step, TakenOut, place_without, scales, unfit,
@@ -127,7 +127,8 @@ impl Ground {
             }
             few = Some(seen);
         }
-        let bench = Bench::new(&float, engine, &few_held, &plan, &none, limits)?;
+        let setting = Setting { engine, probe: &few_held, plan: &plan, without: &none, limits };
+        let bench = Bench::new(&float, setting)?;
         runs += few_held.held_out.len() as u64;
         if let Some(few) = &mut few {
             bench.equalize(&mut model, few, Ranges::Method(crate::calibrate::Method::MinMax), &mut corrections)?;

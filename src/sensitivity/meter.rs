@@ -20,11 +20,12 @@ use serde::{Deserialize, Serialize};
 use crate::exec::{Cannot, Executor, Stepper};
 use crate::ir::{NodeId, Tensor, User, ValueId};
 use crate::model::Model;
+use crate::quality::loss::{Heads, mean, noises};
+use crate::sensitivity::Measure;
 use crate::sensitivity::Precision;
 use crate::sensitivity::dress::{copy, dress, half_of, rounded_weight};
 use crate::sensitivity::ground::Ground;
 use crate::sensitivity::layer::Layer;
-use crate::sensitivity::loss::{Heads, Measure, mean, noises};
 
 /// What a precision does.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ mod cache;
 pub(crate) mod dress;
 pub(crate) mod ground;
 pub(crate) mod layer;
-pub(crate) mod loss;
+pub(crate) mod measure;
 pub(crate) mod meter;
 pub(crate) mod packed;
 pub mod plot;
@@ -27,7 +27,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 pub use cache::CacheError;
-pub use loss::Measure;
+pub use measure::Measure;
 pub use meter::Effect;
 pub use precision::Precision;
 
@@ -37,12 +37,12 @@ use crate::exec::stepper::held_bytes;
 use crate::exec::{Cannot, Executor};
 use crate::model::Model;
 use crate::precision::Halver;
+use crate::quality::loss::Heads;
 use crate::quantize::QuantizeError;
 use crate::quantize::quantizer::affordable;
 use crate::sensitivity::cache::Cache;
 use crate::sensitivity::ground::Ground;
 use crate::sensitivity::layer::{Layer, layers};
-use crate::sensitivity::loss::Heads;
 use crate::sensitivity::meter::{Effects, Effort, Meter};
 use crate::target::{Policy, Profile};
 
@@ -245,7 +245,7 @@ impl Sensitivity {
         if layers.is_empty() {
             return Err(SensitivityError::NoLayers);
         }
-        let heads = Heads::of(&ground.model, self.measure);
+        let heads = self.measure.heads(&ground.model);
         if heads.values().is_empty() {
             return Err(SensitivityError::NoOutputs);
         }

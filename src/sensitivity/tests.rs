@@ -5,8 +5,8 @@ use crate::calibrate::Source;
 use crate::exec::Stepper;
 use crate::exec::tract::Tract;
 use crate::passes::infer_declared;
+use crate::quality::loss::mean;
 use crate::sensitivity::dress::dress;
-use crate::sensitivity::loss::mean;
 use crate::target;
 use crate::text::parse;
 

@@ -59,7 +59,7 @@ pub(super) struct Divided {
 
 /// Equalize the classes of this kind in `model`; which were.
 pub(super) fn equalize(model: &mut Model, kind: Kind, gathered: &Gathered, bench: &Bench<'_>) -> Vec<Divided> {
-    let classes: Vec<Class> = classes(&model.graph, bench.plan)
+    let classes: Vec<Class> = classes(&model.graph, bench.setting.plan)
         .into_iter()
         .filter(|class| class.is_parametric == (kind == Kind::Activations))
         .collect();

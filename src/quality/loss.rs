@@ -1,27 +1,7 @@
 //! How much an output lost: one number for each sample, whose mean over samples is close to additive over layers.
 
-use serde::{Deserialize, Serialize};
-
 use crate::ir::{Graph, Key, OpKind, ScopeId, Tensor, ValueId};
 use crate::model::Model;
-use crate::quantize::correct::scores;
-
-/// What a layer's loss is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Measure {
-    /// Of outputs that are scores of classes [`Measure::Kl`], of others [`Measure::Nmse`].
-    #[default]
-    Auto,
-    /// The divergence of Kullback and Leibler, in nats: how much the probabilities of classes changed.
-    Kl,
-    /// Power of the error over power of the output.
-    Nmse,
-    /// The same of the layer's own result: what it does to outputs is not looked at.
-    Local,
-    /// The same of the layer's weights: nothing is run.
-    Weights,
-}
 
 /// How one output is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +19,17 @@ pub(crate) struct Heads {
 const SOFTMAX_AXIS: Key<i64> = Key::new("axis", -1);
 
 impl Heads {
-    /// Of `model`, by `measure`.
-    pub(crate) fn of(model: &Model, measure: Measure) -> Heads {
+    /// Of `model`: scores of classes, where outputs look like them, are compared as probabilities.
+    pub(crate) fn of(model: &Model) -> Heads {
+        Heads::by(model, kind)
+    }
+
+    /// Of `model`, whose outputs are compared as numbers whatever they look like.
+    pub(crate) fn as_numbers(model: &Model) -> Heads {
+        Heads::by(model, |_, _, _| Kind::Numbers)
+    }
+
+    fn by(model: &Model, kind: impl Fn(&Graph, ValueId, ValueId) -> Kind) -> Heads {
         let graph = &model.graph;
         let outputs = graph.scope(ScopeId::MAIN).outputs().iter().map(crate::ir::Output::value);
         let is_float = |&(_, value): &(ValueId, ValueId)| {
@@ -49,7 +38,7 @@ impl Heads {
         let mut heads: Vec<(ValueId, Kind)> = outputs
             .zip(scores(graph))
             .filter(is_float)
-            .map(|(output, value)| (value, kind(graph, output, value, measure)))
+            .map(|(output, value)| (value, kind(graph, output, value)))
             .collect();
         heads.sort_by_key(|(value, _)| *value);
         heads.dedup_by_key(|(value, _)| *value);
@@ -93,7 +82,19 @@ impl Heads {
     }
 }
 
-fn kind(graph: &Graph, output: ValueId, value: ValueId, measure: Measure) -> Kind {
+/// What says of each output how good it is: the output, or what a `Softmax` or `Sigmoid` makes it of. Behind these,
+/// samples of which the model is certain look perfect whatever was done to it, and one at which it is not decides alone.
+pub(crate) fn scores(graph: &Graph) -> Vec<ValueId> {
+    let before = |value: ValueId| {
+        let (node, _) = graph.producer(value)?;
+        let squashes = matches!(graph.node(node).op, OpKind::Softmax | OpKind::LogSoftmax | OpKind::Sigmoid);
+        graph.operand(node, 0).filter(|&v| squashes && graph.constant(v).is_none())
+    };
+    let outputs = graph.scope(ScopeId::MAIN).outputs().iter().map(crate::ir::Output::value);
+    outputs.map(|value| before(value).unwrap_or(value)).collect()
+}
+
+fn kind(graph: &Graph, output: ValueId, value: ValueId) -> Kind {
     let rank = |v: ValueId| graph.value(v).ty.shape().dims().map(<[_]>::len);
     let is_softmax = graph.producer(output).is_some_and(|(node, _)| {
         let n = graph.node(node);
@@ -105,11 +106,7 @@ fn kind(graph: &Graph, output: ValueId, value: ValueId, measure: Measure) -> Kin
         let dims = graph.value(value).ty.shape().dims();
         dims.is_some_and(|dims| dims.len() == 2 && dims[1].known() != Some(1))
     };
-    match measure {
-        Measure::Nmse | Measure::Local | Measure::Weights => Kind::Numbers,
-        Measure::Auto | Measure::Kl if is_softmax || is_row => Kind::Scores,
-        Measure::Auto | Measure::Kl => Kind::Numbers,
-    }
+    if is_softmax || is_row { Kind::Scores } else { Kind::Numbers }
 }
 
 /// Mean over rows of the divergence of the probabilities that scores `y` stand for from those of `x`.
@@ -141,7 +138,7 @@ pub(crate) fn row_divergence(p: &[f64], q: &[f64]) -> f64 {
 }
 
 /// Power of the error of each sample over the mean power of all samples.
-pub(super) fn noises(want: &[Tensor], got: &[Tensor]) -> Vec<f64> {
+pub(crate) fn noises(want: &[Tensor], got: &[Tensor]) -> Vec<f64> {
     let (mut signal, mut noise) = (0.0, Vec::with_capacity(want.len()));
     for (x, y) in want.iter().zip(got) {
         let (Some(x), Some(y)) = (x.reals(), y.reals()) else {
@@ -208,24 +205,24 @@ mod tests {
         assert!(noises(&want, &bad)[0].is_nan());
     }
 
-    fn heads(body: &str, measure: Measure) -> (Vec<String>, &'static str) {
+    fn heads(body: &str, of: fn(&Model) -> Heads) -> (Vec<String>, &'static str) {
         let text = format!(r#"<ir_version: 8, opset_import: ["" : 17]> g (float[1,3] x, float[1,2,3] z) => ({body}"#);
         let mut model = parse(&text).unwrap();
         infer_declared(&mut model.graph);
-        let heads = Heads::of(&model, measure);
+        let heads = of(&model);
         (heads.values().iter().map(|&v| model.graph.value_label(v)).collect(), heads.name())
     }
 
     #[test]
     fn scores_are_found_before_and_without_a_softmax() {
-        let (found, name) = heads("float[1,3] y) { y = Relu(x) }", Measure::Auto);
+        let (found, name) = heads("float[1,3] y) { y = Relu(x) }", Heads::of);
         assert_eq!((found, name), (vec!["y".to_string()], "kl"));
-        let (found, name) = heads("float[1,2,3] y) { a = Relu(z) y = Softmax(a) }", Measure::Auto);
+        let (found, name) = heads("float[1,2,3] y) { a = Relu(z) y = Softmax(a) }", Heads::of);
         assert_eq!((found, name), (vec!["a".to_string()], "kl"));
-        assert_eq!(heads("float[1,2,3] y) { a = Relu(z) y = Softmax <axis = 1> (a) }", Measure::Auto).1, "nmse");
-        assert_eq!(heads("float[1,2,3] y) { y = Relu(z) }", Measure::Auto).1, "nmse");
-        assert_eq!(heads("float[1,3] y, float[1,2,3] w) { y = Relu(x) w = Relu(z) }", Measure::Auto).1, "kl+nmse");
-        assert_eq!(heads("float[1,3] y) { y = Relu(x) }", Measure::Nmse).1, "nmse");
+        assert_eq!(heads("float[1,2,3] y) { a = Relu(z) y = Softmax <axis = 1> (a) }", Heads::of).1, "nmse");
+        assert_eq!(heads("float[1,2,3] y) { y = Relu(z) }", Heads::of).1, "nmse");
+        assert_eq!(heads("float[1,3] y, float[1,2,3] w) { y = Relu(x) w = Relu(z) }", Heads::of).1, "kl+nmse");
+        assert_eq!(heads("float[1,3] y) { y = Relu(x) }", Heads::as_numbers).1, "nmse");
     }
 
     #[test]
@@ -234,7 +231,7 @@ mod tests {
             parse(r#"<ir_version: 8, opset_import: ["" : 17]> g (float[1,3] x) => (float[1,3] y) { y = Relu(x) }"#)
                 .unwrap();
         infer_declared(&mut model.graph);
-        let heads = Heads::of(&model, Measure::Auto);
+        let heads = Heads::of(&model);
         let (want, got) = ([t(&[1, 3], &[1.0, 2.0, 3.0])], [t(&[1, 3], &[1.0, f32::NAN, 3.0])]);
         assert_eq!(heads.losses(&[&want], &[&got]), [f64::INFINITY]);
         assert_eq!(mean(&[1.0, 3.0]), 2.0);
