@@ -6,6 +6,7 @@ use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use crate::distill::linear::Linear;
+use crate::exec::vectors::vectors;
 
 /// An element that is none: padding.
 pub(super) const NONE: u32 = u32::MAX;
@@ -220,7 +221,15 @@ impl Kernel {
         match self {
             Kernel::Linear(linear) => linear.forward(parameters, x, result)?,
             Kernel::Same => result.copy_from_slice(x),
+            // By far the most frequent, in a loop without a choice.
+            Kernel::Pointwise(Pointwise::Clip(low, high)) => {
+                result.iter_mut().zip(x).for_each(|(y, x)| *y = x.max(*low).min(*high));
+            }
             Kernel::Pointwise(f) => result.iter_mut().zip(x).for_each(|(y, &x)| *y = f.of(x)),
+            Kernel::Pairwise(Pairwise::Add, [None, None]) => {
+                let &other = reads.get(1)?;
+                result.iter_mut().zip(x).zip(other).for_each(|((y, a), b)| *y = a + b);
+            }
             Kernel::Pairwise(f, tables) => {
                 let &other = reads.get(1)?;
                 for (i, y) in result.iter_mut().enumerate() {
@@ -301,6 +310,12 @@ impl Kernel {
         if let Kernel::Linear(linear) = self {
             return linear.backward(parameters, x, of_result, slopes, of_reads.first_mut()?.as_deref_mut());
         }
+        if let Kernel::Pairwise(Pairwise::Add, [None, None]) = self {
+            for of_read in of_reads.iter_mut().flatten() {
+                of_read.iter_mut().zip(of_result).for_each(|(of_read, g)| *of_read += g);
+            }
+            return Some(());
+        }
         if let Kernel::Pairwise(f, tables) = self {
             let &other = reads.get(1)?;
             for (operand, of_read) in of_reads.iter_mut().enumerate() {
@@ -356,6 +371,7 @@ impl Kernel {
         let Some(of_x) = of_reads.first_mut()?.as_mut() else { return Some(()) };
         match self {
             Kernel::Same => of_x.iter_mut().zip(of_result).for_each(|(of_x, g)| *of_x += g),
+            Kernel::Pointwise(Pointwise::Clip(low, high)) => add_within(of_x, of_result, x, [*low, *high]),
             Kernel::Pointwise(f) => {
                 for ((of_x, g), (&x, &y)) in of_x.iter_mut().zip(of_result).zip(x.iter().zip(y)) {
                     if *g != 0.0 {
@@ -412,6 +428,17 @@ impl Kernel {
             _ => {}
         }
         Some(())
+    }
+}
+
+vectors! {
+    /// Add to `of_x` the slopes of what is not clipped.
+    fn add_within(of_x: &mut [f32], of_result: &[f32], x: &[f32], ends: [f32; 2]) {
+        for ((of_x, g), x) in of_x.iter_mut().zip(of_result).zip(x) {
+            // Both are asked, and nothing is jumped over: that takes no vectors.
+            let is_within = (*x > ends[0]) & (*x < ends[1]);
+            *of_x += if is_within { *g } else { 0.0 };
+        }
     }
 }
 

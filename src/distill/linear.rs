@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayView2, ArrayViewMut2};
+use ndarray::{ArrayView2, ArrayViewMut2};
 
+use crate::exec::vectors::vectors;
 use crate::gram::Layer;
 use crate::gram::places::{NOWHERE, Places};
 
@@ -14,6 +15,16 @@ struct Run {
     row: usize,
     element: usize,
     count: usize,
+}
+
+impl Run {
+    fn rows(&self) -> Range<usize> {
+        self.row..self.row + self.count
+    }
+
+    fn elements(&self) -> Range<usize> {
+        self.element..self.element + self.count
+    }
 }
 
 /// The elements of rows in runs, without those that are none.
@@ -98,27 +109,49 @@ impl Linear {
     }
 
     /// What a group reads: a row for each column of its weight.
-    fn patches(&self, x: &[f32], group: usize) -> Array2<f32> {
+    fn patches(&self, x: &[f32], group: usize) -> Vec<f32> {
         let mut patches = vec![0.0; self.columns() * self.rows];
         for (column, to) in patches.chunks_mut(self.rows.max(1)).enumerate() {
-            let x = &x[(group * self.channels + column / self.taps) * self.channel_stride..];
+            let x = self.channel(x, group, column);
             for run in &self.reads[column % self.taps] {
-                to[run.row..run.row + run.count].copy_from_slice(&x[run.element..run.element + run.count]);
+                to[run.rows()].copy_from_slice(&x[run.elements()]);
             }
         }
         if self.factor != 1.0 {
             patches.iter_mut().for_each(|x| *x *= self.factor);
         }
-        Array2::from_shape_vec((self.columns(), self.rows), patches).unwrap_or_default()
+        patches
+    }
+
+    /// What lies from the channel on that a column of a group reads.
+    fn channel<'x>(&self, x: &'x [f32], group: usize, column: usize) -> &'x [f32] {
+        &x[(group * self.channels + column / self.taps) * self.channel_stride..]
+    }
+
+    /// Whether a group is one channel and one output: products of a vector with a number for each element of the kernel,
+    /// for which patches are not worth laying out.
+    fn is_depthwise(&self) -> bool {
+        self.channels == 1 && self.outputs == 1 && self.factor == 1.0
     }
 
     /// What the layer makes of `x`.
     pub(super) fn forward(&self, parameters: &[f32], x: &[f32], result: &mut [f32]) -> Option<()> {
+        let mut made = vec![0.0; self.outputs * self.rows];
         for group in 0..self.groups {
-            let mut made = Array2::zeros((self.outputs, self.rows));
-            let (weight, patches) = (self.matrix(parameters, group)?, self.patches(x, group));
-            general_mat_mul(1.0, &weight, &patches, 0.0, &mut made);
-            for (within, row) in made.rows().into_iter().enumerate() {
+            let weight = self.matrix(parameters, group)?;
+            if self.is_depthwise() {
+                made.fill(0.0);
+                let x = self.channel(x, group, 0);
+                for (&w, runs) in weight.iter().zip(&self.reads) {
+                    add_read(&mut made, x, w, runs);
+                }
+            } else {
+                let patches = self.patches(x, group);
+                let patches = ArrayView2::from_shape((self.columns(), self.rows), &patches).ok()?;
+                let mut made = ArrayViewMut2::from_shape((self.outputs, self.rows), &mut made).ok()?;
+                general_mat_mul(1.0, &weight, &patches, 0.0, &mut made);
+            }
+            for (within, row) in made.chunks(self.rows.max(1)).enumerate() {
                 let output = group * self.outputs + within;
                 let bias = match &self.bias {
                     Some(bias) => *parameters.get(bias.start + output)?,
@@ -126,8 +159,7 @@ impl Linear {
                 };
                 let result = &mut result[output * self.output_stride..];
                 for run in &self.firsts {
-                    let made = row.iter().skip(run.row).take(run.count);
-                    result[run.element..].iter_mut().zip(made).for_each(|(to, &y)| *to = y + bias);
+                    result[run.elements()].iter_mut().zip(&row[run.rows()]).for_each(|(to, y)| *to = y + bias);
                 }
             }
         }
@@ -144,36 +176,89 @@ impl Linear {
         slopes: &mut [f32],
         mut of_x: Option<&mut [f32]>,
     ) -> Option<()> {
+        let mut made = vec![0.0; self.outputs * self.rows];
         for group in 0..self.groups {
-            let mut made = Array2::zeros((self.outputs, self.rows));
-            for (within, mut row) in made.rows_mut().into_iter().enumerate() {
+            for (within, row) in made.chunks_mut(self.rows.max(1)).enumerate() {
                 let output = group * self.outputs + within;
                 let from = &of_result[output * self.output_stride..];
                 for run in &self.firsts {
-                    let to = row.iter_mut().skip(run.row).take(run.count);
-                    to.zip(&from[run.element..]).for_each(|(to, &from)| *to = from);
+                    row[run.rows()].copy_from_slice(&from[run.elements()]);
                 }
                 if let Some(bias) = &self.bias {
-                    slopes[bias.start + output] += row.sum();
+                    slopes[bias.start + output] += sum(row);
                 }
             }
-            let patches = self.patches(x, group);
             let each = self.outputs * self.columns();
             let first = self.weight.start + group * each;
             let of_weight = slopes.get_mut(first..first + each)?;
+            let weight = self.matrix(parameters, group)?;
+            if self.is_depthwise() {
+                let x = self.channel(x, group, 0);
+                let start = group * self.channel_stride;
+                for ((&w, of_w), runs) in weight.iter().zip(of_weight).zip(&self.reads) {
+                    *of_w += products(&made, x, runs);
+                    if let Some(of_x) = &mut of_x {
+                        add_back(&mut of_x[start..], &made, w, runs);
+                    }
+                }
+                continue;
+            }
+            let mut patches = self.patches(x, group);
+            let made = ArrayView2::from_shape((self.outputs, self.rows), &made).ok()?;
             let mut of_weight = ArrayViewMut2::from_shape((self.outputs, self.columns()), of_weight).ok()?;
-            general_mat_mul(1.0, &made, &patches.t(), 1.0, &mut of_weight);
+            let of_rows = ArrayView2::from_shape((self.columns(), self.rows), &patches).ok()?;
+            general_mat_mul(1.0, &made, &of_rows.t(), 1.0, &mut of_weight);
             let Some(of_x) = &mut of_x else { continue };
-            let mut of_patches = patches;
-            general_mat_mul(1.0, &self.matrix(parameters, group)?.t(), &made, 0.0, &mut of_patches);
-            for (column, row) in of_patches.rows().into_iter().enumerate() {
-                let of_x = &mut of_x[(group * self.channels + column / self.taps) * self.channel_stride..];
+            let mut of_patches = ArrayViewMut2::from_shape((self.columns(), self.rows), &mut patches).ok()?;
+            general_mat_mul(self.factor, &weight.t(), &made, 0.0, &mut of_patches);
+            for (column, row) in patches.chunks(self.rows.max(1)).enumerate() {
+                let start = (group * self.channels + column / self.taps) * self.channel_stride;
                 for run in &self.reads[column % self.taps] {
-                    let from = row.iter().skip(run.row).take(run.count);
-                    of_x[run.element..].iter_mut().zip(from).for_each(|(to, &from)| *to += self.factor * from);
+                    let of_x = of_x[start..][run.elements()].iter_mut().zip(&row[run.rows()]);
+                    of_x.for_each(|(to, from)| *to += from);
                 }
             }
         }
         Some(())
+    }
+}
+
+/// Numbers that are added up beside one another.
+const LANES: usize = 8;
+
+vectors! {
+    /// Add to each row the element that it reads, times a factor.
+    fn add_read(rows: &mut [f32], x: &[f32], factor: f32, runs: &[Run]) {
+        for run in runs {
+            rows[run.rows()].iter_mut().zip(&x[run.elements()]).for_each(|(to, from)| *to += factor * from);
+        }
+    }
+
+    /// Add to each element that is read what the row has, times a factor.
+    fn add_back(x: &mut [f32], rows: &[f32], factor: f32, runs: &[Run]) {
+        for run in runs {
+            x[run.elements()].iter_mut().zip(&rows[run.rows()]).for_each(|(to, from)| *to += factor * from);
+        }
+    }
+
+    /// The sum of what rows have times the element that they read.
+    fn products(rows: &[f32], x: &[f32], runs: &[Run]) -> f32 {
+        let (mut sums, mut rest) = ([0f32; LANES], 0f32);
+        for run in runs {
+            let (a, b) = (rows[run.rows()].chunks_exact(LANES), x[run.elements()].chunks_exact(LANES));
+            rest += a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum::<f32>();
+            for (a, b) in a.zip(b) {
+                sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += a * b);
+            }
+        }
+        sums.iter().sum::<f32>() + rest
+    }
+
+    fn sum(row: &[f32]) -> f32 {
+        let each = row.chunks_exact(LANES);
+        let rest: f32 = each.remainder().iter().sum();
+        let mut sums = [0f32; LANES];
+        each.for_each(|each| sums.iter_mut().zip(each).for_each(|(sum, x)| *sum += x));
+        sums.iter().sum::<f32>() + rest
     }
 }

@@ -100,13 +100,16 @@ impl Work<'_> {
         }
         match budget {
             Budget::Auto => {
-                let done = self.search(criterion, &first)?;
+                let mut done = self.search(criterion, &first)?;
                 let mut nearer = done.clone();
                 self.distill_outputs(&mut nearer)?;
                 self.tell_of(&mut nearer)?;
                 // What is nearer on average may have another largest score somewhere.
-                let keeps = self.pruner.bounds.check(&nearer.summary.measured.outputs).is_ok();
-                Ok(if keeps { nearer } else { done })
+                if self.pruner.bounds.check(&nearer.summary.measured.outputs).is_ok() {
+                    return Ok(nearer);
+                }
+                done.summary.notes.push("outputs were not distilled: the bound is kept without that only".into());
+                Ok(done)
             }
             budget => {
                 let mut done = self.in_stages(criterion, &first, budget)?;

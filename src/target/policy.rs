@@ -102,6 +102,7 @@ mod condition;
 mod cost;
 mod read;
 mod row;
+mod tables;
 
 pub use condition::{Condition, Groups, Kernel};
 pub use cost::{Borders, Cost, Size, Time};

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use crate::ir::{DType, OpKind};
@@ -13,7 +12,10 @@ use crate::similar::similar;
 use crate::target::policy::condition::Condition;
 use crate::target::policy::cost::{Borders, Cost, Time};
 use crate::target::policy::row::{
-    BiasForm, Fuse, IntegerType, Needs, Never, Operands, Output, Pairs, Pattern, Role, Row, Types, WeightForm, Weights,
+    BiasForm, Fuse, IntegerType, Needs, Never, Operands, Output, Pairs, Role, Row, Types, WeightForm, Weights,
+};
+use crate::target::policy::tables::{
+    BordersTable, CostTable, File, FuseTable, Integer, NeverTable, Op, OpTable, Slots, SlotsWord, TypeTable,
 };
 use crate::target::{self, Policy, Target};
 
@@ -44,7 +46,7 @@ impl PolicyError {
     }
 }
 
-fn meant(similar: &[String]) -> String {
+pub(super) fn meant(similar: &[String]) -> String {
     if similar.is_empty() { String::new() } else { format!(", but {}", similar.join(", ")) }
 }
 
@@ -81,168 +83,6 @@ pub(super) fn built_in(file: &str, text: &str) -> Result<Policy, PolicyError> {
     let source = Source { file, text };
     let read = source.read()?;
     source.resolve(read, None)
-}
-
-/// What a file says.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    name: String,
-    extends: Option<Spanned<String>>,
-    #[serde(default)]
-    types: BTreeMap<String, TypeTable>,
-    weights: Option<WeightsTable>,
-    keeps_axes: Option<bool>,
-    #[serde(default)]
-    op: Vec<Spanned<OpTable>>,
-    #[serde(default)]
-    fuse: Vec<FuseTable>,
-    #[serde(default)]
-    never: Vec<Spanned<NeverTable>>,
-    borders: Option<Spanned<BordersTable>>,
-    #[serde(default)]
-    cost: Vec<Spanned<CostTable>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TypeTable {
-    dtype: Integer,
-    symmetric: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WeightsTable {
-    dtype: Option<Spanned<Integer>>,
-    form: Option<WeightForm>,
-    per_channel: Option<bool>,
-    bias: Option<BiasForm>,
-    repeated: Option<bool>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OpTable {
-    rule: String,
-    ops: Vec<Op>,
-    role: Role,
-    when: Option<Spanned<Condition>>,
-    operands: Option<Slots>,
-    #[serde(default)]
-    types: Vec<Spanned<String>>,
-    #[serde(default)]
-    operand_types: BTreeMap<usize, Vec<Spanned<String>>>,
-    even: Option<Spanned<String>>,
-    output: Option<Output>,
-    needs: Option<Needs>,
-    #[serde(default)]
-    constants: bool,
-    pairs: Option<Pairs>,
-    shares: Option<bool>,
-    #[serde(default)]
-    near: bool,
-    scale: Option<f32>,
-    zero_point: Option<i64>,
-    per_channel: Option<bool>,
-    bias: Option<BiasForm>,
-    why: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FuseTable {
-    rule: String,
-    ops: Vec<Op>,
-    #[serde(default)]
-    behind: Vec<Op>,
-    when: Option<Spanned<Condition>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NeverTable {
-    rule: String,
-    #[serde(default)]
-    ops: Vec<Op>,
-    pattern: Option<Pattern>,
-    why: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BordersTable {
-    rule: String,
-    quantize: Time,
-    dequantize: Time,
-    products: Option<Time>,
-    #[serde(default)]
-    layout: Time,
-    #[serde(default)]
-    half: Time,
-    #[serde(default)]
-    fused_behind: Vec<Op>,
-    #[serde(default)]
-    counts_near: bool,
-    #[serde(default)]
-    converts: Vec<Op>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CostTable {
-    rule: String,
-    ops: Vec<Op>,
-    when: Option<Spanned<Condition>>,
-    #[serde(default)]
-    behind: Vec<Op>,
-    float: Time,
-    int8: Option<Time>,
-    real_out: Option<Time>,
-    unfused: Option<Time>,
-    entered: Option<Time>,
-}
-
-/// An operator by ONNX's name.
-struct Op(OpKind);
-
-impl<'de> Deserialize<'de> for Op {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Op, D::Error> {
-        let name = String::deserialize(from)?;
-        OpKind::from_name(&name).map(Op).ok_or_else(|| {
-            let similar = similar(&name, OpKind::ALL.iter().map(|op| op.name()));
-            serde::de::Error::custom(format!("there is no operator \"{name}\"{}", meant(&similar)))
-        })
-    }
-}
-
-/// An integer type by ONNX's name.
-#[derive(Clone, Copy)]
-struct Integer(DType);
-
-impl<'de> Deserialize<'de> for Integer {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Integer, D::Error> {
-        let name = String::deserialize(from)?;
-        let known = [DType::I8, DType::U8, DType::I16, DType::U16];
-        known.into_iter().find(|t| t.name() == name).map(Integer).ok_or_else(|| {
-            let names = known.map(DType::name).join(", ");
-            serde::de::Error::custom(format!("\"{name}\" is none of {names}"))
-        })
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "expected slots, \"all\" or \"skip\"")]
-enum Slots {
-    List(Vec<usize>),
-    Word(SlotsWord),
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum SlotsWord {
-    All,
-    Skip,
 }
 
 struct Source<'t> {
