@@ -7,6 +7,7 @@ use std::ops::Deref;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::distill::draw::Input;
 use crate::distill::kernel::Kernel;
 use crate::distill::linear::Linear;
 use crate::distill::net::{Call, Changing, Net, Read};
@@ -23,8 +24,8 @@ pub(super) struct Compiled {
     pub(super) samples: Vec<Vec<Vec<f32>>>,
     /// The length of each head's rows, along its last axis.
     pub(super) rows: Vec<usize>,
-    /// The names of the inputs that samples give, where they give nothing else: such samples can be mixed.
-    pub(super) inputs: Option<Vec<String>>,
+    /// The inputs that samples give, where they give nothing else: such samples can be mixed.
+    pub(super) inputs: Option<Vec<Input>>,
 }
 
 /// Bytes of what samples give at the most.
@@ -128,7 +129,7 @@ pub(super) fn compile<S: Deref<Target = [(String, Tensor)]>>(
     let Some(samples) = (0..samples.len()).map(of_sample).collect::<Option<Vec<_>>>() else {
         return Ok(Err("samples hold no floats".into()));
     };
-    let slots = net.forward(&net.parameters, &samples[0]);
+    let slots = net.forward(&net.parameters, samples[0].clone());
     for (head, value) in net.heads.iter().zip(heads) {
         let (made, want) = (slots.as_ref().map(|slots| &slots[*head]), trace.of(*value).and_then(|t| floats(&t[0])));
         let (Some(made), Some(want)) = (made, want) else { return Ok(Err("sizes do not fit".into())) };
@@ -138,11 +139,12 @@ pub(super) fn compile<S: Deref<Target = [(String, Tensor)]>>(
             return Ok(Err(format!("what is computed is off from what {} computes", engine.name())));
         }
     }
-    let name = |value: &ValueId| {
-        let is_input = graph.scope(ScopeId::MAIN).inputs().contains(value);
-        is_input.then(|| graph.value(*value).name.to_string())
+    let input = |&value: &ValueId| {
+        let is_input = graph.scope(ScopeId::MAIN).inputs().contains(&value);
+        let dims = trace.of(value)?.first()?.dims().to_vec();
+        is_input.then(|| Input { name: graph.value(value).name.to_string(), dims })
     };
-    let inputs = (floating.len() == frontier.len()).then(|| floating.iter().map(name).collect()).flatten();
+    let inputs = (floating.len() == frontier.len()).then(|| floating.iter().map(input).collect()).flatten();
     Ok(Ok(Compiled { net, samples, rows, inputs }))
 }
 

@@ -3,8 +3,8 @@
 //! Repair layer by layer brings every layer's result near to what it was; what errors of one layer do behind others it
 //! does not see. Here the loss is of the outputs themselves: for scores of classes the divergence of the probabilities
 //! (Hinton, Vinyals and Dean 2015), for others the power of the error. Samples need no labels: the larger model says
-//! what is right, of mixtures of samples, too (Zhang et al. 2018; Beyer et al. 2022 for teachers), of which there are
-//! any number, so that few samples are not learned by heart. Steps are Adam's (Kingma and Ba 2015), their size is a part
+//! what is right, of mixtures of samples that are moved a little, too (Zhang et al. 2018; Beyer et al. 2022 for
+//! teachers), of which there are any number, so that few samples are not learned by heart. Steps are Adam's (Kingma and Ba 2015), their size is a part
 //! of the weights' own of each output, falling to zero along a cosine.
 //!
 //! Functions are compiled for what pruned models consist of; a model with another call behind its first layer is not
@@ -12,6 +12,7 @@
 
 mod calls;
 mod compile;
+mod draw;
 mod kernel;
 mod linear;
 mod net;
@@ -24,6 +25,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, IntoParallelRef
 use serde::Serialize;
 
 use crate::distill::compile::{Compiled, compile};
+use crate::distill::draw::Draw;
 use crate::distill::kernel::probabilities;
 use crate::exec::{Cannot, Executor};
 use crate::ir::Tensor;
@@ -34,7 +36,7 @@ use crate::random::Random;
 /// How a model is distilled.
 #[derive(Clone, Debug)]
 pub struct Distillation {
-    /// Steps; `None` takes [`STEPS`], where that is not too much work.
+    /// Steps; `None` takes [`STEPS`], or fewer where that is too much work, or none.
     pub steps: Option<usize>,
     /// Samples, or mixtures of two, of each step.
     pub batch: usize,
@@ -51,18 +53,21 @@ pub struct Distillation {
 
 impl Default for Distillation {
     fn default() -> Distillation {
-        Distillation { steps: None, batch: 64, rate: 8e-3, trial: false, loss: None, seed: 1 }
+        Distillation { steps: None, batch: 64, rate: 2.4e-2, trial: false, loss: None, seed: 1 }
     }
 }
 
-/// Steps where nobody says how many.
-pub const STEPS: usize = 400;
+/// Steps where nobody says how many, at the most.
+pub const STEPS: usize = 800;
+
+/// Fewer than these bring too little.
+const FEWEST: usize = 200;
 
 /// Weights and biases that may follow slopes at the most.
 const MOST_PARAMETERS: usize = 1 << 24;
 
-/// Multiplications that these may take: a minute or two.
-const WORK: f64 = 2e12;
+/// Multiplications that steps may take where nobody says how many: two or three minutes on two cores.
+const WORK: f64 = 3e12;
 
 /// What became of a model that was distilled.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -82,8 +87,9 @@ pub struct Distilled {
 /// The root of the largest loss that steps grow with.
 const FARTHEST: f64 = 0.6;
 
-/// Samples and mixtures that the larger model is asked about, each once; steps draw from them.
-const ASKED: usize = 4096;
+/// Bytes that may be kept of what the larger model says; where it says more, it is asked about fewer, which steps draw
+/// again.
+const MOST_SAID: usize = 512 << 20;
 
 /// Of samples that were learned from, so many are measured where there are no others.
 const MEASURED: usize = 32;
@@ -123,33 +129,35 @@ pub fn distill<S: Deref<Target = [(String, Tensor)]>>(
         Ok(compile(small, &of_small.values(), samples, engine)?.map(|student| (teacher, student)))
     };
     let batch = distillation.batch.min(samples.len()).max(1);
-    let whole = distillation.steps.unwrap_or(STEPS);
-    let steps = if distillation.trial { whole.div_ceil(4) } else { whole };
-    let asked = ASKED.min(batch.saturating_mul(steps));
     // One sample tells what all would take.
-    match both(&all[..1])? {
+    let (whole, said) = match both(&all[..1])? {
         Err(why) => return Ok(Err(why)),
         Ok((teacher, student)) => {
-            let of_steps = 3.0 * student.net.work() * batch as f64 * whole as f64;
-            let work = of_steps + teacher.net.work() * asked as f64;
-            if distillation.steps.is_none() && work > WORK {
-                return Ok(Err(format!(
-                    "{STEPS} steps take {:.0} G multiplications, more than are made unasked: --distill says how many to take",
-                    work / 1e9
-                )));
-            }
             if student.net.parameters.len() > MOST_PARAMETERS {
                 return Ok(Err(format!("it has more than {MOST_PARAMETERS} weights")));
             }
+            let of_step = (3.0 * student.net.work() + teacher.net.work()) * batch as f64;
+            let affordable = (WORK / of_step.max(1.0)) as usize;
+            if distillation.steps.is_none() && affordable < FEWEST {
+                return Ok(Err(format!(
+                    "{FEWEST} steps take {:.0} G multiplications, more than are made unasked: --distill says how many to \
+                     take",
+                    FEWEST as f64 * of_step / 1e9
+                )));
+            }
+            let said = teacher.net.heads.iter().map(|&head| size_of::<f32>() * teacher.net.sizes[head]).sum::<usize>();
+            (distillation.steps.unwrap_or(affordable.min(STEPS)), said)
         }
-    }
+    };
+    let steps = if distillation.trial { whole.div_ceil(4) } else { whole };
+    let asked = batch.saturating_mul(steps).min(MOST_SAID / said.max(1)).max(batch);
     let (teacher, student) = match both(&all)? {
         Ok(both) => both,
         Err(why) => return Ok(Err(why)),
     };
-    let is_mixed = teacher.inputs.is_some() && teacher.inputs == student.inputs;
+    let are_mixed = teacher.inputs.is_some() && teacher.inputs == student.inputs;
     let kinds = heads.are_scores().into_iter().zip(&teacher.rows).map(|(is, &row)| is.then_some(row)).collect();
-    let lesson = Lesson { teacher, student, kinds, samples: samples.len(), is_mixed };
+    let lesson = Lesson { teacher, student, kinds, samples: samples.len(), are_mixed };
     let Some((distilled, parameters)) = lesson.hold((steps, batch, asked), distillation, progress) else {
         return Ok(Err("numbers are not finite".into()));
     };
@@ -167,7 +175,7 @@ struct Lesson {
     kinds: Vec<Option<usize>>,
     /// How many samples are learned from; those behind them tell.
     samples: usize,
-    is_mixed: bool,
+    are_mixed: bool,
 }
 
 impl Lesson {
@@ -181,12 +189,12 @@ impl Lesson {
         let mut parameters = net.parameters.clone();
         let energies = self.energies()?;
         let mut random = Random::new(distillation.seed, "distill");
-        let draws: Vec<Draw> = (0..asked).map(|_| self.draw(&mut random)).collect();
+        let draws: Vec<Draw> = (0..asked).map(|_| Draw::any(self.samples, self.are_mixed, &mut random)).collect();
         let wants = self.wants(&draws)?;
         let all = self.student.samples.len();
         let is_told = self.samples < all;
         let measured = if is_told { self.samples..all } else { 0..self.samples.min(MEASURED) };
-        let measured: Vec<Draw> = measured.map(Draw::of).collect();
+        let measured: Vec<Draw> = measured.map(Draw::Whole).collect();
         let told = self.wants(&measured)?;
         let loss = |parameters: &[f32]| self.loss(parameters, &measured, &told, &energies);
         let before = loss(&parameters)?;
@@ -224,23 +232,10 @@ impl Lesson {
         Some((Distilled { steps, samples: self.samples, held_out, before, after }, best))
     }
 
-    /// A sample, or a mixture of two.
-    fn draw(&self, random: &mut Random) -> Draw {
-        let mut pick = || random.below(self.samples as u64) as usize;
-        let (first, second) = (pick(), pick());
-        Draw { first, second, share: if self.is_mixed { random.unit() as f32 } else { 1.0 } }
-    }
-
     /// What a model makes of what is drawn.
     fn made(&self, of: &Compiled, parameters: &[f32], draw: &Draw) -> Option<Vec<Vec<f32>>> {
-        let (a, b) = (&of.samples[draw.first], &of.samples[draw.second]);
-        if draw.share == 1.0 {
-            return of.net.forward(parameters, a);
-        }
-        let mix = |(a, b): (&Vec<f32>, &Vec<f32>)| -> Vec<f32> {
-            a.iter().zip(b).map(|(a, b)| draw.share * a + (1.0 - draw.share) * b).collect()
-        };
-        of.net.forward(parameters, &a.iter().zip(b).map(mix).collect::<Vec<_>>())
+        let inputs = of.inputs.as_deref().unwrap_or_default();
+        of.net.forward(parameters, draw.elements(&of.samples, inputs))
     }
 
     /// What each head of the larger model says of each of these.
@@ -304,7 +299,7 @@ impl Lesson {
     fn energies(&self) -> Option<Vec<f32>> {
         let net = &self.teacher.net;
         let some: Vec<usize> = (0..self.samples).step_by(self.samples.div_ceil(32)).collect();
-        let slots = some.iter().map(|&sample| net.forward(&net.parameters, &self.teacher.samples[sample]));
+        let slots = some.iter().map(|&sample| net.forward(&net.parameters, self.teacher.samples[sample].clone()));
         let slots: Vec<Vec<Vec<f32>>> = slots.collect::<Option<_>>()?;
         let energy = |head: &usize| {
             let sum: f32 = slots.iter().flat_map(|slots| &slots[*head]).map(|x| x * x).sum();
@@ -318,7 +313,7 @@ impl Lesson {
     fn rates(&self, rate: f32) -> Option<Vec<f32>> {
         let net = &self.student.net;
         let mut rates = vec![0.0; net.parameters.len()];
-        let slots = net.forward(&net.parameters, &self.student.samples[0])?;
+        let slots = net.forward(&net.parameters, self.student.samples[0].clone())?;
         let root =
             |elements: &[f32]| (elements.iter().map(|x| x * x).sum::<f32>() / elements.len().max(1) as f32).sqrt();
         for changing in &net.changing {
@@ -334,20 +329,6 @@ impl Lesson {
             }
         }
         Some(rates)
-    }
-}
-
-/// Two samples, and the share of the first.
-struct Draw {
-    first: usize,
-    second: usize,
-    share: f32,
-}
-
-impl Draw {
-    /// A sample by itself.
-    fn of(sample: usize) -> Draw {
-        Draw { first: sample, second: sample, share: 1.0 }
     }
 }
 

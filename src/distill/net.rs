@@ -60,10 +60,10 @@ impl Net {
     }
 
     /// What all slots hold where these are given. `None` where sizes do not fit.
-    pub(super) fn forward(&self, parameters: &[f32], given: &[Vec<f32>]) -> Option<Vec<Vec<f32>>> {
+    pub(super) fn forward(&self, parameters: &[f32], given: Vec<Vec<f32>>) -> Option<Vec<Vec<f32>>> {
         let mut slots: Vec<Vec<f32>> = vec![Vec::new(); self.sizes.len()];
         for (&slot, elements) in self.given.iter().zip(given) {
-            slots[slot].clone_from(elements);
+            slots[slot] = elements;
         }
         for call in &self.calls {
             let mut result = vec![0.0; self.sizes[call.result]];

@@ -46,13 +46,13 @@ fn follows(text: &str, dims: &[usize]) {
     let weights: Vec<Vec<f32>> =
         net.heads.iter().map(|&head| (0..net.sizes[head]).map(|_| random.normal() as f32).collect()).collect();
     let loss = |parameters: &[f32]| -> f64 {
-        let slots = net.forward(parameters, &samples[0]).unwrap();
+        let slots = net.forward(parameters, samples[0].clone()).unwrap();
         let of = |(&head, weights): (&usize, &Vec<f32>)| {
             slots[head].iter().zip(weights).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum::<f64>()
         };
         net.heads.iter().zip(&weights).map(of).sum()
     };
-    let slots = net.forward(&net.parameters, &samples[0]).unwrap();
+    let slots = net.forward(&net.parameters, samples[0].clone()).unwrap();
     let mut slopes = vec![0.0; net.parameters.len()];
     net.backward(&net.parameters, &slots, weights.clone(), &mut slopes).unwrap();
     let size = (slopes.iter().map(|s| f64::from(*s).powi(2)).sum::<f64>() / slopes.len() as f64).sqrt();

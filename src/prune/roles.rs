@@ -8,6 +8,11 @@ const ONE_OF: usize = 8;
 /// Samples that decide, at the most.
 const MOST: usize = 32;
 
+/// Of samples to learn from, one of so many tells whether that helps, and so many at the most: one that is hard may lose
+/// as much as all others.
+const ONE_OF_LESSON: usize = 4;
+const MOST_OF_LESSON: usize = 64;
+
 /// Samples by what they do. Those that tell are the ones that are held out of everything that is done to the model.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Roles {
@@ -46,10 +51,9 @@ impl Roles {
         Roles { all, fitted, deciding, telling, notes }
     }
 
-    /// Samples to learn from, and others that tell whether it is any good: those that decide, or as many where nothing was
-    /// to be decided.
+    /// Samples to learn from, and others that tell whether that is any good.
     pub(super) fn lesson(&self) -> (Vec<Sample>, Vec<Sample>) {
-        parted(&self.all, (self.all.len() / ONE_OF).min(MOST))
+        parted(&self.all, (self.all.len() / ONE_OF_LESSON).min(MOST_OF_LESSON))
     }
 }
 
