@@ -19,8 +19,8 @@ class Cost:
     message: str
 
 
-def run(command, timeout=600, cwd=None):
-    """Only this process and the ones it waited for.
+def run(command, timeout=600, cwd=None, said=None):
+    """Only this process and the ones it waited for; what it prints goes into the open file `said`, if there is one.
 
     A child starts as a copy of its parent and the peak counts that, so whoever calls this must be small itself: no
     numpy here. The floor is about 10 MB.
@@ -28,7 +28,11 @@ def run(command, timeout=600, cwd=None):
     with tempfile.TemporaryFile() as errors:
         start = time.perf_counter()
         p = subprocess.Popen(
-            [os.fspath(c) for c in command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, cwd=cwd
+            [os.fspath(c) for c in command],
+            stdin=subprocess.DEVNULL,
+            stdout=said or subprocess.DEVNULL,
+            stderr=errors,
+            cwd=cwd,
         )
         timer = threading.Timer(timeout, lambda: p.send_signal(signal.SIGKILL))
         timer.start()

@@ -24,6 +24,7 @@ import json
 import re
 import shlex
 import subprocess
+import tempfile
 
 import measure
 from judging import raced
@@ -47,12 +48,14 @@ def split(setting):
 
 def pruned(args, model, calib, flags, out):
     command = [args.bin, "prune", model, "--calib", calib, "-o", out, "--report", "json", *flags]
-    cost = measure.run(command, timeout=args.timeout)
+    with tempfile.TemporaryFile() as said:
+        cost = measure.run(command, timeout=args.timeout, said=said)
+        said.seek(0)
+        told = said.read()
     row = {"cpu": cost.cpu, "wall": cost.wall, "rss": cost.rss, "file": str(out)}
     if cost.code or not out.exists():
         return row | {"error": cost.message[-300:] or f"exit code {cost.code}"}
-    # Once more for the report, which a process that is measured cannot give: its output goes nowhere.
-    report = json.loads(subprocess.run([*map(str, command)], capture_output=True, check=True).stdout)
+    report = json.loads(told)
     left = report["after"]["parameters"] / max(1, report["before"]["parameters"])
     return row | {"macs": report["pruning"]["macs"], "params": left, "structure": report["pruning"].get("structure")}
 

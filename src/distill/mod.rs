@@ -87,8 +87,9 @@ pub struct Distilled {
 /// The root of the largest loss that steps grow with.
 const FARTHEST: f64 = 0.6;
 
-/// Bytes that may be kept of what the larger model says; where it says more, it is asked about fewer, which steps draw
-/// again.
+/// Samples and mixtures that the larger model is asked about at the most, and bytes that may be kept of what it says;
+/// where there would be more, steps draw some of them again.
+const MOST_ASKED: usize = 1 << 16;
 const MOST_SAID: usize = 512 << 20;
 
 /// Of samples that were learned from, so many are measured where there are no others.
@@ -150,7 +151,7 @@ pub fn distill<S: Deref<Target = [(String, Tensor)]>>(
         }
     };
     let steps = if distillation.trial { whole.div_ceil(4) } else { whole };
-    let asked = batch.saturating_mul(steps).min(MOST_SAID / said.max(1)).max(batch);
+    let asked = batch.saturating_mul(steps).min(MOST_ASKED).min(MOST_SAID / said.max(1)).max(batch);
     let (teacher, student) = match both(&all)? {
         Ok(both) => both,
         Err(why) => return Ok(Err(why)),
