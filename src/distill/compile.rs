@@ -14,7 +14,7 @@ use crate::distill::net::{Call, Changing, Net, Read};
 use crate::exec::{Cannot, Executor, Stepper};
 use crate::gram::layer::WEIGHT;
 use crate::gram::{Layer, floats};
-use crate::ir::{DType, Graph, NodeId, ScopeId, Tensor, ValueId};
+use crate::ir::{DType, Graph, NodeId, OpKind, ScopeId, Tensor, ValueId};
 use crate::model::Model;
 use crate::ops::CallView;
 
@@ -51,7 +51,10 @@ pub(super) fn compile<S: Deref<Target = [(String, Tensor)]>>(
     let mut follows: FxHashSet<ValueId> = FxHashSet::default();
     for &node in &order {
         let layer = Layer::of(graph, node).ok().filter(|_| changes(graph, node));
-        if layer.is_some() || graph.operands(node).flatten().any(|value| follows.contains(&value)) {
+        // What depends on sizes alone is the same whatever weights are.
+        let is_of_sizes = matches!(graph.node(node).op, OpKind::Shape | OpKind::Size);
+        let is_behind = || graph.operands(node).flatten().any(|value| follows.contains(&value));
+        if layer.is_some() || (!is_of_sizes && is_behind()) {
             follows.extend(graph.results(node).iter().flatten());
         }
         layers.extend(layer.map(|layer| (node, layer)));

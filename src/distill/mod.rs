@@ -43,7 +43,7 @@ pub struct Distillation {
     /// The size of the first steps, in parts of the weights of an output and times the root of the loss: losses are squares
     /// of how far there is to go.
     pub rate: f32,
-    /// Whether a quarter of the steps is enough: it is only asked whether they help.
+    /// Whether half of the steps are enough: it is only asked whether they help.
     pub trial: bool,
     /// The loss that the size of steps follows; `None` for the one that is measured.
     pub loss: Option<f64>,
@@ -58,7 +58,7 @@ impl Default for Distillation {
 }
 
 /// Steps where nobody says how many, at the most.
-pub const STEPS: usize = 800;
+pub const STEPS: usize = 600;
 
 /// Fewer than these bring too little.
 const FEWEST: usize = 200;
@@ -150,7 +150,7 @@ pub fn distill<S: Deref<Target = [(String, Tensor)]>>(
             (distillation.steps.unwrap_or(affordable.min(STEPS)), said)
         }
     };
-    let steps = if distillation.trial { whole.div_ceil(4) } else { whole };
+    let steps = if distillation.trial { whole.div_ceil(2) } else { whole };
     let asked = batch.saturating_mul(steps).min(MOST_ASKED).min(MOST_SAID / said.max(1)).max(batch);
     let (teacher, student) = match both(&all)? {
         Ok(both) => both,

@@ -3,9 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::distill::kernel::Kernel;
+use crate::distill::kernel::{Kernel, Pointwise};
 use crate::gram::Layer;
 use crate::ir::Graph;
+
+/// Multiplications in a product that take as long as one element that is read by a table, and as one function like an
+/// exponential.
+const MOVED: f64 = 8.0;
+const CALLED: f64 = 64.0;
 
 /// Where a call reads an operand.
 #[derive(Clone)]
@@ -49,12 +54,17 @@ pub(super) struct Net {
 }
 
 impl Net {
-    /// Multiplications of one run.
+    /// Multiplications of one run, or what takes as long.
     pub(super) fn work(&self) -> f64 {
-        let of = |call: &Call| match &call.kernel {
-            Kernel::Linear(linear) => linear.work(),
-            Kernel::Product { k, .. } => (self.sizes[call.result] * k) as f64,
-            _ => self.sizes[call.result] as f64,
+        let of = |call: &Call| {
+            let elements = self.sizes[call.result] as f64;
+            match &call.kernel {
+                Kernel::Linear(linear) => linear.work() + MOVED * elements,
+                Kernel::Product { k, .. } => elements * *k as f64,
+                Kernel::Pointwise(Pointwise::Clip(..)) | Kernel::Same => elements,
+                Kernel::Pointwise(_) | Kernel::Softmax(_) => CALLED * elements,
+                _ => MOVED * elements,
+            }
         };
         self.calls.iter().map(of).sum()
     }
