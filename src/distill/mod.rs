@@ -4,8 +4,8 @@
 //! does not see. Here the loss is of the outputs themselves: for scores of classes the divergence of the probabilities
 //! (Hinton, Vinyals and Dean 2015), for others the power of the error. Samples need no labels: the larger model says
 //! what is right, of mixtures of samples that are moved a little, too (Zhang et al. 2018; Beyer et al. 2022 for
-//! teachers), of which there are any number, so that few samples are not learned by heart. Steps are Adam's (Kingma and Ba 2015), their size is a part
-//! of the weights' own of each output, falling to zero along a cosine.
+//! teachers), of which there are any number, so that few samples are not learned by heart. Steps are Adam's (Kingma and
+//! Ba 2015), their size is a part of the weights' own of each output, falling to zero along a cosine.
 //!
 //! Functions are compiled for what pruned models consist of; a model with another call behind its first layer is not
 //! taught, and that is said. What is compiled has to make what the engine makes.
@@ -66,7 +66,7 @@ const FEWEST: usize = 200;
 /// Weights and biases that may follow slopes at the most.
 const MOST_PARAMETERS: usize = 1 << 24;
 
-/// Multiplications that steps may take where nobody says how many: two or three minutes on two cores.
+/// Multiplications that steps may take where nobody says how many: a few minutes on two cores.
 const WORK: f64 = 3e12;
 
 /// What became of a model that was distilled.

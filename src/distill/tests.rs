@@ -207,6 +207,15 @@ fn what_is_before_the_first_layer_may_be_anything() {
 }
 
 #[test]
+fn sizes_of_what_follows_weights_do_not() {
+    follows(
+        "g (float[2,6] x) => (float[2,3] y) <float[6,3] w>
+        { p = MatMul(x, w)  s = Shape(p)  f = Mul(p, p)  y = Reshape(f, s) }",
+        &[2, 6],
+    );
+}
+
+#[test]
 fn what_is_not_known_is_said() {
     let of = |text: &str, dims: &[usize]| compiled(&model(text, 1), &feeds(dims, 2)).err().unwrap();
     let cumulative = "g (float[2,3] x) => (float[] y) <float[3,4] w, int64 axis = {1}>
