@@ -183,7 +183,7 @@ impl Work<'_> {
     /// trial was fitted to. What is worth doing is done with all samples.
     fn distill_outputs(&self, done: &mut Done) -> Result<(), PruneError> {
         let how = &self.pruner.distillation;
-        if !self.pruner.recovers || self.roles.all.is_empty() || how.steps == Some(0) {
+        if !self.pruner.recovers || self.roles.all.is_empty() || how.steps == Some(0) || done.cut.is_empty() {
             return Ok(());
         }
         let (engine, tell) = (&*self.pruner.engine, self.telling());
