@@ -1,7 +1,9 @@
 //! What each operator is, of those that have no weights to follow.
 
 use crate::distill::compile::{Compiler, Compiles, MOST_BYTES, SIZES};
-use crate::distill::kernel::{Kernel, NONE, Pairwise, Pointwise};
+use crate::distill::kernel::{Kernel, NONE};
+use crate::distill::pairwise::Pairwise;
+use crate::distill::pointwise::Pointwise;
 use crate::exec::exact::evaluate;
 use crate::gram::floats;
 use crate::gram::places::{NOWHERE, Places};

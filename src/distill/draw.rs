@@ -9,6 +9,13 @@ pub(super) struct Input {
     pub(super) dims: Vec<usize>,
 }
 
+impl Input {
+    /// Whether it has planes that are large enough to be moved.
+    pub(super) fn is_moved(&self) -> bool {
+        matches!(self.dims[..], [_, _, height, width] if farthest(height).max(farthest(width)) > 0)
+    }
+}
+
 /// Pictures and the like are moved by so much of their height and width at the most, in either direction.
 const MOVED: f64 = 1.0 / 12.0;
 
@@ -21,7 +28,10 @@ pub(super) struct Pick {
 
 impl Pick {
     fn any(samples: usize, random: &mut Random) -> Pick {
-        let sample = random.below(samples as u64) as usize;
+        Pick::of(random.below(samples as u64) as usize, random)
+    }
+
+    fn of(sample: usize, random: &mut Random) -> Pick {
         Pick { sample, moved: [0; 2].map(|_| 2.0 * random.unit() - 1.0) }
     }
 
@@ -32,12 +42,17 @@ impl Pick {
     }
 }
 
+/// How far an axis of this size is moved at the most.
+fn farthest(size: usize) -> usize {
+    (size as f64 * MOVED) as usize
+}
+
 /// The elements of a tensor of these sizes, whose planes have gone so far along their axes. What comes in from outside is
 /// like the border. Nothing but tensors of four axes has planes.
 fn moved(elements: &[f32], dims: &[usize], by: [f64; 2]) -> Vec<f32> {
     let &[_, _, height, width] = dims else { return elements.to_vec() };
     let from = |size: usize, by: f64| -> Vec<usize> {
-        let far = (by * (size as f64 * MOVED).floor()).round() as i64;
+        let far = (by * farthest(size) as f64).round() as i64;
         let last = size.saturating_sub(1) as i64;
         (0..size as i64).map(|at| (at + far).clamp(0, last) as usize).collect()
     };
@@ -51,9 +66,10 @@ fn moved(elements: &[f32], dims: &[usize], by: [f64; 2]) -> Vec<f32> {
     result
 }
 
-/// A sample as it is, or a mixture of two that are moved.
+/// A sample as it is or moved, or a mixture of two that are moved.
 pub(super) enum Draw {
     Whole(usize),
+    Moved(Pick),
     Mixed { first: Pick, second: Pick, share: f32 },
 }
 
@@ -67,10 +83,16 @@ impl Draw {
         Draw::Mixed { first, second, share: random.unit() as f32 }
     }
 
+    /// A sample that is moved somewhere.
+    pub(super) fn moved(sample: usize, random: &mut Random) -> Draw {
+        Draw::Moved(Pick::of(sample, random))
+    }
+
     /// What it gives for each input.
     pub(super) fn elements(&self, samples: &[Vec<Vec<f32>>], inputs: &[Input]) -> Vec<Vec<f32>> {
         match self {
             Draw::Whole(sample) => samples[*sample].clone(),
+            Draw::Moved(pick) => pick.elements(samples, inputs),
             Draw::Mixed { first, second, share } => {
                 let mut mixed = first.elements(samples, inputs);
                 for (a, b) in mixed.iter_mut().flatten().zip(second.elements(samples, inputs).iter().flatten()) {
@@ -100,6 +122,9 @@ mod tests {
         assert_eq!(moved(&few, &[1, 1, 11, 11], [1.0, -1.0]), few);
         assert_eq!(moved(&plane, &[12, 24], [1.0, 1.0]), plane);
         assert!(moved(&[], &[1, 3, 0, 24], [1.0, 1.0]).is_empty());
+        let is_moved = |dims: &[usize]| Input { name: "x".into(), dims: dims.to_vec() }.is_moved();
+        assert!(is_moved(&[1, 1, 12, 1]) && is_moved(&[1, 1, 1, 12]));
+        assert!(!is_moved(&[1, 12, 11, 11]) && !is_moved(&[1, 12, 12]));
     }
 
     #[test]

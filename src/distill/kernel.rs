@@ -6,7 +6,8 @@ use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use crate::distill::linear::Linear;
-use crate::exec::vectors::vectors;
+use crate::distill::pairwise::{Pairwise, Tables, add_each};
+use crate::distill::pointwise::{self, Pointwise, probabilities};
 
 /// An element that is none: padding.
 pub(super) const NONE: u32 = u32::MAX;
@@ -17,8 +18,7 @@ pub(super) enum Kernel {
     /// The same elements in the same order.
     Same,
     Pointwise(Pointwise),
-    /// The elements of both operands that each element of the result is made of; none where they are as many.
-    Pairwise(Pairwise, [Option<Vec<u32>>; 2]),
+    Pairwise(Pairwise, Tables),
     /// Each element of the result is one of the operands', which are counted through.
     Moved(Vec<u32>),
     /// Each element of the operand is added to one of the result, all times a factor.
@@ -52,168 +52,6 @@ pub(super) enum Kernel {
     },
 }
 
-/// A function of one number.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Pointwise {
-    Clip(f32, f32),
-    LeakyRelu(f32),
-    Elu(f32),
-    Sigmoid,
-    HardSigmoid(f32, f32),
-    HardSwish,
-    Tanh,
-    Erf,
-    Gelu,
-    TanhGelu,
-    Swish(f32),
-    Softplus,
-    Exp,
-    Log,
-    Sqrt,
-    Reciprocal,
-    Neg,
-    Abs,
-    Power(f32),
-}
-
-/// A function of two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pairwise {
-    Add,
-    Sub,
-    Mul,
-    Div,
-}
-
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
-}
-
-/// Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: off by 1.5e-7 at the most. Millions of times in each
-/// step: the series of the exact kernels would take longer than the products.
-fn erf(x: f32) -> f32 {
-    let t = 1.0 / (1.0 + 0.327_591_1 * x.abs());
-    let sum = t * (0.254_829_6 + t * (-0.284_496_74 + t * (1.421_413_7 + t * (-1.453_152 + t * 1.061_405_4))));
-    (1.0 - sum * (-x * x).exp()).copysign(x)
-}
-
-const SQRT_HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;
-
-/// The slope of [`erf`].
-fn bell(x: f32) -> f32 {
-    std::f32::consts::FRAC_2_SQRT_PI * (-x * x).exp()
-}
-
-impl Pointwise {
-    fn of(self, x: f32) -> f32 {
-        match self {
-            Pointwise::Clip(low, high) => x.max(low).min(high),
-            Pointwise::LeakyRelu(slope) => {
-                if x < 0.0 {
-                    slope * x
-                } else {
-                    x
-                }
-            }
-            Pointwise::Elu(alpha) => {
-                if x < 0.0 {
-                    alpha * x.exp_m1()
-                } else {
-                    x
-                }
-            }
-            Pointwise::Sigmoid => sigmoid(x),
-            Pointwise::HardSigmoid(alpha, beta) => (alpha * x + beta).clamp(0.0, 1.0),
-            Pointwise::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
-            Pointwise::Tanh => x.tanh(),
-            Pointwise::Erf => erf(x),
-            Pointwise::Gelu => 0.5 * x * (1.0 + erf(x * SQRT_HALF)),
-            Pointwise::TanhGelu => 0.5 * x * (1.0 + inner(x).tanh()),
-            Pointwise::Swish(alpha) => x * sigmoid(alpha * x),
-            Pointwise::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
-            Pointwise::Exp => x.exp(),
-            Pointwise::Log => x.ln(),
-            Pointwise::Sqrt => x.sqrt(),
-            Pointwise::Reciprocal => 1.0 / x,
-            Pointwise::Neg => -x,
-            Pointwise::Abs => x.abs(),
-            Pointwise::Power(exponent) => x.powf(exponent),
-        }
-    }
-
-    /// How the result `y` follows `x`.
-    fn slope(self, x: f32, y: f32) -> f32 {
-        let within = |inside: bool, slope: f32| if inside { slope } else { 0.0 };
-        match self {
-            Pointwise::Clip(low, high) => within(x > low && x < high, 1.0),
-            Pointwise::LeakyRelu(slope) => {
-                if x < 0.0 {
-                    slope
-                } else {
-                    1.0
-                }
-            }
-            Pointwise::Elu(alpha) => {
-                if x < 0.0 {
-                    alpha * x.exp()
-                } else {
-                    1.0
-                }
-            }
-            Pointwise::Sigmoid => y * (1.0 - y),
-            Pointwise::HardSigmoid(alpha, _) => within(y > 0.0 && y < 1.0, alpha),
-            Pointwise::HardSwish => {
-                if x <= -3.0 {
-                    0.0
-                } else if x >= 3.0 {
-                    1.0
-                } else {
-                    x / 3.0 + 0.5
-                }
-            }
-            Pointwise::Tanh => 1.0 - y * y,
-            Pointwise::Erf => bell(x),
-            Pointwise::Gelu => 0.5 * (1.0 + erf(x * SQRT_HALF)) + 0.5 * x * SQRT_HALF * bell(x * SQRT_HALF),
-            Pointwise::TanhGelu => {
-                let t = inner(x).tanh();
-                let within = SQRT_2_OVER_PI * (1.0 + 3.0 * CUBE * x * x);
-                0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * within
-            }
-            Pointwise::Swish(alpha) => {
-                let s = sigmoid(alpha * x);
-                s + alpha * x * s * (1.0 - s)
-            }
-            Pointwise::Softplus => sigmoid(x),
-            Pointwise::Exp => y,
-            Pointwise::Log => 1.0 / x,
-            Pointwise::Sqrt => 0.5 / y,
-            Pointwise::Reciprocal => -y * y,
-            Pointwise::Neg => -1.0,
-            Pointwise::Abs => {
-                if x < 0.0 {
-                    -1.0
-                } else {
-                    1.0
-                }
-            }
-            Pointwise::Power(exponent) => exponent * x.powf(exponent - 1.0),
-        }
-    }
-}
-
-const SQRT_2_OVER_PI: f32 = 0.797_884_6;
-const CUBE: f32 = 0.044_715;
-
-/// What `Gelu`'s approximation takes the hyperbolic tangent of.
-fn inner(x: f32) -> f32 {
-    SQRT_2_OVER_PI * (x + CUBE * x * x * x)
-}
-
-/// The element at `i`, of a tensor that is repeated as the table says.
-fn at(table: Option<&Vec<u32>>, i: usize) -> usize {
-    table.map_or(i, |table| table[i] as usize)
-}
-
 impl Kernel {
     /// Compute `result` of what is read. `None` where sizes do not fit.
     pub(super) fn forward(&self, parameters: &[f32], reads: &[&[f32]], result: &mut [f32]) -> Option<()> {
@@ -221,26 +59,13 @@ impl Kernel {
         match self {
             Kernel::Linear(linear) => linear.forward(parameters, x, result)?,
             Kernel::Same => result.copy_from_slice(x),
-            // By far the most frequent, in a loop without a choice.
-            Kernel::Pointwise(Pointwise::Clip(low, high)) => {
-                result.iter_mut().zip(x).for_each(|(y, x)| *y = x.max(*low).min(*high));
-            }
-            Kernel::Pointwise(f) => result.iter_mut().zip(x).for_each(|(y, &x)| *y = f.of(x)),
-            Kernel::Pairwise(Pairwise::Add, [None, None]) => {
-                let &other = reads.get(1)?;
-                result.iter_mut().zip(x).zip(other).for_each(|((y, a), b)| *y = a + b);
-            }
-            Kernel::Pairwise(f, tables) => {
-                let &other = reads.get(1)?;
-                for (i, y) in result.iter_mut().enumerate() {
-                    let (a, b) = (x[at(tables[0].as_ref(), i)], other[at(tables[1].as_ref(), i)]);
-                    *y = match f {
-                        Pairwise::Add => a + b,
-                        Pairwise::Sub => a - b,
-                        Pairwise::Mul => a * b,
-                        Pairwise::Div => a / b,
-                    };
-                }
+            Kernel::Pointwise(f) => pointwise::forward(*f, x, result),
+            Kernel::Pairwise(f, tables) => f.forward(tables, [x, reads.get(1)?], result),
+            Kernel::Moved(from) if reads.len() == 1 => {
+                result
+                    .iter_mut()
+                    .zip(from)
+                    .for_each(|(y, &from)| *y = if from == NONE { 0.0 } else { x[from as usize] });
             }
             Kernel::Moved(from) => {
                 let (mut base, mut bases) = (0, Vec::with_capacity(reads.len()));
@@ -310,30 +135,8 @@ impl Kernel {
         if let Kernel::Linear(linear) = self {
             return linear.backward(parameters, x, of_result, slopes, of_reads.first_mut()?.as_deref_mut());
         }
-        if let Kernel::Pairwise(Pairwise::Add, [None, None]) = self {
-            for of_read in of_reads.iter_mut().flatten() {
-                of_read.iter_mut().zip(of_result).for_each(|(of_read, g)| *of_read += g);
-            }
-            return Some(());
-        }
         if let Kernel::Pairwise(f, tables) = self {
-            let &other = reads.get(1)?;
-            for (operand, of_read) in of_reads.iter_mut().enumerate() {
-                let Some(of_read) = of_read else { continue };
-                for (i, g) in of_result.iter().enumerate() {
-                    let (ia, ib) = (at(tables[0].as_ref(), i), at(tables[1].as_ref(), i));
-                    let (a, b) = (x[ia], other[ib]);
-                    let slope = match (f, operand) {
-                        (Pairwise::Add, _) | (Pairwise::Sub, 0) => 1.0,
-                        (Pairwise::Sub, _) => -1.0,
-                        (Pairwise::Mul, 0) => b,
-                        (Pairwise::Mul, _) => a,
-                        (Pairwise::Div, 0) => 1.0 / b,
-                        (Pairwise::Div, _) => -a / (b * b),
-                    };
-                    of_read[if operand == 0 { ia } else { ib }] += g * slope;
-                }
-            }
+            f.backward(tables, [x, reads.get(1)?], of_result, of_reads);
             return Some(());
         }
         if let Kernel::Product { m, k, n } = self {
@@ -370,15 +173,8 @@ impl Kernel {
         }
         let Some(of_x) = of_reads.first_mut()?.as_mut() else { return Some(()) };
         match self {
-            Kernel::Same => of_x.iter_mut().zip(of_result).for_each(|(of_x, g)| *of_x += g),
-            Kernel::Pointwise(Pointwise::Clip(low, high)) => add_within(of_x, of_result, x, [*low, *high]),
-            Kernel::Pointwise(f) => {
-                for ((of_x, g), (&x, &y)) in of_x.iter_mut().zip(of_result).zip(x.iter().zip(y)) {
-                    if *g != 0.0 {
-                        *of_x += g * f.slope(x, y);
-                    }
-                }
-            }
+            Kernel::Same => add_each(of_x, of_result),
+            Kernel::Pointwise(f) => pointwise::backward(*f, x, y, of_result, of_x),
             Kernel::Summed(to, factor) => {
                 of_x.iter_mut().zip(to).for_each(|(of_x, &to)| *of_x += factor * of_result[to as usize]);
             }
@@ -431,17 +227,6 @@ impl Kernel {
     }
 }
 
-vectors! {
-    /// Add to `of_x` the slopes of what is not clipped.
-    fn add_within(of_x: &mut [f32], of_result: &[f32], x: &[f32], ends: [f32; 2]) {
-        for ((of_x, g), x) in of_x.iter_mut().zip(of_result).zip(x) {
-            // Both are asked, and nothing is jumped over: that takes no vectors.
-            let is_within = (*x > ends[0]) & (*x < ends[1]);
-            *of_x += if is_within { *g } else { 0.0 };
-        }
-    }
-}
-
 fn matrix(elements: &[f32], m: usize, n: usize) -> Option<ArrayView2<'_, f32>> {
     ArrayView2::from_shape((m, n), elements).ok()
 }
@@ -452,12 +237,4 @@ fn moments(x: &[f32], epsilon: f32) -> (f32, f32) {
     let mean = x.iter().sum::<f32>() / n;
     let variance = x.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>() / n;
     (mean, 1.0 / (variance + epsilon).sqrt())
-}
-
-/// The probabilities that scores `x` stand for.
-pub(super) fn probabilities(x: &[f32], y: &mut [f32]) {
-    let most = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    y.iter_mut().zip(x).for_each(|(y, x)| *y = (x - most).exp());
-    let sum: f32 = y.iter().sum();
-    y.iter_mut().for_each(|y| *y /= sum);
 }

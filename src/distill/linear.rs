@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use ndarray::linalg::general_mat_mul;
-use ndarray::{ArrayView2, ArrayViewMut2};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2, ShapeBuilder};
 
 use crate::exec::vectors::vectors;
 use crate::gram::Layer;
@@ -39,6 +39,27 @@ fn runs(elements: impl IntoIterator<Item = usize>) -> Vec<Run> {
     runs
 }
 
+/// Rows whose elements are equally far from one another.
+#[derive(Clone, Copy)]
+struct Even {
+    first: usize,
+    step: usize,
+}
+
+impl Even {
+    fn of(elements: impl IntoIterator<Item = usize>) -> Option<Even> {
+        let mut elements = elements.into_iter().peekable();
+        let first = elements.next().filter(|&first| first != NOWHERE)?;
+        let step = match elements.peek() {
+            Some(&NOWHERE) => return None,
+            Some(second) => second.checked_sub(first)?,
+            None => 1,
+        };
+        let is_even = |(row, element)| element == first + (row + 1) * step;
+        elements.enumerate().all(is_even).then_some(Even { first, step })
+    }
+}
+
 /// A layer on an operand of known sizes.
 pub(super) struct Linear {
     groups: usize,
@@ -49,10 +70,13 @@ pub(super) struct Linear {
     rows: usize,
     /// For each element of the kernel, what rows read of a channel; what is not there is padding.
     reads: Vec<Vec<Run>>,
+    /// Where rows read from where there is one element of a kernel: then there is no need to lay out what they read.
+    even_reads: Option<Even>,
     channel_stride: usize,
     factor: f32,
     /// Where the first results of rows are; those of others are so far from them.
     firsts: Vec<Run>,
+    even_firsts: Option<Even>,
     output_stride: usize,
     /// Where the weight, a row for each output, and the bias are among the parameters.
     pub(super) weight: Range<usize>,
@@ -69,7 +93,7 @@ impl Linear {
     ) -> Option<Linear> {
         let places: Places = layer.places(input)?;
         let (groups, rows, taps) = (layer.groups, places.rows, layer.taps);
-        let firsts = runs((0..rows).map(|row| places.result(row, layer.outputs)));
+        let firsts = || (0..rows).map(|row| places.result(row, layer.outputs));
         let reads = places.reads(taps);
         Some(Linear {
             groups,
@@ -78,9 +102,11 @@ impl Linear {
             taps,
             rows,
             reads: reads.chunks(rows.max(1)).map(|tap| runs(tap.iter().copied())).collect(),
+            even_reads: Even::of(reads.iter().copied()).filter(|_| taps == 1 && places.factor == 1.0),
             channel_stride: places.channel_stride(),
             factor: places.factor,
-            firsts,
+            firsts: runs(firsts()),
+            even_firsts: Even::of(firsts()),
             output_stride: places.output_stride,
             weight,
             bias,
@@ -123,6 +149,34 @@ impl Linear {
         patches
     }
 
+    /// What a group reads, where it lies: a row for each column of its weight. `None` where it has to be laid out.
+    fn operand<'x>(&self, x: &'x [f32], group: usize) -> Option<ArrayView2<'x, f32>> {
+        let even = self.even_reads?;
+        let x = x.get(group * self.channels * self.channel_stride + even.first..)?;
+        ArrayView2::from_shape((self.columns(), self.rows).strides((self.channel_stride, even.step)), x).ok()
+    }
+
+    /// The same, to be changed.
+    fn operand_mut<'x>(&self, x: &'x mut [f32], group: usize) -> Option<ArrayViewMut2<'x, f32>> {
+        let even = self.even_reads?;
+        let x = x.get_mut(group * self.channels * self.channel_stride + even.first..)?;
+        ArrayViewMut2::from_shape((self.columns(), self.rows).strides((self.channel_stride, even.step)), x).ok()
+    }
+
+    /// What a group makes, where it lies: a row for each output. `None` where rows are not even.
+    fn results_of<'y>(&self, y: &'y [f32], group: usize) -> Option<ArrayView2<'y, f32>> {
+        let even = self.even_firsts?;
+        let y = y.get(group * self.outputs * self.output_stride + even.first..)?;
+        ArrayView2::from_shape((self.outputs, self.rows).strides((self.output_stride, even.step)), y).ok()
+    }
+
+    /// The same, to be changed.
+    fn results_of_mut<'y>(&self, y: &'y mut [f32], group: usize) -> Option<ArrayViewMut2<'y, f32>> {
+        let even = self.even_firsts?;
+        let y = y.get_mut(group * self.outputs * self.output_stride + even.first..)?;
+        ArrayViewMut2::from_shape((self.outputs, self.rows).strides((self.output_stride, even.step)), y).ok()
+    }
+
     /// What lies from the channel on that a column of a group reads.
     fn channel<'x>(&self, x: &'x [f32], group: usize, column: usize) -> &'x [f32] {
         &x[(group * self.channels + column / self.taps) * self.channel_stride..]
@@ -136,33 +190,56 @@ impl Linear {
 
     /// What the layer makes of `x`.
     pub(super) fn forward(&self, parameters: &[f32], x: &[f32], result: &mut [f32]) -> Option<()> {
-        let mut made = vec![0.0; self.outputs * self.rows];
+        let mut made = Vec::new();
         for group in 0..self.groups {
-            let weight = self.matrix(parameters, group)?;
+            let biases = match &self.bias {
+                Some(bias) => Some(parameters.get(bias.start + group * self.outputs..)?.get(..self.outputs)?),
+                None => None,
+            };
+            if let Some(mut made) = self.results_of_mut(result, group).filter(|_| !self.is_depthwise()) {
+                let is_added = biases.is_some_and(|biases| spread(biases, &mut made));
+                self.multiply(parameters, x, group, f32::from(u8::from(is_added)), &mut made)?;
+                continue;
+            }
+            made.clear();
+            made.resize(self.outputs * self.rows, 0.0);
             if self.is_depthwise() {
-                made.fill(0.0);
                 let x = self.channel(x, group, 0);
-                for (&w, runs) in weight.iter().zip(&self.reads) {
+                for (&w, runs) in self.matrix(parameters, group)?.iter().zip(&self.reads) {
                     add_read(&mut made, x, w, runs);
                 }
             } else {
-                let patches = self.patches(x, group);
-                let patches = ArrayView2::from_shape((self.columns(), self.rows), &patches).ok()?;
                 let mut made = ArrayViewMut2::from_shape((self.outputs, self.rows), &mut made).ok()?;
-                general_mat_mul(1.0, &weight, &patches, 0.0, &mut made);
+                self.multiply(parameters, x, group, 0.0, &mut made)?;
             }
             for (within, row) in made.chunks(self.rows.max(1)).enumerate() {
-                let output = group * self.outputs + within;
-                let bias = match &self.bias {
-                    Some(bias) => *parameters.get(bias.start + output)?,
-                    None => 0.0,
-                };
-                let result = &mut result[output * self.output_stride..];
+                let bias = biases.map_or(0.0, |biases| biases[within]);
+                let result = &mut result[(group * self.outputs + within) * self.output_stride..];
                 for run in &self.firsts {
                     result[run.elements()].iter_mut().zip(&row[run.rows()]).for_each(|(to, y)| *to = y + bias);
                 }
             }
         }
+        Some(())
+    }
+
+    /// A group's weight times what it reads, and what is there already times `kept`.
+    fn multiply(
+        &self,
+        parameters: &[f32],
+        x: &[f32],
+        group: usize,
+        kept: f32,
+        made: &mut ArrayViewMut2<'_, f32>,
+    ) -> Option<()> {
+        let weight = self.matrix(parameters, group)?;
+        if let Some(x) = self.operand(x, group) {
+            general_mat_mul(1.0, &weight, &x, kept, made);
+            return Some(());
+        }
+        let patches = self.patches(x, group);
+        let patches = ArrayView2::from_shape((self.columns(), self.rows), &patches).ok()?;
+        general_mat_mul(1.0, &weight, &patches, kept, made);
         Some(())
     }
 
@@ -176,36 +253,48 @@ impl Linear {
         slopes: &mut [f32],
         mut of_x: Option<&mut [f32]>,
     ) -> Option<()> {
-        let mut made = vec![0.0; self.outputs * self.rows];
+        let mut gathered = Vec::new();
         for group in 0..self.groups {
-            for (within, row) in made.chunks_mut(self.rows.max(1)).enumerate() {
-                let output = group * self.outputs + within;
-                let from = &of_result[output * self.output_stride..];
-                for run in &self.firsts {
-                    row[run.rows()].copy_from_slice(&from[run.elements()]);
+            let made = match self.results_of(of_result, group).filter(|_| !self.is_depthwise()) {
+                Some(made) => made,
+                None => {
+                    gathered.resize(self.outputs * self.rows, 0.0);
+                    for (within, row) in gathered.chunks_mut(self.rows.max(1)).enumerate() {
+                        let from = &of_result[(group * self.outputs + within) * self.output_stride..];
+                        for run in &self.firsts {
+                            row[run.rows()].copy_from_slice(&from[run.elements()]);
+                        }
+                    }
+                    ArrayView2::from_shape((self.outputs, self.rows), &gathered).ok()?
                 }
-                if let Some(bias) = &self.bias {
-                    slopes[bias.start + output] += sum(row);
-                }
+            };
+            if let Some(bias) = &self.bias {
+                add_rows(made, slopes.get_mut(bias.start + group * self.outputs..)?.get_mut(..self.outputs)?);
             }
             let each = self.outputs * self.columns();
             let first = self.weight.start + group * each;
             let of_weight = slopes.get_mut(first..first + each)?;
             let weight = self.matrix(parameters, group)?;
             if self.is_depthwise() {
-                let x = self.channel(x, group, 0);
+                let (x, made) = (self.channel(x, group, 0), made.to_slice()?);
                 let start = group * self.channel_stride;
                 for ((&w, of_w), runs) in weight.iter().zip(of_weight).zip(&self.reads) {
-                    *of_w += products(&made, x, runs);
+                    *of_w += products(made, x, runs);
                     if let Some(of_x) = &mut of_x {
-                        add_back(&mut of_x[start..], &made, w, runs);
+                        add_back(&mut of_x[start..], made, w, runs);
                     }
                 }
                 continue;
             }
-            let mut patches = self.patches(x, group);
-            let made = ArrayView2::from_shape((self.outputs, self.rows), &made).ok()?;
             let mut of_weight = ArrayViewMut2::from_shape((self.outputs, self.columns()), of_weight).ok()?;
+            if let Some(x) = self.operand(x, group) {
+                general_mat_mul(1.0, &made, &x.t(), 1.0, &mut of_weight);
+                if let Some(of_x) = &mut of_x {
+                    general_mat_mul(1.0, &weight.t(), &made, 1.0, &mut self.operand_mut(of_x, group)?);
+                }
+                continue;
+            }
+            let mut patches = self.patches(x, group);
             let of_rows = ArrayView2::from_shape((self.columns(), self.rows), &patches).ok()?;
             general_mat_mul(1.0, &made, &of_rows.t(), 1.0, &mut of_weight);
             let Some(of_x) = &mut of_x else { continue };
@@ -213,13 +302,34 @@ impl Linear {
             general_mat_mul(self.factor, &weight.t(), &made, 0.0, &mut of_patches);
             for (column, row) in patches.chunks(self.rows.max(1)).enumerate() {
                 let start = (group * self.channels + column / self.taps) * self.channel_stride;
-                for run in &self.reads[column % self.taps] {
-                    let of_x = of_x[start..][run.elements()].iter_mut().zip(&row[run.rows()]);
-                    of_x.for_each(|(to, from)| *to += from);
-                }
+                add_back(&mut of_x[start..], row, 1.0, &self.reads[column % self.taps]);
             }
         }
         Some(())
+    }
+}
+
+/// Each row of `to` becomes the number that is its own. Says that they are there.
+fn spread(numbers: &[f32], to: &mut ArrayViewMut2<'_, f32>) -> bool {
+    if to.strides()[0] < to.strides()[1] {
+        let numbers = ArrayView1::from(numbers);
+        to.columns_mut().into_iter().for_each(|mut column| column.assign(&numbers));
+    } else {
+        to.rows_mut().into_iter().zip(numbers).for_each(|(mut row, &number)| row.fill(number));
+    }
+    true
+}
+
+/// Add to each number the sum of the row that is its own.
+fn add_rows(rows: ArrayView2<'_, f32>, to: &mut [f32]) {
+    if rows.strides()[0] < rows.strides()[1] {
+        for column in rows.columns() {
+            to.iter_mut().zip(column).for_each(|(to, x)| *to += x);
+        }
+        return;
+    }
+    for (to, row) in to.iter_mut().zip(rows.rows()) {
+        *to += row.to_slice().map_or_else(|| row.sum(), sum);
     }
 }
 

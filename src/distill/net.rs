@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::distill::kernel::{Kernel, Pointwise};
+use crate::distill::kernel::Kernel;
+use crate::distill::pairwise::add_each;
+use crate::distill::pointwise::Pointwise;
 use crate::gram::Layer;
 use crate::ir::Graph;
 
@@ -112,7 +114,7 @@ impl Net {
                 match (read, of_read) {
                     (Read::Slot(slot), Some(of_read)) => add(&mut of_slots[*slot], of_read),
                     (Read::Parameters(range), Some(of_read)) => {
-                        slopes[range.clone()].iter_mut().zip(of_read).for_each(|(slope, of)| *slope += of);
+                        add_each(&mut slopes[range.clone()], &of_read);
                     }
                     _ => {}
                 }
@@ -144,7 +146,7 @@ fn elements<'a>(read: &'a Read, slots: &'a [Vec<f32>], parameters: &'a [f32]) ->
 
 fn add(to: &mut Option<Vec<f32>>, more: Vec<f32>) {
     match to {
-        Some(to) => to.iter_mut().zip(more).for_each(|(to, more)| *to += more),
+        Some(to) => add_each(to, &more),
         None => *to = Some(more),
     }
 }

@@ -24,6 +24,10 @@ fn model(text: &str, seed: u64) -> Model {
     model
 }
 
+fn constants(model: &Model) -> Vec<Tensor> {
+    model.graph.values().filter_map(|v| model.graph.constant(v).cloned()).collect()
+}
+
 fn feeds(dims: &[usize], count: u64) -> Vec<Feed> {
     let feed = |seed| {
         let mut random = Random::new(seed, "feeds");
@@ -167,9 +171,6 @@ fn outputs_come_nearer() {
     // And the same every time.
     let mut again = disturbed(&large, 0.3);
     assert_eq!(taught(&large, &mut again, &feeds(&[1, 3, 8, 8], 40), 100), Ok(told));
-    let constants = |model: &Model| -> Vec<Tensor> {
-        model.graph.values().filter_map(|v| model.graph.constant(v).cloned()).collect()
-    };
     assert_eq!(constants(&again), constants(&small));
 }
 
@@ -179,9 +180,6 @@ fn what_gets_worse_is_taken_back() {
     let mut same = large.clone();
     let told = taught(&large, &mut same, &feeds(&[1, 3, 8, 8], 16), 8).unwrap();
     assert_eq!((told.before, told.after), (0.0, 0.0));
-    let constants = |model: &Model| -> Vec<Tensor> {
-        model.graph.values().filter_map(|v| model.graph.constant(v).cloned()).collect()
-    };
     assert_eq!(constants(&same), constants(&large));
 }
 
@@ -254,4 +252,49 @@ fn without_others_that_tell_the_last_step_counts() {
     let samples = feeds(&[1, 3, 8, 8], 30);
     let told = distill(&large, &mut small, (&samples[..], &[]), &Tract, &how, &|_, _| ()).unwrap().unwrap();
     assert!(told.after < 0.7 * told.before && told.held_out == 0, "{told:?}");
+}
+
+/// What a trial makes of a model that is off by so much, and whether it is another one then.
+fn tried(part: f64, rate: f32) -> (Distilled, bool) {
+    let large = model(NET, 1);
+    let made = if part > 0.0 { disturbed(&large, part) } else { large.clone() };
+    let samples = feeds(&[1, 3, 8, 8], 40);
+    let (some, held_out) = samples.split_at(30);
+    let how = Distillation { steps: Some(60), batch: 16, rate, ..Distillation::default() };
+    let mut small = made.clone();
+    let trial = Trial { model: made.clone(), samples: some, held_out };
+    let told = distill_after_trial(&large, &mut small, &samples, trial, &Tract, &how, &|_, _| ()).unwrap().unwrap();
+    (told, constants(&small) != constants(&made))
+}
+
+#[test]
+fn a_trial_that_helps_goes_on_with_all_samples() {
+    let (told, is_changed) = tried(0.3, Distillation::default().rate);
+    assert!(told.after < told.before && is_changed, "{told:?}");
+    // Half of the steps, and then all.
+    assert_eq!((told.steps, told.samples, told.held_out), (90, 40, 10));
+}
+
+#[test]
+fn a_trial_that_fails_is_repeated_with_smaller_steps() {
+    let large = model(NET, 1);
+    let samples = feeds(&[1, 3, 8, 8], 40);
+    let (some, held_out) = samples.split_at(30);
+    let once = |rate: f32| {
+        let how = Distillation { steps: Some(60), batch: 16, rate, trial: true, ..Distillation::default() };
+        let mut small = disturbed(&large, 0.02);
+        distill(&large, &mut small, (some, held_out), &Tract, &how, &|_, _| ()).unwrap().unwrap()
+    };
+    let rate = 16.0;
+    assert!(once(rate).after >= once(rate).before, "the larger steps have to fail for this to be a test");
+    let smaller = once(0.25 * rate);
+    let (told, is_changed) = tried(0.02, rate);
+    assert!(told.after < told.before && is_changed, "{told:?}");
+    assert_eq!((told.before, told.after), (smaller.before, smaller.after));
+}
+
+#[test]
+fn where_no_trial_helps_nothing_is_done() {
+    let (told, is_changed) = tried(0.0, Distillation::default().rate);
+    assert_eq!((told.steps, told.samples, is_changed), (0, 0, false));
 }

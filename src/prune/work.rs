@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::distill::{Distillation, Distilled, distill};
+use crate::distill::{Trial, distill_after_trial};
 use crate::exec::Verdict;
 use crate::model::Model;
 use crate::proof::{Referee, differences};
@@ -60,9 +60,6 @@ const HALVINGS: usize = 6;
 
 /// Steps back from what samples that tell agree to, after larger ones towards it.
 const FURTHER: usize = 2;
-
-/// Where steps of gradients do not help, so much smaller ones are tried.
-const SMALLER: f32 = 0.25;
 
 /// A pruner at work on one model.
 pub(super) struct Work<'a> {
@@ -197,29 +194,11 @@ impl Work<'_> {
         let mut trial = self.dense.clone();
         apply(&mut trial.graph, &done.cut)?;
         recover(&self.dense, &mut trial, &done.cut, &samples, engine, &Recovery::default(), &tell)?;
-        let mut how = Distillation { trial: true, ..how.clone() };
-        let mut tried = distill(&self.dense, &mut trial, (&samples, &held_out), engine, &how, &tell)?;
-        // Steps that are too large for one model are right for another; a trial that fails leaves weights as they are.
-        if tried.as_ref().is_ok_and(|told| told.after >= told.before) {
-            how.rate *= SMALLER;
-            tried = distill(&self.dense, &mut trial, (&samples, &held_out), engine, &how, &tell)?;
+        let trial = Trial { model: trial, samples: &samples, held_out: &held_out };
+        match distill_after_trial(&self.dense, &mut done.model, &self.roles.all, trial, engine, how, &tell)? {
+            Ok(distilled) => done.summary.distilled = Some(distilled),
+            Err(why) => done.summary.notes.push(format!("outputs were not distilled: {why}")),
         }
-        let told = match tried {
-            Ok(told) => told,
-            Err(why) => {
-                done.summary.notes.push(format!("outputs were not distilled: {why}"));
-                return Ok(());
-            }
-        };
-        let mut distilled = Distilled { samples: 0, steps: 0, ..told };
-        if told.after < told.before {
-            let how = Distillation { trial: false, loss: Some(told.before), ..how };
-            match distill(&self.dense, &mut done.model, (&self.roles.all, &[]), engine, &how, &tell)? {
-                Ok(made) => (distilled.samples, distilled.steps) = (made.samples, made.steps),
-                Err(why) => done.summary.notes.push(format!("outputs were not distilled: {why}")),
-            }
-        }
-        done.summary.distilled = Some(distilled);
         Ok(())
     }
 
