@@ -57,8 +57,8 @@ pub(super) struct Pruning {
     /// Leave the weights that remain as they are, where samples could tell better ones
     #[arg(help_heading = PRUNING, long)]
     pub without_recovery: bool,
-    /// Bring the outputs nearer to the original's by so many steps of gradient descent on the samples, which need no labels;
-    /// 0 for none [default: 600, or as many as two or three minutes allow]
+    /// Bring the outputs nearer to the original's by so many steps of gradient descent on the samples, which need no
+    /// labels, if half as many have helped in a trial; 0 for none [default: 800, or as many as two or three minutes allow]
     #[arg(help_heading = PRUNING, long, value_name = "STEPS")]
     pub distill: Option<usize>,
     /// Spend the budget in so many stages, with importance told anew before each

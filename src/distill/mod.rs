@@ -65,7 +65,7 @@ impl Default for Distillation {
 }
 
 /// Steps where nobody says how many, at the most.
-pub const STEPS: usize = 600;
+pub const STEPS: usize = 800;
 
 /// Fewer than these bring too little.
 const FEWEST: usize = 200;
