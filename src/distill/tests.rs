@@ -1,7 +1,10 @@
 use super::*;
+use crate::distill::compile::{Compiled, compile};
 use crate::exec::tract::Tract;
 use crate::ir::{ScopeId, ValueId};
 use crate::passes::infer_declared;
+use crate::quality::loss::Heads;
+use crate::random::Random;
 use crate::text::parse;
 
 type Feed = Vec<(String, Tensor)>;
@@ -149,7 +152,7 @@ fn disturbed(model: &Model, part: f64) -> Model {
 fn taught(large: &Model, small: &mut Model, feeds: &[Feed], steps: usize) -> Result<Distilled, String> {
     let how = Distillation { steps: Some(steps), batch: 16, ..Distillation::default() };
     let (samples, held_out) = feeds.split_at(feeds.len() * 3 / 4);
-    distill(large, small, (samples, held_out), &Tract, &how, &|_, _| ()).unwrap()
+    teach(large, small, (samples, held_out), &Tract, (&how, Part::Whole { loss: None }), &|_, _| ()).unwrap()
 }
 
 #[test]
@@ -239,8 +242,8 @@ fn what_is_not_known_is_said() {
     let open = model("g (float[n,3] x) => (float[n,4] y) <float[3,4] w> { y = MatMul(x, w) }", 1);
     assert_eq!(compiled(&open, &sizes).err().unwrap(), "samples are not of one size");
     let large = model(NET, 1);
-    let nobody =
-        distill(&large, &mut large.clone(), (&[] as &[Feed], &[]), &Tract, &Distillation::default(), &|_, _| ());
+    let how = (&Distillation::default(), Part::Trial);
+    let nobody = teach(&large, &mut large.clone(), (&[] as &[Feed], &[]), &Tract, how, &|_, _| ());
     assert_eq!(nobody.unwrap(), Err("there are no samples to learn from".into()));
 }
 
@@ -248,9 +251,10 @@ fn what_is_not_known_is_said() {
 fn without_others_that_tell_the_last_step_counts() {
     let large = model(NET, 1);
     let mut small = disturbed(&large, 0.3);
-    let how = Distillation { steps: Some(60), batch: 16, loss: Some(0.1), ..Distillation::default() };
+    let how = Distillation { steps: Some(60), batch: 16, ..Distillation::default() };
     let samples = feeds(&[1, 3, 8, 8], 30);
-    let told = distill(&large, &mut small, (&samples[..], &[]), &Tract, &how, &|_, _| ()).unwrap().unwrap();
+    let how = (&how, Part::Whole { loss: Some(0.1) });
+    let told = teach(&large, &mut small, (&samples[..], &[]), &Tract, how, &|_, _| ()).unwrap().unwrap();
     assert!(told.after < 0.7 * told.before && told.held_out == 0, "{told:?}");
 }
 
@@ -263,7 +267,7 @@ fn tried(part: f64, rate: f32) -> (Distilled, bool) {
     let how = Distillation { steps: Some(60), batch: 16, rate, ..Distillation::default() };
     let mut small = made.clone();
     let trial = Trial { model: made.clone(), samples: some, held_out };
-    let told = distill_after_trial(&large, &mut small, &samples, trial, &Tract, &how, &|_, _| ()).unwrap().unwrap();
+    let told = distill(&large, &mut small, &samples, trial, &Tract, &how, &|_, _| ()).unwrap().unwrap();
     (told, constants(&small) != constants(&made))
 }
 
@@ -281,9 +285,9 @@ fn a_trial_that_fails_is_repeated_with_smaller_steps() {
     let samples = feeds(&[1, 3, 8, 8], 40);
     let (some, held_out) = samples.split_at(30);
     let once = |rate: f32| {
-        let how = Distillation { steps: Some(60), batch: 16, rate, trial: true, ..Distillation::default() };
+        let how = Distillation { steps: Some(60), batch: 16, rate, ..Distillation::default() };
         let mut small = disturbed(&large, 0.02);
-        distill(&large, &mut small, (some, held_out), &Tract, &how, &|_, _| ()).unwrap().unwrap()
+        teach(&large, &mut small, (some, held_out), &Tract, (&how, Part::Trial), &|_, _| ()).unwrap().unwrap()
     };
     let rate = 16.0;
     assert!(once(rate).after >= once(rate).before, "the larger steps have to fail for this to be a test");

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::distill::{Trial, distill_after_trial};
+use crate::distill::{Trial, distill};
 use crate::exec::Verdict;
 use crate::model::Model;
 use crate::proof::{Referee, differences};
@@ -195,7 +195,7 @@ impl Work<'_> {
         apply(&mut trial.graph, &done.cut)?;
         recover(&self.dense, &mut trial, &done.cut, &samples, engine, &Recovery::default(), &tell)?;
         let trial = Trial { model: trial, samples: &samples, held_out: &held_out };
-        match distill_after_trial(&self.dense, &mut done.model, &self.roles.all, trial, engine, how, &tell)? {
+        match distill(&self.dense, &mut done.model, &self.roles.all, trial, engine, how, &tell)? {
             Ok(distilled) => done.summary.distilled = Some(distilled),
             Err(why) => done.summary.notes.push(format!("outputs were not distilled: {why}")),
         }
