@@ -1,5 +1,7 @@
 //! What each operator is, of those that have no weights to follow.
 
+use std::ops::Range;
+
 use crate::distill::compile::{Compiler, Compiles, MOST_BYTES, SIZES};
 use crate::distill::kernel::{Kernel, NONE};
 use crate::distill::pairwise::Pairwise;
@@ -16,9 +18,8 @@ const UNKNOWN: &str = "how its result follows what it reads is not known here";
 impl Compiler<'_> {
     /// The operands whose elements a call moves.
     pub(super) fn moved<'c>(&self, call: &CallView<'c>) -> impl Iterator<Item = ValueId> + use<'c> {
-        let count = if call.node().op == OpKind::Concat { call.operand_count() } else { 1 };
         let call = *call;
-        (0..count).filter_map(move |slot| call.operand(slot))
+        slots_of_moved(&call).filter_map(move |slot| call.operand(slot))
     }
 
     /// What a call that only moves elements takes each element of its results from.
@@ -37,6 +38,7 @@ impl Compiler<'_> {
                 | O::DepthToSpace
                 | O::SpaceToDepth
                 | O::Concat
+                | O::Where
         ) {
             return Ok(None);
         }
@@ -49,7 +51,7 @@ impl Compiler<'_> {
         for slot in 0..call.operand_count() {
             let tensor = call.operand(slot).map(|value| self.tensor(value).ok_or(SIZES)).transpose()?;
             operands.push(match tensor {
-                Some(tensor) if slot == 0 || op == O::Concat => {
+                Some(tensor) if slots_of_moved(call).contains(&slot) => {
                     let count = i64::try_from(tensor.len()).map_err(|_| SIZES)?;
                     let ramp: Vec<i64> = (next..next + count).collect();
                     next += count;
@@ -222,6 +224,15 @@ impl Compiler<'_> {
             reads.chunks(taps).map(|window| 1.0 / count(window).max(1) as f32).collect()
         });
         Ok((Kernel::Windows { reads, each: taps, factors }, 1))
+    }
+}
+
+/// Where the operands are whose elements a call moves; others say where to.
+fn slots_of_moved(call: &CallView<'_>) -> Range<usize> {
+    match call.node().op {
+        OpKind::Concat => 0..call.operand_count(),
+        OpKind::Where => 1..3,
+        _ => 0..1,
     }
 }
 

@@ -116,6 +116,16 @@ fn slopes_of_attention() {
 }
 
 #[test]
+fn slopes_of_what_is_masked() {
+    follows(
+        "g (float[2,3,4] x) => (float[] y)
+        <float[4,3] w, bool[3,3] seen = {1, 0, 0, 1, 1, 0, 1, 1, 1}, float far = {-10000}>
+        { a = MatMul(x, w)  m = Where(seen, a, far)  s = Softmax(m)  y = Where(seen, s, a) }",
+        &[2, 3, 4],
+    );
+}
+
+#[test]
 fn slopes_of_pools_and_gates() {
     follows(
         "g (float[1,3,8,8] x) => (float[] y, float[] z)
