@@ -63,7 +63,7 @@ impl Lesson {
         let copies = if self.is_moved() { COPIES } else { 0 };
         let moved: Vec<Draw> = measured
             .clone()
-            .flat_map(|sample| [sample; COPIES].into_iter().take(copies))
+            .flat_map(|sample| std::iter::repeat_n(sample, copies))
             .map(|sample| Draw::moved(sample, &mut random))
             .collect();
         let measured: Vec<Draw> = measured.map(Draw::Whole).chain(moved).collect();

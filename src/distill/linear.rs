@@ -52,7 +52,7 @@ impl Even {
         let first = elements.next().filter(|&first| first != NOWHERE)?;
         let step = match elements.peek() {
             Some(&NOWHERE) => return None,
-            Some(second) => second.checked_sub(first)?,
+            Some(second) => second.checked_sub(first).filter(|&step| step > 0)?,
             None => 1,
         };
         let is_even = |(row, element)| element == first + (row + 1) * step;

@@ -102,21 +102,19 @@ pub fn distill<S: Deref<Target = [(String, Tensor)]>>(
 ) -> Result<Result<Distilled, String>, Cannot> {
     let Trial { mut model, samples, held_out } = trial;
     let mut how = distillation.clone();
-    let mut told = match teach(large, &mut model, (samples, held_out), engine, (&how, Part::Trial), progress)? {
-        Ok(told) => told,
+    let mut attempt =
+        |how: &Distillation| teach(large, &mut model, (samples, held_out), engine, (how, Part::Trial), progress);
+    let mut told = attempt(&how)?;
+    // A trial that fails leaves weights as they are.
+    if told.as_ref().is_ok_and(|told| told.after >= told.before) {
+        how.rate *= SMALLER;
+        told = attempt(&how)?;
+    }
+    let told = match told {
+        Ok(told) if told.after < told.before => told,
+        Ok(told) => return Ok(Ok(Distilled { samples: 0, steps: 0, ..told })),
         Err(why) => return Ok(Err(why)),
     };
-    // A trial that fails leaves weights as they are.
-    if told.after >= told.before {
-        how.rate *= SMALLER;
-        told = match teach(large, &mut model, (samples, held_out), engine, (&how, Part::Trial), progress)? {
-            Ok(told) => told,
-            Err(why) => return Ok(Err(why)),
-        };
-    }
-    if told.after >= told.before {
-        return Ok(Ok(Distilled { samples: 0, steps: 0, ..told }));
-    }
     // As far as it was at first: steps from where the trial ended would be too small to leave what it learned by heart.
     let part = Part::Whole { loss: Some(told.before) };
     Ok(teach(large, &mut model, (all, &[]), engine, (&how, part), progress)?.map(|made| {
