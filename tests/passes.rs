@@ -5,7 +5,7 @@ mod support;
 
 use onnx_slim::ir::{DType, OpKind};
 use onnx_slim::ops::CallView;
-use onnx_slim::passes::{Context, infer_shapes, pipeline};
+use onnx_slim::passes::{Context, Widens, infer_shapes, pipeline};
 use onnx_slim::rewrite::{Fuel, Growth, Limits};
 use onnx_slim::target::ONNXRUNTIME;
 use onnx_slim::text;
@@ -28,6 +28,7 @@ fn fixtures() {
             contrib: ONNXRUNTIME.contrib,
             limits: Limits::new(&lacks_gelu),
             narrows: &[(DType::F64, DType::F32)],
+            widens: Widens::All,
             ..Context::new(case.model.opset(), &fuel, &growth)
         };
         for earlier in MADE_BY.iter().filter(|(later, _)| *later == case.subject).map(|(_, earlier)| earlier) {

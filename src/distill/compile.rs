@@ -116,7 +116,7 @@ pub(super) fn compile<S: Deref<Target = [(String, Tensor)]>>(
     }
     for &node in &inside {
         if let Err(why) = compiler.call(node) {
-            return Ok(Err(format!("{}: {why}", graph.label(node))));
+            return Ok(Err(format!("{} \"{}\": {why}", graph.node(node).op_name(), graph.label(node))));
         }
     }
     for head in heads {

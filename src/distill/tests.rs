@@ -231,7 +231,7 @@ fn what_is_not_known_is_said() {
     let of = |text: &str, dims: &[usize]| compiled(&model(text, 1), &feeds(dims, 2)).err().unwrap();
     let cumulative = "g (float[2,3] x) => (float[] y) <float[3,4] w, int64 axis = {1}>
         { p = MatMul(x, w)  [sums] y = CumSum(p, axis) }";
-    assert_eq!(of(cumulative, &[2, 3]), "sums: how its result follows what it reads is not known here");
+    assert_eq!(of(cumulative, &[2, 3]), "CumSum \"sums\": how its result follows what it reads is not known here");
     let none = "g (float[2,3] x) => (float[2,3] y) { y = Relu(x) }";
     assert_eq!(of(none, &[2, 3]), "an output follows no weight");
     // Which rows are picked is another thing for each sample.
@@ -245,7 +245,7 @@ fn what_is_not_known_is_said() {
     };
     let [a, b] = [0, 1].map(|i| feeds(&[3, 4], 2).remove(i));
     let differ = [with([0, 1], a.clone()), with([2, 1], b.clone())];
-    assert_eq!(compiled(&picked, &differ).err().unwrap(), "rows: what it does depends on the sample");
+    assert_eq!(compiled(&picked, &differ).err().unwrap(), "Gather \"rows\": what it does depends on the sample");
     assert!(compiled(&picked, &[with([0, 1], a), with([0, 1], b)]).is_ok());
     let mut sizes = feeds(&[2, 3], 1);
     sizes.extend(feeds(&[4, 3], 1));

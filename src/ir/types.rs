@@ -110,6 +110,11 @@ impl DType {
         DType::ALL.into_iter().find(|t| t.code() == code)
     }
 
+    /// The name of a tensor that is another one in this type; nothing for one without a name.
+    pub(crate) fn tagged(self, name: &str) -> String {
+        if name.is_empty() { String::new() } else { format!("{name}_{}", self.name()) }
+    }
+
     /// ONNX's name, as the text syntax spells it.
     pub fn name(self) -> &'static str {
         match self {

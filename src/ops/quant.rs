@@ -4,7 +4,7 @@
 
 use smallvec::SmallVec;
 
-use crate::ir::{DType, Int, Key, Shape, Type};
+use crate::ir::{DType, Int, Key, Node, OpKind, Shape, Type};
 use crate::ops::conv::{convolve, mixed, per_result};
 use crate::ops::dims::product;
 use crate::ops::matmul::multiply;
@@ -155,6 +155,48 @@ fn dynamic(call: &mut Infer<'_>) -> Outcome {
     call.set(1, DType::F32, []);
     call.set_type(2, Type::tensor(DType::U8, Shape::known(&[])));
     retyped(call, 0, Some(DType::U8))
+}
+
+/// Operators of com.microsoft that compute in integers, as far as their names do not begin like those of `QLinearConv`.
+const CONTRIB: &[&str] = &[
+    "BiasQuantizeGelu",
+    "DequantizeLinear",
+    "DequantizeBFP",
+    "DynamicQuantizeLSTM",
+    "DynamicQuantizeMatMul",
+    "GatherBlockQuantized",
+    "MatMulBnb4",
+    "MatMulFpQ4",
+    "MatMulInteger16",
+    "MatMulIntegerToFloat",
+    "MatMulNBits",
+    "MulInteger",
+    "QAttention",
+    "QEmbedLayerNormalization",
+    "QGemm",
+    "QMoE",
+    "QOrderedMatMul",
+    "QuantizeBFP",
+    "QuantizeLinear",
+    "ReduceSumInteger",
+];
+
+/// Whether the operator reads, makes or computes with integers that stand for real numbers.
+pub fn is_integer(node: &Node) -> bool {
+    match node.op {
+        OpKind::QuantizeLinear
+        | OpKind::DequantizeLinear
+        | OpKind::DynamicQuantizeLinear
+        | OpKind::QLinearConv
+        | OpKind::QLinearMatMul
+        | OpKind::ConvInteger
+        | OpKind::MatMulInteger => true,
+        OpKind::Custom => {
+            let name = node.op_name();
+            name.starts_with("QLinear") || name.starts_with("QOrdered") || CONTRIB.contains(&name)
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::error::Error;
 use crate::ops::CallView;
 use crate::optimizer::Optimizer;
-use crate::passes::{InferShapes, Pass};
+use crate::passes::{InferShapes, Pass, Widens};
 use crate::rewrite::CONTRIB;
 use crate::similar::similar;
 
@@ -17,6 +17,8 @@ pub(super) struct Allowed<'n> {
     pub contrib: &'static [&'static str],
     /// Products with an activation in one are taken apart.
     pub splits_products: bool,
+    /// What of half precision is computed in single precision.
+    pub widens: Widens,
     /// What a stage left twice is merged before anything else, and saves nothing that may be spent.
     pub tidies: bool,
 }
@@ -38,6 +40,7 @@ impl Optimizer {
             enabled,
             contrib: if self.only_onnx || needs.iter().any(|n| n.plain) { &[] } else { self.target.contrib },
             splits_products: needs.iter().any(|n| n.splits_products),
+            widens: needs.iter().map(|n| n.widens).max().unwrap_or_default(),
             tidies: next > 0,
         }
     }

@@ -41,6 +41,7 @@ impl Optimizer {
                 avoids: self.target.avoids,
                 limits: Limits::new(&lacks),
                 narrows: self.target.narrows,
+                widens: may.widens,
                 contrib: may.contrib,
                 fuel,
                 enabled: &|name| may.enabled.contains(name),

@@ -33,7 +33,7 @@ use crate::lowbit::Packer;
 use crate::model::Model;
 use crate::optimizer::allowed::Allowed;
 use crate::passes::pipeline::{self, Observer, Silent};
-use crate::passes::{Context, Fault, InferShapes, Pass, Pipeline, infer_declared};
+use crate::passes::{Context, Fault, InferShapes, Pass, Pipeline, WidenTypes, Widens, infer_declared};
 use crate::precision::Halver;
 use crate::proof::{self, Proof, Reason};
 use crate::prune::Pruner;
@@ -41,7 +41,7 @@ use crate::quantize::{Dynamic, Quantizer};
 use crate::report::Report;
 use crate::rewrite::{CONTRIB, Exactness, Fuel, Rule, Step, apply};
 use crate::sparsify::Sparsifier;
-use crate::stages::{Around, Course, Stage};
+use crate::stages::{Around, Course, Place, Restore, Stage};
 use crate::survey::{self, survey};
 use crate::target::Profile;
 
@@ -265,6 +265,7 @@ impl Optimizer {
             report.edits.push(edited.confirmed(check)?);
         }
         infer_declared(&mut model.graph);
+        let back = self.restored(&model);
         let is_needed = self.check.is_ok() || !self.stages.is_empty();
         let original = is_needed.then(|| model.clone());
         let from = model.opset();
@@ -293,7 +294,11 @@ impl Optimizer {
             }
         };
         if let Some(original) = original.filter(|_| !self.stages.is_empty()) {
-            self.run_stages(original, &mut model, given.as_ref(), &enabled, &mut report, observer)?;
+            let is_widened = report.steps.iter().any(|step| step.applied.contains_key(WidenTypes.name()));
+            let back = back.as_ref().filter(|_| is_widened).map(|back| back as &dyn Stage);
+            let stages: Vec<&dyn Stage> = self.stages.iter().map(|stage| &**stage).chain(back).collect();
+            let file = (original, given.as_ref());
+            self.run_stages(&stages, file, &mut model, &enabled, &mut report, observer)?;
         }
         report.after = census::take(&model);
         report.interface = Interface::of(&model.graph);
@@ -302,6 +307,7 @@ impl Optimizer {
         report.notes = notes;
         report.notes.extend(self.newer_opset(&report.steps));
         report.notes.extend(narrowed(&report.steps));
+        report.notes.extend(widened(&report.steps));
         if model.opset_imports.len() > domains {
             report
                 .notes
@@ -310,32 +316,35 @@ impl Optimizer {
         Ok(Outcome { model, report })
     }
 
-    /// Take `model`, which the pipeline made of `file`, through the stages.
+    /// Take `model`, which the pipeline made of the file's, through `stages`. The file's may be `given` by its fingerprint.
     fn run_stages(
         &self,
-        file: Model,
+        stages: &[&dyn Stage],
+        (file, given): (Model, Option<&Fingerprint>),
         model: &mut Model,
-        given: Option<&Fingerprint>,
         enabled: &BTreeSet<&str>,
         report: &mut Report,
         observer: &mut dyn Observer,
     ) -> Result<(), Error> {
         let pool = Pool::default();
         let from = file.opset();
-        let mut course = Course::new(&file, model, &self.stages, &pool);
+        let mut course = Course::new(&file, model, stages, &pool);
         drop(file);
-        for (i, stage) in self.stages.iter().enumerate() {
+        let mut rehearsal: Option<Model> = None;
+        for (i, &stage) in stages.iter().enumerate() {
             observer.started(stage.place().name());
             let telling = RefCell::new(&mut *observer);
             let tell = |done, total| telling.borrow_mut().sampled(done, total);
-            let done = stage.run(model, &Around { given, pool: &pool, tell: &tell })?;
+            let around = Around { given, rehearsal: rehearsal.as_ref(), pool: &pool, tell: &tell };
+            let done = stage.run(model, &around)?;
             if stage.leaves_work() {
                 let may = self.before_stage(i + 1, enabled);
                 report.steps.extend(self.optimize_again(model, &may, observer)?);
             }
             self.refuse_unsupported(model, from, report)?;
-            course.passed(&**stage, &done, model, &pool)?;
+            course.passed(stage, &done, model, &pool)?;
             report.accounts.add(done.account);
+            rehearsal = done.rehearsal;
         }
         (report.stages, report.notes) = course.finish();
         Ok(())
@@ -358,6 +367,15 @@ impl Optimizer {
             self.prove(check, &left, model, may, &fuel, exactness(&steps))?;
         }
         Ok(steps)
+    }
+
+    /// What says again in halves what the stages leave of a model that has some, where they are given it in float32; no
+    /// stage says anything of halves by itself then.
+    fn restored(&self, model: &Model) -> Option<Restore> {
+        let widens = self.stages.iter().any(|stage| stage.needs().widens != Widens::Nothing);
+        let halves = self.stages.iter().any(|stage| stage.place() == Place::Halve);
+        let last = self.stages.last().filter(|_| widens && !halves)?;
+        Restore::of(model, self.target, &last.basis())
     }
 
     /// Look for what the target cannot run of `model`, which was read in opset `from`.
@@ -408,6 +426,12 @@ fn held_back(steps: &[Step]) -> Vec<String> {
 fn narrowed(steps: &[Step]) -> Option<String> {
     let times: usize = steps.iter().filter_map(|s| s.applied.get("narrow-types")).sum();
     (times > 0).then(|| format!("{times} values of double precision are computed in single precision"))
+}
+
+/// What was said in single precision for a stage.
+fn widened(steps: &[Step]) -> Option<String> {
+    let times: usize = steps.iter().filter_map(|s| s.applied.get(WidenTypes.name())).sum();
+    (times > 0).then(|| format!("{times} values of half precision were computed in single precision to choose from"))
 }
 
 /// The embedded engine, where one is built in.

@@ -94,7 +94,7 @@ impl Stage for Twice {
     }
 
     fn basis(&self) -> Basis<'_> {
-        Basis { calibration: &self.0, engine: &Counts(OpKind::Erf), bounds: Bounds::default() }
+        Basis { calibration: &self.0, engine: Arc::new(Counts(OpKind::Erf)), bounds: Bounds::default() }
     }
 
     fn run(&self, model: &mut Model, _: &Around<'_>) -> Result<Done, Error> {

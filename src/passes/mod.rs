@@ -11,9 +11,11 @@ mod narrow_types;
 pub mod pipeline;
 mod place_transposes;
 mod remove_dead;
+mod retype;
 mod simplify;
 mod specialize;
 mod spell_out;
+mod widen_types;
 
 use crate::ir::{DType, Defect, Graph, OpKind, Tensor};
 use crate::ops::CallView;
@@ -34,6 +36,7 @@ pub use remove_dead::RemoveDead;
 pub use simplify::Simplify;
 pub use specialize::Specialize;
 pub use spell_out::SpellOut;
+pub use widen_types::{WidenTypes, Widens};
 
 /// What a pass needs to know of the run.
 #[derive(Clone, Copy)]
@@ -48,6 +51,8 @@ pub struct Context<'a> {
     pub limits: Limits<'a>,
     /// Element types that values within the model are computed in another type instead: from, to.
     pub narrows: &'a [(DType, DType)],
+    /// What of half precision is computed in single precision.
+    pub widens: Widens,
     /// What each edit is paid from.
     pub fuel: &'a Fuel,
     /// Whether a rule or action of this name may fire.
@@ -71,6 +76,7 @@ impl<'a> Context<'a> {
             contrib: &[],
             limits: Limits::NONE,
             narrows: &[],
+            widens: Widens::Nothing,
             fuel,
             enabled: &|_| true,
             growth,

@@ -4,15 +4,13 @@
 //! Constants are rounded, and clamped to what the narrower type holds. Inputs and outputs of the model keep their types:
 //! where one of them is of the wider type, or an operator of another domain reads one, nothing is done.
 
-use crate::ir::{Attr, DType, Graph, NodeId, ScopeId, Tensor, Type, ValueId};
+use crate::ir::{DType, Graph, NodeId, ScopeId, Type, ValueId};
+use crate::passes::retype::retype;
 use crate::passes::{Context, Fault, Pass};
 use crate::rewrite::{Exactness, Step};
 
 /// See the module.
 pub struct NarrowTypes;
-
-/// Attributes that name an element type.
-const NAMING: &[&str] = &["to", "dtype", "output_datatype", "output_dtype", "precision", "softmax_precision"];
 
 impl Pass for NarrowTypes {
     fn name(&self) -> &'static str {
@@ -35,7 +33,7 @@ impl Pass for NarrowTypes {
                 continue;
             }
             cx.fuel.spend(self.name(), || graph.value_label(values[0]));
-            narrow(graph, &values, from, to);
+            retype(graph, &values, from, to);
             step.fired_times(self.name(), values.len());
             step.exactness = Exactness::Approximate;
         }
@@ -64,48 +62,4 @@ fn may_narrow(graph: &Graph, from: DType) -> Result<(), &'static str> {
         return Err("an operator of another domain reads or makes it");
     }
     Ok(())
-}
-
-fn narrow(graph: &mut Graph, values: &[ValueId], from: DType, to: DType) {
-    let (wide, narrow) = (i64::from(from.code()), i64::from(to.code()));
-    let nodes: Vec<NodeId> = graph.nodes().collect();
-    for node in nodes {
-        let attrs = graph.node(node).attrs().to_vec();
-        for (name, attr) in attrs {
-            match attr {
-                Attr::Int(code) if code == wide && NAMING.contains(&&*name) => {
-                    graph.set_attr(node, name, narrow.into())
-                }
-                Attr::Tensor(tensor) if tensor.dtype() == from => {
-                    if let Some(tensor) = rounded(&tensor, to) {
-                        graph.set_attr(node, name, tensor.into());
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-    for &value in values {
-        if let Some(tensor) = graph.constant(value).and_then(|t| rounded(t, to)) {
-            graph.set_constant(value, tensor);
-        }
-        graph.value_mut(value).ty = Type::tensor(to, graph.value(value).ty.shape().clone());
-    }
-    let scopes: Vec<ScopeId> = graph.scopes().collect();
-    for scope in scopes {
-        for index in 0..graph.scope(scope).outputs().len() {
-            let declared = &mut graph.output_mut(scope, index).declared;
-            if declared.dtype() == Some(from) {
-                *declared = Type::tensor(to, declared.shape().clone());
-            }
-        }
-    }
-}
-
-/// The tensor in a narrower type, clamped to its range.
-fn rounded(tensor: &Tensor, to: DType) -> Option<Tensor> {
-    let limit = f64::from(f32::MAX);
-    let clamped = |x: f64| if x.is_finite() { x.clamp(-limit, limit) } else { x };
-    let reals: Vec<f64> = tensor.reals()?.into_iter().map(clamped).collect();
-    Tensor::rounded(to, tensor.dims(), &reals).ok()
 }

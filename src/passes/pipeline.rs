@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::ir::{Graph, verify};
 use crate::passes::{
     Context, Fault, FlattenRows, FoldConstants, FoldShapes, InferShapes, InlineControl, Lower, MergeDuplicates,
-    NarrowTypes, Pass, PlaceTransposes, RemoveDead, Simplify, Specialize, SpellOut,
+    NarrowTypes, Pass, PlaceTransposes, RemoveDead, Simplify, Specialize, SpellOut, WidenTypes,
 };
 use crate::rewrite::Step;
 use crate::rules::{self, Entry};
@@ -73,6 +73,7 @@ pub fn with_rules(rules: Vec<Entry>) -> Pipeline {
             Box::new(PlaceTransposes),
             Box::new(RemoveDead),
         ])
+        .followed_up(WidenTypes)
         .followed_up(NarrowTypes)
         .followed_up(Lower::default())
         .followed_up(FlattenRows)

@@ -7,7 +7,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::ir::{DType, Graph, NodeId, OpKind, Origin, ScopeId, User, ValueId};
 use crate::ops::CallView;
 use crate::ops::control::{NUM_SCAN_INPUTS, body};
-use crate::precision::keep::{came_with, counting, filled, is_work, keeps, reads_shape};
+use crate::precision::keep::{came_with, computes_integers, counting, filled, is_work, keeps, reads_shape};
 use crate::precision::slots::Slots;
 use crate::precision::{Fit, Io, Role};
 
@@ -131,6 +131,8 @@ fn call(graph: &Graph, node: NodeId, asked: &Asked<'_>, counting: &FxHashSet<Nod
         Some(why.clone())
     } else if let Some(why) = keeps(&call, asked.fit) {
         Some(why.to_string())
+    } else if computes_integers(&call) {
+        Some("it computes with integers".into())
     } else if counting.contains(&node) {
         Some("sizes or counts follow from it".into())
     } else if slots.is_none() {

@@ -1,7 +1,5 @@
 //! Writes halves into a graph: types, constants, and a `Cast` for each tensor that both types are read of.
 
-use std::sync::Arc;
-
 use crate::ir::{Attr, DType, Graph, NodeId, OpKind, ScopeId, Tensor, Type, User, ValueId};
 use crate::precision::cells::Cells;
 use crate::precision::fit::{Fit, Role};
@@ -32,7 +30,7 @@ pub(super) fn emit(graph: &mut Graph, cells: &Cells, is_half: &[bool], fit: &Fit
         let other = |user: &User| cells.reads.get(user).is_some_and(|&reader| is_half[reader] != is_half[maker]);
         let users: Vec<User> = graph.value(value).users().iter().copied().filter(other).collect();
         if !users.is_empty() {
-            let read = cast(graph, value, if is_half[maker] { DType::F32 } else { fit.half });
+            let read = graph.add_cast(value, if is_half[maker] { DType::F32 } else { fit.half });
             written.casts += 1;
             for user in users {
                 graph.replace_use(user, read);
@@ -99,32 +97,12 @@ fn constant(graph: &mut Graph, value: ValueId, cells: &Cells, is_half: &[bool], 
             return;
         }
         let (scope, name) = (graph.value(value).scope(), graph.value(value).name.to_string());
-        let copy = graph.add_constant(scope, &suffixed(&name, fit.half), half);
+        let copy = graph.add_constant(scope, &fit.half.tagged(&name), half);
         for user in halves {
             graph.replace_use(user, copy);
         }
     }
     graph.prune_constant(value);
-}
-
-/// `value` in another type, right behind what makes it.
-pub(super) fn cast(graph: &mut Graph, value: ValueId, to: DType) -> ValueId {
-    let scope = graph.value(value).scope();
-    let order = graph.producer(value).map_or(0, |(node, _)| graph.node(node).order());
-    let node = graph.add_node(scope, OpKind::Cast, &[Some(value)], 1, order);
-    graph.set_attr(node, "to", i64::from(to.code()).into());
-    let name = suffixed(&graph.value_label(value), to);
-    graph.node_mut(node).name = Arc::from(name.as_str());
-    let shape = graph.value(value).ty.shape().clone();
-    let result = graph.result(node, 0).expect("a node that was made with a result has one");
-    let new = graph.value_mut(result);
-    (new.ty, new.name) = (Type::tensor(to, shape), Arc::from(name.as_str()));
-    result
-}
-
-/// Nothing where there is nothing to say the type of.
-fn suffixed(name: &str, dtype: DType) -> String {
-    if name.is_empty() { String::new() } else { format!("{name}_{}", dtype.name()) }
 }
 
 /// Take `Cast`s to the type that is there away.

@@ -165,6 +165,22 @@ impl Halver {
         Ok((summary, rehearsal))
     }
 
+    /// As [`Halver::rehearsed`], without a run: what the model had in halves before goes back.
+    ///
+    /// # Errors
+    /// For a pattern of the choice that matches nothing, and where nothing can be a half.
+    pub(crate) fn unseen(&self, model: &mut Model) -> Result<(Summary, Option<Model>), HalveError> {
+        let halver = Halver { calibration: Calibration::default(), bounds: Bounds::default(), ..self.clone() };
+        let mut notes = Vec::new();
+        match self.half {
+            Half::Weights => Ok((halver.stored(model, &[], &mut notes)?, None)),
+            _ => {
+                let excluded = self.choice.excluded(&model.graph)?;
+                halver.converted(model, &excluded, &halver.calibration, &[], &mut notes, &|_, _| {})
+            }
+        }
+    }
+
     /// Weights alone.
     fn stored(&self, model: &mut Model, feeds: &[Sample], notes: &mut Vec<String>) -> Result<Summary, HalveError> {
         let float = model.clone();

@@ -78,6 +78,24 @@ pub(super) fn keeps(call: &CallView<'_>, fit: &Fit) -> Option<&'static str> {
     KEEPS.iter().find(|r| r.slots.is_empty() && r.ops.contains(&op) && (r.when)(call, fit)).map(|row| row.why)
 }
 
+/// A bias, which stays a real number where the rest is integers.
+const BIAS: usize = 2;
+
+/// Whether the call computes with integers: a runtime takes it and the `DequantizeLinear`s of all that it reads for one
+/// call, which a `Cast` between them would part.
+pub(super) fn computes_integers(call: &CallView<'_>) -> bool {
+    let graph = call.graph();
+    let integers = |value: ValueId| {
+        let (node, _) = graph.producer(value).filter(|(node, _)| graph.node(*node).op == DequantizeLinear)?;
+        graph.operand(node, 0)
+    };
+    let reads = |slot: &usize| *slot != BIAS && call.dtype(*slot) == Some(DType::F32);
+    let read = || (0..call.operand_count()).filter(reads).filter_map(|slot| call.operand(slot));
+    // Weights alone may be integers where the rest is not.
+    let is_computed = |value: ValueId| integers(value).is_some_and(|integers| graph.constant(integers).is_none());
+    read().all(|value| integers(value).is_some()) && read().any(is_computed)
+}
+
 /// Whether `count` squares of elements like those of `value` may exceed what a half holds when they are added up.
 fn squares(fit: &Fit, value: Option<ValueId>, count: Option<f64>) -> bool {
     fit.half == DType::F16

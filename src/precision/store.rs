@@ -6,7 +6,7 @@
 use rustc_hash::FxHashSet;
 
 use crate::ir::{DType, Graph, Tensor, User, ValueId};
-use crate::precision::emit::cast;
+use crate::ops::quant::is_integer;
 use crate::precision::{Fit, Role};
 
 /// Smaller constants stay: a `Cast` takes as many bytes.
@@ -23,7 +23,7 @@ pub(super) struct Stored {
 /// Have the weights of `graph` lie in float16, but those that `stay`.
 pub(super) fn store(graph: &mut Graph, stay: &FxHashSet<ValueId>) -> Stored {
     let fit = Fit::unknown(DType::F16, graph);
-    let is_weight = |v: &ValueId| graph.constant(*v).is_some_and(is_large) && !stay.contains(v);
+    let is_weight = |v: &ValueId| graph.constant(*v).is_some_and(is_large) && !stay.contains(v) && !is_scale(graph, *v);
     let weights: Vec<ValueId> = graph.values().filter(is_weight).collect();
     let mut done = Stored { stored: Vec::new(), left: Vec::new() };
     for value in weights {
@@ -42,12 +42,18 @@ fn is_large(tensor: &Tensor) -> bool {
     tensor.dtype() == DType::F32 && tensor.len() >= LEAST && !tensor.is_repeated()
 }
 
+/// Whether it belongs to integers, and runtimes look for a constant there.
+fn is_scale(graph: &Graph, value: ValueId) -> bool {
+    let of_integers = |user: &User| matches!(*user, User::Node(node, _) if is_integer(graph.node(node)));
+    graph.value(value).users().iter().any(of_integers)
+}
+
 /// Have one weight lie in what `fit` says; whether it does now.
 fn store_one(graph: &mut Graph, value: ValueId, fit: &Fit) -> bool {
     let Some(half) = graph.constant(value).and_then(|tensor| fit.halved(tensor, Role::Number)) else { return false };
     let users: Vec<User> = graph.value(value).users().to_vec();
     graph.set_constant(value, half);
-    let float = cast(graph, value, DType::F32);
+    let float = graph.add_cast(value, DType::F32);
     for user in users {
         graph.replace_use(user, float);
     }

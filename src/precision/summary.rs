@@ -45,3 +45,11 @@ pub struct Summary {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
+
+impl Summary {
+    /// Nothing became a half.
+    pub(crate) fn nothing(half: Half) -> Summary {
+        let (kept, measured, notes) = (Vec::new(), Measured::default(), Vec::new());
+        Summary { half, halves: 0, floats: 0, casts: 0, kept, made_up: false, measured, notes }
+    }
+}

@@ -22,7 +22,7 @@ impl Stage for Assigner {
 
     fn basis(&self) -> Basis<'_> {
         let asked = &self.sensitivity;
-        Basis { calibration: &asked.calibration, engine: &*asked.engine, bounds: self.bounds }
+        Basis { calibration: &asked.calibration, engine: asked.engine.clone(), bounds: self.bounds }
     }
 
     fn run(&self, model: &mut Model, around: &Around<'_>) -> Result<Done, Error> {

@@ -57,7 +57,7 @@ pub struct Course {
 
 impl Course {
     /// From the file's model to `original`, which the pipeline left and which the first of `stages` is given.
-    pub fn new(file: &Model, original: &Model, stages: &[Box<dyn Stage>], pool: &Pool) -> Course {
+    pub fn new(file: &Model, original: &Model, stages: &[&dyn Stage], pool: &Pool) -> Course {
         let sizes = stages.iter().find_map(|stage| held_out(&stage.basis(), original, pool)?.into_iter().next());
         let kept = (stages.len() > 1).then(|| original.clone());
         let mut course = Course { original: kept, known: None, sizes, stands: Vec::new(), notes: Vec::new() };
@@ -97,7 +97,7 @@ impl Course {
             return Ok(Measured::default());
         };
         let compared = outputs(original, &mut self.known, &feeds, &basis)
-            .and_then(|known| compare_known(original, known, model, &feeds, basis.engine));
+            .and_then(|known| compare_known(original, known, model, &feeds, &*basis.engine));
         match compared {
             Ok(outputs) => {
                 basis.bounds.check(&outputs).map_err(|why| Error::Together { stage: name, why })?;
@@ -137,7 +137,7 @@ impl Course {
 fn held_out(basis: &Basis<'_>, model: &Model, pool: &Pool) -> Option<Vec<Sample>> {
     let calibration = Calibration { pool: Some(pool.clone()), ..basis.calibration.clone() };
     calibration.source.as_ref()?;
-    Some(calibration.probe(model, basis.engine, &|_| 0).ok()?.held_out)
+    Some(calibration.probe(model, &*basis.engine, &|_| 0).ok()?.held_out)
 }
 
 /// What `original` gives for `feeds`: as it is known, or by running it.

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::model::Model;
+use crate::passes::Widens;
 use crate::quantize::Dynamic;
 use crate::stages::quantize::SCALES_PER_CHANNEL;
 use crate::stages::{Account, Around, Basis, Done, Needs, Place, Stage};
@@ -13,7 +14,7 @@ impl Stage for Dynamic {
 
     /// Integers are for operators of ONNX.
     fn needs(&self) -> Needs {
-        Needs { plain: true, ..Needs::default() }
+        Needs { plain: true, widens: Widens::All, ..Needs::default() }
     }
 
     fn opset_for(&self, from: i64) -> i64 {
@@ -21,7 +22,7 @@ impl Stage for Dynamic {
     }
 
     fn basis(&self) -> Basis<'_> {
-        Basis { calibration: &self.calibration, engine: &*self.engine, bounds: self.bounds }
+        Basis { calibration: &self.calibration, engine: self.engine.clone(), bounds: self.bounds }
     }
 
     fn run(&self, model: &mut Model, around: &Around<'_>) -> Result<Done, Error> {

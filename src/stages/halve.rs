@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::model::Model;
+use crate::passes::Widens;
 use crate::precision::Halver;
 use crate::stages::{Account, Around, Basis, Done, Needs, Place, Stage};
 
@@ -12,7 +13,7 @@ impl Stage for Halver {
 
     /// What types a runtime's own operators take is not known.
     fn needs(&self) -> Needs {
-        Needs { plain: true, ..Needs::default() }
+        Needs { plain: true, widens: Widens::Stored, ..Needs::default() }
     }
 
     fn opset_for(&self, from: i64) -> i64 {
@@ -20,7 +21,7 @@ impl Stage for Halver {
     }
 
     fn basis(&self) -> Basis<'_> {
-        Basis { calibration: &self.calibration, engine: &*self.engine, bounds: self.bounds }
+        Basis { calibration: &self.calibration, engine: self.engine.clone(), bounds: self.bounds }
     }
 
     fn run(&self, model: &mut Model, around: &Around<'_>) -> Result<Done, Error> {

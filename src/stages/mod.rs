@@ -2,7 +2,7 @@
 //! options and bounds allow, in the order of [`Place`].
 //!
 //! ```text
-//! model ─ pipeline ─ proof ─▶ original ─ prune ─ sparsify ─ assign, quantize ─ halve ─ pack ─▶ result
+//! model ─ pipeline ─ proof ─▶ original ─ prune ─ sparsify ─ assign, quantize ─ halve ─ pack ─ restore ─▶ result
 //!                                │                    │         Course: size, work, memory and quality against
 //!                                └── samples, once ───┴──────────────── the original, behind each
 //! ```
@@ -17,7 +17,10 @@ mod halve;
 mod pack;
 mod prune;
 mod quantize;
+mod restore;
 mod sparsify;
+
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -25,11 +28,13 @@ use crate::calibrate::{Calibration, Fingerprint, Pool};
 use crate::error::Error;
 use crate::exec::Executor;
 use crate::model::Model;
+use crate::passes::Widens;
 use crate::quality::{Bounds, Measured};
 use crate::target::Policy;
 use crate::{assign as assignment, lowbit, precision, prune as pruning, quantize as integers, sparsify as sparsity};
 
 pub use course::{Course, Stand};
+pub(crate) use restore::Restore;
 
 /// Where a stage stands among the others: their order is the order in which they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +53,8 @@ pub enum Place {
     Halve,
     /// Weights become integers of few bits.
     Pack,
+    /// What was in halves is again.
+    Restore,
 }
 
 impl Place {
@@ -60,6 +67,7 @@ impl Place {
             Place::Quantize | Place::QuantizeDynamically => "quantize",
             Place::Halve => "halve",
             Place::Pack => "pack",
+            Place::Restore => "restore",
         }
     }
 }
@@ -71,6 +79,8 @@ pub struct Needs {
     pub plain: bool,
     /// Products with an activation in one are taken apart.
     pub splits_products: bool,
+    /// What of half precision is said in single precision for it.
+    pub widens: Widens,
     /// Rules whose names begin like one of these wait.
     pub holds_back: &'static [&'static str],
 }
@@ -79,17 +89,17 @@ impl Needs {
     /// Of what gives integers to operators of ONNX, as `policy` places them: a runtime fuses integers itself.
     fn of_integers(policy: &Policy) -> Needs {
         let holds_back: &[&str] = if policy.keeps_axes { &["flatten-rows"] } else { &[] };
-        Needs { plain: true, splits_products: true, holds_back }
+        Needs { plain: true, splits_products: true, widens: Widens::All, holds_back }
     }
 }
 
 /// What a stage's result is measured with.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Basis<'a> {
     /// Samples.
     pub calibration: &'a Calibration,
     /// What runs them.
-    pub engine: &'a dyn Executor,
+    pub engine: Arc<dyn Executor>,
     /// How good the result has to be.
     pub bounds: Bounds,
 }
@@ -128,6 +138,8 @@ pub trait Stage: Send + Sync {
 pub struct Around<'a> {
     /// Tells the model apart that saved statistics are of; only where a calibration reads or writes any.
     pub given: Option<&'a Fingerprint>,
+    /// What computes what the model does and any engine runs, where an engine may not run the model.
+    pub rehearsal: Option<&'a Model>,
     /// Samples that are read once for all stages.
     pub pool: &'a Pool,
     /// Hears how many of how many steps are done.

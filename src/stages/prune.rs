@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::model::Model;
+use crate::passes::Widens;
 use crate::prune::{Criterion, Pruner};
 use crate::stages::{Account, Around, Basis, Done, Needs, Place, Stage};
 
@@ -13,7 +14,7 @@ impl Stage for Pruner {
     /// What importance is told by must still be there, and nothing is known of the channels of a runtime's own operators.
     fn needs(&self) -> Needs {
         let holds_back: &[&str] = if self.criterion == Some(Criterion::BatchNorm) { &["fold-batchnorm"] } else { &[] };
-        Needs { plain: true, holds_back, ..Needs::default() }
+        Needs { plain: true, widens: Widens::All, holds_back, ..Needs::default() }
     }
 
     /// Constants that were made private are equal again.
@@ -22,7 +23,7 @@ impl Stage for Pruner {
     }
 
     fn basis(&self) -> Basis<'_> {
-        Basis { calibration: &self.calibration, engine: &*self.engine, bounds: self.bounds }
+        Basis { calibration: &self.calibration, engine: self.engine.clone(), bounds: self.bounds }
     }
 
     fn run(&self, model: &mut Model, around: &Around<'_>) -> Result<Done, Error> {

@@ -22,7 +22,7 @@ impl Stage for Quantizer {
     }
 
     fn basis(&self) -> Basis<'_> {
-        Basis { calibration: &self.calibration, engine: &*self.engine, bounds: self.bounds }
+        Basis { calibration: &self.calibration, engine: self.engine.clone(), bounds: self.bounds }
     }
 
     fn run(&self, model: &mut Model, around: &Around<'_>) -> Result<Done, Error> {

@@ -2,16 +2,21 @@
 
 use crate::error::Error;
 use crate::model::Model;
+use crate::passes::Widens;
 use crate::sparsify::Sparsifier;
-use crate::stages::{Account, Around, Basis, Done, Place, Stage};
+use crate::stages::{Account, Around, Basis, Done, Needs, Place, Stage};
 
 impl Stage for Sparsifier {
     fn place(&self) -> Place {
         Place::Sparsify
     }
 
+    fn needs(&self) -> Needs {
+        Needs { widens: Widens::All, ..Needs::default() }
+    }
+
     fn basis(&self) -> Basis<'_> {
-        Basis { calibration: &self.calibration, engine: &*self.engine, bounds: self.bounds }
+        Basis { calibration: &self.calibration, engine: self.engine.clone(), bounds: self.bounds }
     }
 
     fn run(&self, model: &mut Model, around: &Around<'_>) -> Result<Done, Error> {

@@ -7,9 +7,9 @@ use super::*;
 use crate::calibrate::Source;
 use crate::exec::tract::Tract;
 use crate::exec::{Cannot, Imaging, Session};
-use crate::ir::{OpKind, Tensor};
+use crate::ir::{DType, OpKind, Tensor};
 use crate::optimizer::Optimizer;
-use crate::target;
+use crate::target::{self, Profile};
 use crate::text::parse;
 
 /// Counts the models that it is given.
@@ -46,13 +46,14 @@ impl Stage for Larger {
     }
 
     fn basis(&self) -> Basis<'_> {
-        Basis { calibration: &self.calibration, engine: &*self.engine, bounds: self.bounds }
+        Basis { calibration: &self.calibration, engine: self.engine.clone(), bounds: self.bounds }
     }
 
     fn run(&self, model: &mut Model, around: &Around<'_>) -> Result<Done, Error> {
         let (before, g) = (model.clone(), &mut model.graph);
         for value in g.values().collect::<Vec<_>>() {
             let Some(weight) = g.constant(value) else { continue };
+            assert_eq!(weight.dtype(), DType::F32, "a stage is given what it needs");
             let elements: Vec<f32> = weight.reals().unwrap().iter().map(|x| (x * 1.01) as f32).collect();
             let larger = Tensor::f32s(weight.dims(), &elements).unwrap();
             g.set_constant(value, larger);
@@ -88,15 +89,25 @@ fn samples() -> (tempfile::TempDir, Calibration) {
 
 /// What becomes of the model with stages at these places, the first of which has these needs.
 fn run(places: &[Place], bounds: Bounds, needs: Needs) -> (Result<crate::optimizer::Outcome, Error>, usize) {
+    run_for(&target::ONNXRUNTIME, model(), places, bounds, needs)
+}
+
+fn run_for(
+    target: &'static Profile,
+    model: Model,
+    places: &[Place],
+    bounds: Bounds,
+    needs: Needs,
+) -> (Result<crate::optimizer::Outcome, Error>, usize) {
     let (_folder, calibration) = samples();
     let engine = Arc::new(Counting::default());
-    let mut optimizer = Optimizer::for_target(&target::ONNXRUNTIME).unchecked();
+    let mut optimizer = Optimizer::for_target(target).unchecked();
     for (i, &place) in places.iter().enumerate() {
         let (calibration, engine) = (calibration.clone(), engine.clone());
         let needs = if i == 0 { needs } else { Needs::default() };
         optimizer = optimizer.staged(Larger { place, calibration, engine, bounds, needs });
     }
-    let done = optimizer.run(model());
+    let done = optimizer.run(model);
     (done, engine.0.load(Ordering::Relaxed))
 }
 
@@ -136,6 +147,51 @@ fn what_runs_before_a_stage_is_as_it_needs_it() {
     assert!(!ops(Needs { holds_back: &["fuse-"], ..Needs::default() }).contains(&OpKind::Custom));
 }
 
+/// A model in halves, behind stages that need float32: which they were, what its weights are, and what it computes in.
+fn in_halves(
+    text: &str,
+    target: &'static Profile,
+    place: Place,
+    widens: Widens,
+) -> (Vec<&'static str>, String, String) {
+    let needs = Needs { widens, ..Needs::default() };
+    let outcome = run_for(target, parse(text).unwrap(), &[place], Bounds::default(), needs).0.unwrap();
+    let graph = &outcome.model.graph;
+    let types = |values: Vec<crate::ir::ValueId>| {
+        let mut types: Vec<&str> = values.iter().map(|&v| graph.value(v).ty.dtype().unwrap().name()).collect();
+        types.sort_unstable();
+        types.dedup();
+        types.join(" ")
+    };
+    let weights = types(graph.values().filter(|&v| graph.constant(v).is_some()).collect());
+    let products = graph.nodes().filter(|&n| graph.node(n).op == OpKind::MatMul);
+    let computed = types(products.map(|n| graph.result(n, 0).unwrap()).collect());
+    (outcome.report.stages.iter().map(|stand| stand.stage).collect(), weights, computed)
+}
+
+const IN_HALVES: &str = r#"<ir_version: 8, opset_import: ["" : 17]>
+    g (float16[n,4] x) => (float16[n,32] y) <float16[4,32] w> { a = Sigmoid(x) y = MatMul(a, w) }"#;
+const STORED_IN_HALVES: &str = r#"<ir_version: 8, opset_import: ["" : 17]>
+    g (float[n,4] x) => (float[n,4096] y) <float16[4,4096] w> { v = Cast<to = 1>(w) a = Sigmoid(x) y = MatMul(a, v) }"#;
+
+#[test]
+fn what_was_in_halves_is_again() {
+    let of = |text, target, widens| in_halves(text, target, Place::Quantize, widens);
+    let stages = || vec!["original", "optimize", "quantize", "restore"];
+    let both = |ty: &str, computed: &str| (stages(), ty.to_string(), computed.to_string());
+    assert_eq!(of(IN_HALVES, &target::TENSORRT, Widens::All), both("float16", "float16"));
+    assert_eq!(of(IN_HALVES, &target::ONNXRUNTIME, Widens::All), both("float16", "float"), "it is slow in halves");
+    for widens in [Widens::Stored, Widens::All] {
+        assert_eq!(of(STORED_IN_HALVES, &target::TENSORRT, widens), both("float16", "float"), "nothing computed so");
+    }
+}
+
+#[test]
+fn a_stage_for_halves_has_the_last_word() {
+    let (stages, ..) = in_halves(STORED_IN_HALVES, &target::TENSORRT, Place::Halve, Widens::Stored);
+    assert_eq!(stages, ["original", "optimize", "halve"]);
+}
+
 #[test]
 fn of_two_stages_for_one_place_the_last_counts() {
     let stands = run(&[Place::Prune, Place::Prune], Bounds::default(), Needs::default()).0.unwrap().report.stages;
@@ -146,7 +202,7 @@ fn of_two_stages_for_one_place_the_last_counts() {
 fn samples_are_read_once() {
     let (folder, calibration) = samples();
     let pool = Pool::default();
-    let around = Around { given: None, pool: &pool, tell: &|_, _| {} };
+    let around = Around { given: None, rehearsal: None, pool: &pool, tell: &|_, _| {} };
     let (model, shared) = (model(), around.shared(&calibration));
     let alone = calibration.probe(&model, &Tract, &|_| 5).unwrap();
     let wanted = crate::calibrate::Wanted::all();

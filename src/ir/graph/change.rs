@@ -7,7 +7,7 @@ use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
 use super::{CompactOrigin, Node, Operand, Output, Scope, User, Value, id};
-use crate::ir::{Attr, Carried, Graph, NodeId, OpKind, ScopeId, Tensor, Type, ValueId};
+use crate::ir::{Attr, Carried, DType, Graph, NodeId, OpKind, ScopeId, Tensor, Type, ValueId};
 
 impl Graph {
     /// The node, to change its name, what is carried, or its operator. Attributes: [`Graph::set_attr`].
@@ -136,6 +136,21 @@ impl Graph {
             self.set_operand(node, slot, *operand);
         }
         node
+    }
+
+    /// `value` in another type, right behind what makes it.
+    pub fn add_cast(&mut self, value: ValueId, to: DType) -> ValueId {
+        let scope = self.value(value).scope();
+        let order = self.producer(value).map_or(0, |(node, _)| self.node(node).order());
+        let node = self.add_node(scope, OpKind::Cast, &[Some(value)], 1, order);
+        self.set_attr(node, "to", i64::from(to.code()).into());
+        let name = to.tagged(&self.value_label(value));
+        self.node_mut(node).name = Arc::from(name.as_str());
+        let shape = self.value(value).ty.shape().clone();
+        let result = self.result(node, 0).expect("a node that was made with a result has one");
+        let new = self.value_mut(result);
+        (new.ty, new.name) = (Type::tensor(to, shape), Arc::from(name.as_str()));
+        result
     }
 
     /// Leave result `slot` out. It must have no users.

@@ -4,6 +4,7 @@ use fixedbitset::FixedBitSet;
 use rustc_hash::FxHashSet;
 
 use crate::ir::{Graph, NodeId, OpKind, User, ValueId};
+use crate::ops::quant::is_integer;
 
 /// Nodes and tensors that have integers already. They are left intact.
 pub(super) struct Quantized {
@@ -23,7 +24,7 @@ impl Quantized {
         let values = FixedBitSet::with_capacity(graph.value_bound());
         let mut found = Quantized { integer: nodes(), near: nodes(), values, unfit: FxHashSet::default() };
         for &node in order {
-            if is_integer(graph, node) {
+            if is_integer(graph.node(node)) {
                 found.integer.insert(node.index());
                 found.values.extend(graph.results(node).iter().flatten().map(|v| v.index()));
                 found.values.extend(graph.operands(node).flatten().map(ValueId::index));
@@ -74,46 +75,4 @@ impl Quantized {
 fn moves(op: OpKind) -> bool {
     use OpKind::{Cast, Flatten, Identity, Reshape, Squeeze, Transpose, Unsqueeze};
     matches!(op, Cast | Flatten | Identity | Reshape | Squeeze | Transpose | Unsqueeze)
-}
-
-/// Operators of com.microsoft that compute in integers, as far as their names do not begin like those of `QLinearConv`.
-const CONTRIB: &[&str] = &[
-    "BiasQuantizeGelu",
-    "DequantizeLinear",
-    "DequantizeBFP",
-    "DynamicQuantizeLSTM",
-    "DynamicQuantizeMatMul",
-    "GatherBlockQuantized",
-    "MatMulBnb4",
-    "MatMulFpQ4",
-    "MatMulInteger16",
-    "MatMulIntegerToFloat",
-    "MatMulNBits",
-    "MulInteger",
-    "QAttention",
-    "QEmbedLayerNormalization",
-    "QGemm",
-    "QMoE",
-    "QOrderedMatMul",
-    "QuantizeBFP",
-    "QuantizeLinear",
-    "ReduceSumInteger",
-];
-
-fn is_integer(graph: &Graph, node: NodeId) -> bool {
-    let node = graph.node(node);
-    match node.op {
-        OpKind::QuantizeLinear
-        | OpKind::DequantizeLinear
-        | OpKind::DynamicQuantizeLinear
-        | OpKind::QLinearConv
-        | OpKind::QLinearMatMul
-        | OpKind::ConvInteger
-        | OpKind::MatMulInteger => true,
-        OpKind::Custom => {
-            let name = node.op_name();
-            name.starts_with("QLinear") || name.starts_with("QOrdered") || CONTRIB.contains(&name)
-        }
-        _ => false,
-    }
 }
