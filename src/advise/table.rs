@@ -57,7 +57,7 @@ pub enum When {
     Large(u64),
     /// Fewer.
     Small(u64),
-    /// Some of it has integers or halves.
+    /// Some of it has integers.
     Reduced,
     /// None of it has.
     Whole,
@@ -103,8 +103,8 @@ impl Display for When {
             When::Attending => f.write_str("attention, half of the parameters in matrices"),
             When::Large(bytes) => write!(f, "{} of parameters or more", size(*bytes)),
             When::Small(bytes) => write!(f, "less than {} of parameters", size(*bytes)),
-            When::Reduced => f.write_str("integers or halves already"),
-            When::Whole => f.write_str("all of it in float32"),
+            When::Reduced => f.write_str("integers already"),
+            When::Whole => f.write_str("none of it in integers"),
             When::Open => f.write_str("open sizes"),
         }
     }
@@ -178,7 +178,7 @@ pub static ROWS: &[Row] = &[
         devices: &[],
         when: &[Reduced],
         says: Keep(PRECISION),
-        why: "what has integers or halves already is left as it is",
+        why: "what has integers already is left as it is",
         source: "README: Where integers go",
     },
     Row {
@@ -308,7 +308,7 @@ pub static ROWS: &[Row] = &[
         devices: &[],
         when: &[Reduced],
         says: Keep(BUDGET),
-        why: "what pruning costs and brings is known of models in float32 alone",
+        why: "what pruning costs and brings is known of models without integers alone",
         source: "README: Pruning",
     },
     Row {

@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use serde::Serialize;
 
 use crate::census;
-use crate::ir::{DType, Graph, NodeId, OpKind, ScopeId, ValueId};
+use crate::ir::{Graph, NodeId, OpKind, ScopeId, ValueId};
 use crate::model::Model;
 use crate::ops::window::GROUP;
 use crate::ops::{CallView, row_of};
@@ -33,7 +33,7 @@ pub struct Traits {
     pub recurrent: usize,
     /// Inputs with a size that is open.
     pub open: Vec<String>,
-    /// Some of it is computed in integers or halves already.
+    /// Some of it is computed in integers already.
     pub is_reduced: bool,
     /// There are samples of what it will see.
     pub samples: bool,
@@ -75,8 +75,6 @@ impl Traits {
             {
                 matrices += elements;
             }
-            let halves = |v| matches!(graph.value(v).ty.dtype(), Some(DType::F16 | DType::BF16));
-            seen.is_reduced |= graph.results(node).iter().flatten().any(|&v| halves(v));
         }
         let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
         let is_open = |v: &&ValueId| {
@@ -138,7 +136,7 @@ impl Display for Traits {
             write!(f, ", open sizes in {}", self.open.join(", "))?;
         }
         if self.is_reduced {
-            f.write_str(", integers or halves already")?;
+            f.write_str(", integers already")?;
         }
         f.write_str(if self.samples { ", with samples" } else { ", without samples" })
     }

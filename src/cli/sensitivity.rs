@@ -136,7 +136,7 @@ pub(super) fn run(args: &Sensitivity, noise: Noise) -> anyhow::Result<End> {
 fn floats(model: Model, target: &'static Profile, measuring: &crate::sensitivity::Sensitivity) -> Result<Model, Error> {
     // Scales per channel came with 13.
     let opset = target.opset_for(measuring.opset_for(model.opset().max(13)));
-    let optimizer = Optimizer::for_target(target).only_onnx().opset(opset).allow_unsupported().unchecked();
+    let optimizer = Optimizer::for_target(target).only_onnx().widened().opset(opset).allow_unsupported().unchecked();
     Ok(optimizer.run(model)?.model)
 }
 

@@ -284,7 +284,11 @@ impl Compiler<'_> {
             return Err("what it adds is no bias");
         }
         let input = call.operand(0).ok_or(SIZES)?;
-        let matrix = call.constant(WEIGHT).and_then(|weight| layer.matrix(weight)).ok_or(SIZES)?;
+        let weight = call.constant(WEIGHT).ok_or(SIZES)?;
+        if weight.is_repeated() {
+            return Err("its weight repeats one number, which takes no bytes");
+        }
+        let matrix = layer.matrix(weight).ok_or(SIZES)?;
         let weight = self.parameters(matrix);
         // A bias that others read too stays.
         let own = |bias: &crate::gram::Bias| {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::distill::compile::{Compiled, compile};
 use crate::exec::tract::Tract;
-use crate::ir::{ScopeId, ValueId};
+use crate::ir::{DType, ScopeId, ValueId};
 use crate::passes::infer_declared;
 use crate::quality::loss::Heads;
 use crate::random::Random;
@@ -232,6 +232,11 @@ fn what_is_not_known_is_said() {
     let cumulative = "g (float[2,3] x) => (float[] y) <float[3,4] w, int64 axis = {1}>
         { p = MatMul(x, w)  [sums] y = CumSum(p, axis) }";
     assert_eq!(of(cumulative, &[2, 3]), "CumSum \"sums\": how its result follows what it reads is not known here");
+    let mut repeated = model("g (float[2,3] x) => (float[] y) <float[3,40] w> { [product] y = MatMul(x, w) }", 1);
+    let weight = repeated.graph.values().find(|&v| repeated.graph.constant(v).is_some()).unwrap();
+    repeated.graph.set_constant(weight, Tensor::splat(DType::F32, &[3, 40], &0.5f32.to_le_bytes()).unwrap());
+    let why = compiled(&repeated, &feeds(&[2, 3], 2)).err().unwrap();
+    assert_eq!(why, "MatMul \"product\": its weight repeats one number, which takes no bytes");
     let none = "g (float[2,3] x) => (float[2,3] y) { y = Relu(x) }";
     assert_eq!(of(none, &[2, 3]), "an output follows no weight");
     // Which rows are picked is another thing for each sample.

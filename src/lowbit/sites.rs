@@ -236,6 +236,9 @@ fn as_matrix(
     if columns < LEAST_COLUMNS || weight.len() < LEAST_ELEMENTS {
         return Err("its weight is small");
     }
+    if weight.is_repeated() {
+        return Err("its weight repeats one number, which takes no bytes");
+    }
     Ok(View { slot, transpose, outputs, columns, is_by_output, kernel })
 }
 

@@ -40,7 +40,7 @@ impl Optimizer {
             enabled,
             contrib: if self.only_onnx || needs.iter().any(|n| n.plain) { &[] } else { self.target.contrib },
             splits_products: needs.iter().any(|n| n.splits_products),
-            widens: needs.iter().map(|n| n.widens).max().unwrap_or_default(),
+            widens: needs.iter().map(|n| n.widens).fold(self.widens, Widens::max),
             tidies: next > 0,
         }
     }

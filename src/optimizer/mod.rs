@@ -56,6 +56,7 @@ pub struct Optimizer {
     check: Result<Check, Reason>,
     allows_unsupported: bool,
     only_onnx: bool,
+    widens: Widens,
     /// What changes what the model computes, in order.
     stages: Vec<Box<dyn Stage>>,
 }
@@ -89,6 +90,7 @@ impl Optimizer {
             check: default_check(),
             allows_unsupported: false,
             only_onnx: false,
+            widens: Widens::Nothing,
             stages: Vec::new(),
         }
     }
@@ -136,6 +138,13 @@ impl Optimizer {
     #[must_use]
     pub fn only_onnx(mut self) -> Optimizer {
         self.only_onnx = true;
+        self
+    }
+
+    /// Compute in single precision what the model does in half precision; inputs and outputs stay as they are.
+    #[must_use]
+    pub fn widened(mut self) -> Optimizer {
+        self.widens = Widens::All;
         self
     }
 
@@ -431,7 +440,7 @@ fn narrowed(steps: &[Step]) -> Option<String> {
 /// What was said in single precision for a stage.
 fn widened(steps: &[Step]) -> Option<String> {
     let times: usize = steps.iter().filter_map(|s| s.applied.get(WidenTypes.name())).sum();
-    (times > 0).then(|| format!("{times} values of half precision were computed in single precision to choose from"))
+    (times > 0).then(|| format!("{times} values were in half precision, and were taken in single precision first"))
 }
 
 /// The embedded engine, where one is built in.

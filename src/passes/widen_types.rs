@@ -24,6 +24,8 @@ pub enum Widens {
     Nothing,
     /// Constants that are only stored in halves: all that reads them is a `Cast` to float32.
     Stored,
+    /// That, and everything in another half than this one.
+    Others(DType),
     /// Everything.
     All,
 }
@@ -67,16 +69,21 @@ impl Pass for WidenTypes {
     fn run(&self, graph: &mut Graph, cx: &Context<'_>) -> Result<Step, Fault> {
         let mut step = Step::default();
         for from in HALVES {
-            let mut values: Vec<ValueId> = match cx.widens {
+            let widens = match cx.widens {
+                Widens::Others(half) if half == from => Widens::Stored,
+                Widens::Others(_) => Widens::All,
+                widens => widens,
+            };
+            let mut values: Vec<ValueId> = match widens {
                 Widens::Nothing => Vec::new(),
                 Widens::Stored => graph.values().filter(|&value| is_stored(graph, value, from)).collect(),
-                Widens::All => graph.values().filter(|&value| is_inner(graph, value, from)).collect(),
+                _ => graph.values().filter(|&value| is_inner(graph, value, from)).collect(),
             };
             if values.is_empty() || cx.fuel.is_empty() {
                 continue;
             }
             let first = values[0];
-            if cx.widens == Widens::All {
+            if widens == Widens::All {
                 if let Err(why) = may_widen(graph, from) {
                     step.held_back(self.name(), why);
                     continue;

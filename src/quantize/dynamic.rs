@@ -227,7 +227,9 @@ impl<'g> Writer<'g> {
         let Some(tensor) = self.graph.constant(weight).filter(|_| !self.unfit.contains(&weight)) else { return false };
         let &[rows, columns] = tensor.dims() else { return false };
         let rows = if transposed { columns } else { rows };
-        tensor.dtype() == DType::F32 && tensor.len() >= LEAST && rows >= LEAST_ROWS
+        // What repeats one number takes no bytes as it is.
+        let is_matrix = tensor.dtype() == DType::F32 && !tensor.is_repeated();
+        is_matrix && tensor.len() >= LEAST && rows >= LEAST_ROWS
     }
 
     /// A matrix as integers and scales: turned round where it is `transposed` and the integers stand by themselves.

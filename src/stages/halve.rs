@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::model::Model;
 use crate::passes::Widens;
-use crate::precision::Halver;
+use crate::precision::{Half, Halver};
 use crate::stages::{Account, Around, Basis, Done, Needs, Place, Stage};
 
 impl Stage for Halver {
@@ -13,7 +13,12 @@ impl Stage for Halver {
 
     /// What types a runtime's own operators take is not known.
     fn needs(&self) -> Needs {
-        Needs { plain: true, widens: Widens::Stored, ..Needs::default() }
+        let widens = match self.half {
+            // Computed in float32, whatever it was in.
+            Half::Weights => Widens::All,
+            half => Widens::Others(half.dtype()),
+        };
+        Needs { plain: true, widens, ..Needs::default() }
     }
 
     fn opset_for(&self, from: i64) -> i64 {

@@ -9,6 +9,7 @@ use crate::exec::tract::Tract;
 use crate::exec::{Cannot, Imaging, Session};
 use crate::ir::{DType, OpKind, Tensor};
 use crate::optimizer::Optimizer;
+use crate::precision::Half;
 use crate::target::{self, Profile};
 use crate::text::parse;
 
@@ -156,17 +157,22 @@ fn in_halves(
 ) -> (Vec<&'static str>, String, String) {
     let needs = Needs { widens, ..Needs::default() };
     let outcome = run_for(target, parse(text).unwrap(), &[place], Bounds::default(), needs).0.unwrap();
-    let graph = &outcome.model.graph;
+    let [weights, computed] = types(&outcome.model);
+    (outcome.report.stages.iter().map(|stand| stand.stage).collect(), weights, computed)
+}
+
+/// What a model's weights are, and what its products compute in.
+fn types(model: &Model) -> [String; 2] {
+    let graph = &model.graph;
     let types = |values: Vec<crate::ir::ValueId>| {
         let mut types: Vec<&str> = values.iter().map(|&v| graph.value(v).ty.dtype().unwrap().name()).collect();
         types.sort_unstable();
         types.dedup();
         types.join(" ")
     };
-    let weights = types(graph.values().filter(|&v| graph.constant(v).is_some()).collect());
     let products = graph.nodes().filter(|&n| graph.node(n).op == OpKind::MatMul);
     let computed = types(products.map(|n| graph.result(n, 0).unwrap()).collect());
-    (outcome.report.stages.iter().map(|stand| stand.stage).collect(), weights, computed)
+    [types(graph.values().filter(|&v| graph.constant(v).is_some()).collect()), computed]
 }
 
 const IN_HALVES: &str = r#"<ir_version: 8, opset_import: ["" : 17]>
@@ -184,6 +190,18 @@ fn what_was_in_halves_is_again() {
     for widens in [Widens::Stored, Widens::All] {
         assert_eq!(of(STORED_IN_HALVES, &target::TENSORRT, widens), both("float16", "float"), "nothing computed so");
     }
+}
+
+#[test]
+fn halves_become_other_halves() {
+    let of = |half, text: &str| {
+        let halver = crate::precision::Halver::new(half, Arc::new(Tract));
+        types(&Optimizer::for_target(&target::ONNX).halved(halver).run(parse(text).unwrap()).unwrap().model)
+    };
+    assert_eq!(of(Half::F16, IN_HALVES), ["float16", "float16"]);
+    assert_eq!(of(Half::BF16, IN_HALVES), ["bfloat16", "bfloat16"]);
+    assert_eq!(of(Half::Weights, IN_HALVES), ["float16", "float"], "computed in float32 from here on");
+    assert_eq!(of(Half::F16, STORED_IN_HALVES), ["float16", "float16"]);
 }
 
 #[test]

@@ -165,7 +165,7 @@ const LIMITS: &[Limit] = &[
         "ORT-F10",
         Subject::Inner(&[DType::F16]),
         "the CPU provider computes in single precision and casts before and after",
-        "keep the model in single precision",
+        "compute in single precision: --precision fp16-weights keeps the file as small",
     )
     .when(is_work)
     .warns(),

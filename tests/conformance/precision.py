@@ -7,7 +7,8 @@ Each model (without any: those in fixtures/models) becomes float16, and float16 
 pass onnx's strict checker, load in onnxruntime and in OpenVINO, and be near the float model on the same inputs, in both,
 or the report has to say why not: noise comes from everywhere, or what would help makes weights larger. Its constants take
 at most 51 % of the float model's bytes, apart from those that the report says stay float32. bfloat16 has to pass the
-checker. With --peer and onnxconverter-common installed, no model may have more Casts than that leaves in the same graph,
+checker. What computes or only lies in halves then gets integers like the float model (--calib random): it has to run
+wherever that does, be about as near, and be no larger than it was. With --peer and onnxconverter-common installed, no model may have more Casts than that leaves in the same graph,
 where what it leaves runs at all and nothing had to stay float32.
 """
 
@@ -107,6 +108,58 @@ def convert(binary, source, result, *flags):
     return (report[0] if isinstance(report, list) else report), None
 
 
+# What models in halves get beside.
+INTEGERS = [
+    ("int8", "onnxruntime"),
+    ("int8", "openvino"),
+    ("int8", "tensorrt"),
+    ("int4", "onnxruntime"),
+    ("int8-dynamic", "openvino"),
+]
+# Bytes that a small file may grow by.
+ROOM = 4096
+# So many dB less than what the float model has are chance: ranges and corrections are others.
+CHANCE = 8.0
+# What has so much is good enough, whatever the float model has.
+PLENTY = 30.0
+
+
+def with_integers(args, folder, name, given, want):
+    """What is wrong with what a model in halves becomes, and a line about it; beside what the float model becomes."""
+    wrong, found = [], []
+    for precision, target in INTEGERS:
+        flags = ["--precision", precision, "--target", target, "--allow-unsupported"]
+        if precision != "int8-dynamic":
+            flags += ["--calib", "random"]
+        results = {source: folder / f"{source}.{precision}.{target}.onnx" for source in ("float", name)}
+        whys = {source: convert(args.bin, folder / f"{source}.onnx", path, *flags)[1] for source, path in results.items()}
+        label = f"{name}, {precision} for {target}"
+        if whys["float"]:
+            continue
+        if whys[name]:
+            wrong.append(f"{label}: {whys[name]}")
+            continue
+        was, now = ((folder / f"{name}.onnx").stat().st_size, results[name].stat().st_size)
+        # Weights that repeat one number take nothing in any float, and are spelled out for some runtimes' integers.
+        grows = results["float"].stat().st_size > (folder / "float.onnx").stat().st_size + ROOM
+        if now > was + ROOM and not grows:
+            wrong.append(f"{label}: {now} bytes, and it had {was}")
+        for runtime in ["openvino"] if target == "openvino" else ["onnxruntime"]:
+            try:
+                least = min(PLENTY, sqnr(want, RUNTIMES[runtime](results["float"], given)) - CHANCE)
+            except Exception:
+                continue  # It does not run what the float model becomes either.
+            try:
+                db = sqnr(want, RUNTIMES[runtime](results[name], given))
+            except Exception as e:
+                wrong.append(f"{label}: {runtime}: {engines.one_line(e)}")
+                continue
+            found.append(f"{precision} {db:.0f}")
+            if not db >= least:
+                wrong.append(f"{label}: {runtime} gives {db:.1f} dB, {least:.1f} are to be had")
+    return wrong, f" ({', '.join(found)} dB)" if found else ""
+
+
 def peers_casts(path, folder, given):
     """How many Casts onnxconverter-common leaves; None where it fails or makes what does not run."""
     try:
@@ -176,6 +229,10 @@ def examine(args, source, folder):
             line += f", {ours} casts, the peer {theirs}"
             if theirs is not None and ours > theirs and not done["kept"]:
                 wrong.append(f"{precision}: {ours} casts, the peer leaves {theirs}")
+        if not wrong:
+            more, told = with_integers(args, folder, precision, given, want)
+            wrong += more
+            line += told
         said.append(line)
     return wrong, "; ".join(said) + ("" if engine else f"; not run: {runs}")
 

@@ -5,7 +5,7 @@ use rustc_hash::FxHashSet;
 use crate::exec::{Cannot, Stepper};
 use crate::gram::layer::WEIGHT;
 use crate::gram::{Layer, Patches};
-use crate::ir::{Graph, NodeId, ValueId};
+use crate::ir::{Graph, NodeId, Tensor, ValueId};
 use crate::model::Model;
 use crate::prune::Cut;
 use crate::prune::recover::Recovery;
@@ -46,8 +46,13 @@ impl Run<'_> {
         self.dense.reach(dense, &target.dense_values)?;
         let Some(read) = self.pruned.of(target.input) else { return Ok(Err("what it reads is not there")) };
         let graph = &pruned.graph;
-        let weight = graph.operand(of_pruned.node, WEIGHT).and_then(|w| of_pruned.matrix(graph.constant(w)?));
-        let Some(weight) = weight else { return Ok(Err("its weight cannot be read")) };
+        let weight = graph.operand(of_pruned.node, WEIGHT).and_then(|w| graph.constant(w));
+        if weight.is_some_and(Tensor::is_repeated) {
+            return Ok(Err("its weight repeats one number, which takes no bytes"));
+        }
+        let Some(weight) = weight.and_then(|w| of_pruned.matrix(w)) else {
+            return Ok(Err("its weight cannot be read"));
+        };
         let picked = |tensors, rows| Patches::of(of_pruned, tensors, rows, self.recovery.seed);
         let patches =
             picked(&read[..self.fitted], self.recovery.rows).zip(picked(&read[self.fitted..], self.recovery.rows));
