@@ -1,13 +1,13 @@
 //! What is computed in half precision is computed in single precision, where a stage behind the pipeline needs that:
 //! integers, pruned channels and precisions of layers are chosen of float32.
 //!
-//! float32 holds every float16 and bfloat16, so constants are what they were, and results are nearer to what the model
-//! was trained to give. Inputs and outputs of the model keep their types, with a `Cast` behind or before them. Where a
+//! float32 holds every float16 and bfloat16, so constants are what they were, but for √2 and other numbers of formulas,
+//! which are what they were before they were rounded; and results are nearer to what the model was trained to give. Inputs and outputs of the model keep their types, with a `Cast` behind or before them. Where a
 //! half is held by something that is no tensor, or read by an operator that may take nothing else, nothing is done.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::ir::{DType, Graph, NodeId, OpKind, Origin, Output, ScopeId, Type, User, ValueId};
+use crate::ir::{DType, Graph, NodeId, OpKind, Origin, Output, ScopeId, Tensor, Type, User, ValueId};
 use crate::ops::shape::TO;
 use crate::passes::retype::retype;
 use crate::passes::{Context, Fault, Pass};
@@ -32,6 +32,19 @@ pub enum Widens {
 
 /// The types of half precision.
 const HALVES: [DType; 2] = [DType::F16, DType::BF16];
+
+/// Numbers of formulas that activations are written with: what rounds to the same half stands for them, and runtimes know
+/// these formulas by their numbers in float32.
+const OF_FORMULAS: &[f64] = &[
+    std::f64::consts::SQRT_2,
+    std::f64::consts::FRAC_1_SQRT_2,
+    // √(2/π) and what goes with it in Gelu by Tanh, and the factor of its fast form.
+    0.797_884_560_802_865_4,
+    0.044_715,
+    1.702,
+    // Of HardSigmoid and HardSwish.
+    1.0 / 6.0,
+];
 
 /// Operators of com.microsoft whose tensors of real numbers are all of one type, which may be float32.
 const TAKING: &[&str] = &[
@@ -93,11 +106,23 @@ impl Pass for WidenTypes {
             }
             cx.fuel.spend(self.name(), || graph.value_label(first));
             retype(graph, &values, from, DType::F32);
+            values.iter().for_each(|&value| spell_exactly(graph, value, from));
             round_outputs(graph, &values, from);
             step.fired_times(self.name(), values.len());
             step.exactness = Exactness::Approximate;
         }
         Ok(step)
+    }
+}
+
+/// A constant of one element that was `half` the number of a formula is that number.
+fn spell_exactly(graph: &mut Graph, value: ValueId, half: DType) {
+    let Some(tensor) = graph.constant(value).filter(|tensor| tensor.len() == 1) else { return };
+    let rounded = |&number: &f64| Tensor::rounded(half, &[], &[number]).ok().and_then(|half| half.item());
+    let was = tensor.real(0);
+    let Some(&number) = OF_FORMULAS.iter().find(|number| rounded(number) == was) else { return };
+    if let Ok(exact) = Tensor::rounded(DType::F32, tensor.dims(), &[number]) {
+        graph.set_constant(value, exact);
     }
 }
 
