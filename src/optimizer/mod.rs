@@ -437,10 +437,15 @@ fn narrowed(steps: &[Step]) -> Option<String> {
     (times > 0).then(|| format!("{times} values of double precision are computed in single precision"))
 }
 
-/// What was said in single precision for a stage.
+/// What was said in single precision for a stage, or why it was not.
 fn widened(steps: &[Step]) -> Option<String> {
-    let times: usize = steps.iter().filter_map(|s| s.applied.get(WidenTypes.name())).sum();
-    (times > 0).then(|| format!("{times} values were in half precision, and were taken in single precision first"))
+    let name = WidenTypes.name();
+    let times: usize = steps.iter().filter_map(|s| s.applied.get(name)).sum();
+    let held_back = || steps.iter().filter_map(|s| s.declined.get(name)?.keys().next()).next();
+    match times {
+        0 => held_back().map(|why| format!("what is in half precision was left as it is: {why}")),
+        _ => Some(format!("{times} values were in half precision, and were taken in single precision first")),
+    }
 }
 
 /// The embedded engine, where one is built in.

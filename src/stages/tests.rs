@@ -205,6 +205,16 @@ fn halves_become_other_halves() {
 }
 
 #[test]
+fn it_is_said_why_halves_stay() {
+    let text = r#"<ir_version: 8, opset_import: ["" : 17, "com.example" : 1]>
+        g (float16[n,4] x) => (float16[n,4] y) { a = Sigmoid(x) y = com.example.Op(a) }"#;
+    let halver = crate::precision::Halver::new(Half::Weights, Arc::new(Tract));
+    let done = Optimizer::for_target(&target::ONNX).halved(halver).run(parse(text).unwrap()).unwrap();
+    let why = "what is in half precision was left as it is: an operator of another domain reads or makes it";
+    assert!(done.report.notes.iter().any(|note| note == why), "{:?}", done.report.notes);
+}
+
+#[test]
 fn a_stage_for_halves_has_the_last_word() {
     let (stages, ..) = in_halves(STORED_IN_HALVES, &target::TENSORRT, Place::Halve, Widens::Stored);
     assert_eq!(stages, ["original", "optimize", "halve"]);
