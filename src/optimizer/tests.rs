@@ -7,7 +7,7 @@ use crate::ir::{DType, OpKind, ScopeId, Shape, Tensor, Type};
 use crate::model::OpsetImport;
 use crate::quality::Bounds;
 use crate::rewrite::var;
-use crate::stages::{Account, Basis, Done, Place};
+use crate::stages::{Account, Around, Basis, Done, Place};
 use crate::target;
 
 /// A chain of these operators.
