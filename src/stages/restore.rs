@@ -15,6 +15,10 @@ use crate::quality::Bounds;
 use crate::stages::{Account, Around, Basis, Done, Place, Stage};
 use crate::target::Profile;
 
+/// With so many dB of signal over its noise everything goes back: it was in halves before. With less it is looked for what
+/// brings the noise in, as for a model that never was.
+const WAS_IN_HALVES: f64 = 40.0;
+
 /// See the module.
 pub(crate) struct Restore {
     half: Half,
@@ -64,8 +68,13 @@ impl Stage for Restore {
             bounds: self.bounds,
             ..Halver::new(self.half, self.engine.clone())
         };
+        let least = self.bounds.min_sqnr.unwrap_or(WAS_IN_HALVES).max(WAS_IN_HALVES);
+        let at_once = Halver { bounds: Bounds { min_sqnr: Some(least), max_drop: None }, ..halver.clone() };
         let done = match around.rehearsal {
-            None => halver.rehearsed(model, around.tell),
+            None => match at_once.rehearsed(model, around.tell) {
+                Err(HalveError::Bounds(_) | HalveError::NotCompared(_)) => halver.rehearsed(model, around.tell),
+                done => done,
+            },
             // What no engine runs is not compared here, but behind the stage.
             Some(before) => halver.unseen(model).and_then(|(done, _)| {
                 let mut after = before.clone();

@@ -169,7 +169,19 @@ const LIMITS: &[Limit] = &[
     )
     .when(is_work)
     .warns(),
+    // Found in 1.31: between calls without kernels for halves it makes float32 of such a call, with a Cast before its
+    // scales, and packs its integers before it knows these; where all optimizations are on, the Cast is gone by then.
+    Limit::about(
+        "ORT-F11",
+        Subject::Inner(&[DType::F16]),
+        "the CPU provider may compute it wrongly where not all graph optimizations are on",
+        "leave them on, or give it weights of few bits after --precision fp16-weights",
+    )
+    .when(|call| call.node().op_name() == "MatMulNBits" && ACCURACY_LEVEL.of(call.node()) == 4)
+    .warns(),
 ];
+
+const ACCURACY_LEVEL: Key<i64> = Key::new("accuracy_level", 0);
 
 const LAYOUT: Key<i64> = Key::new("layout", 0);
 const FMOD: Key<i64> = Key::new("fmod", 0);

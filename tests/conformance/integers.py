@@ -56,9 +56,9 @@ class Net:
         self.weights.append(numpy_helper.from_array(np.asarray(array), name))
         return name
 
-    def conv(self, x, inputs, outputs, kernel=3, group=1, **attributes):
+    def conv(self, x, inputs, outputs, kernel=3, group=1, bias=0.1, **attributes):
         pad = kernel // 2
-        w, b = self.weight(outputs, inputs // group, kernel, kernel), self.weight(outputs, scale=0.1)
+        w, b = self.weight(outputs, inputs // group, kernel, kernel), self.weight(outputs, scale=bias)
         return self.Conv(x, w, b, pads=[pad] * 4, group=group, **attributes)
 
     def linear(self, x, inputs, outputs):
@@ -170,7 +170,20 @@ def few_rows(net, x):
 
 few_rows.batch = 4
 
-NETS = [residual, bottleneck, joined, resized, transposed, gated, smooth, attention, heads, few_rows]
+
+
+def class_token(net, x):
+    # OpenVINO asks the first convolution how large a batch is, and loses its bias where integers are made of its result.
+    x = net.Relu(net.conv(net.Relu(net.conv(x, 3, 16, bias=1.0, strides=[2, 2])), 16, 32))
+    x = net.Reshape(net.conv(x, 32, 32, kernel=1), net.constant(np.array([0, 32, 64])))
+    x = net.Transpose(x, perm=[0, 2, 1])
+    one = net.constant(np.array([1]))
+    batch = net.Slice(net.Shape(x), net.constant(np.array([0])), one)
+    token = net.Expand(net.weight(1, 1, 32), net.Concat(batch, one, one, axis=0))
+    return net.linear(net.Concat(token, x, axis=1), 32, 8)
+
+
+NETS = [residual, bottleneck, joined, resized, transposed, gated, smooth, attention, heads, few_rows, class_token]
 
 
 def model(make, path):

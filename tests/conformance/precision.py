@@ -83,9 +83,14 @@ def sqnr(want, got):
     return worst
 
 
-def in_onnxruntime(path, given):
+def in_onnxruntime(path, given, *level):
     names = {i.name for i in onnx.load(path, load_external_data=False).graph.input}
-    return engines.session(path).run(None, {k: v for k, v in given.items() if k in names})
+    return engines.session(path, *level).run(None, {k: v for k, v in given.items() if k in names})
+
+
+def optimized(path, given):
+    """In onnxruntime with all optimizations, without which release 1.31 computes products of 4 bits and halves wrongly."""
+    return in_onnxruntime(path, given, engines.onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL)
 
 
 def in_openvino(path, given):
@@ -116,8 +121,9 @@ INTEGERS = [
     ("int4", "onnxruntime"),
     ("int8-dynamic", "openvino"),
 ]
-# Bytes that a small file may grow by.
+# Bytes that a file may grow by, and the share of it: Casts of weights that stay real, where the runtime is slow in halves.
 ROOM = 4096
+CASTS = 0.08
 # So many dB less than what the float model has are chance: ranges and corrections are others.
 CHANCE = 8.0
 # What has so much is good enough, whatever the float model has.
@@ -142,21 +148,21 @@ def with_integers(args, folder, name, given, want):
         was, now = ((folder / f"{name}.onnx").stat().st_size, results[name].stat().st_size)
         # Weights that repeat one number take nothing in any float, and are spelled out for some runtimes' integers.
         grows = results["float"].stat().st_size > (folder / "float.onnx").stat().st_size + ROOM
-        if now > was + ROOM and not grows:
+        if now > was * (1 + CASTS) + ROOM and not grows:
             wrong.append(f"{label}: {now} bytes, and it had {was}")
-        for runtime in ["openvino"] if target == "openvino" else ["onnxruntime"]:
-            try:
-                least = min(PLENTY, sqnr(want, RUNTIMES[runtime](results["float"], given)) - CHANCE)
-            except Exception:
-                continue  # It does not run what the float model becomes either.
-            try:
-                db = sqnr(want, RUNTIMES[runtime](results[name], given))
-            except Exception as e:
-                wrong.append(f"{label}: {runtime}: {engines.one_line(e)}")
-                continue
-            found.append(f"{precision} {db:.0f}")
-            if not db >= least:
-                wrong.append(f"{label}: {runtime} gives {db:.1f} dB, {least:.1f} are to be had")
+        run = in_openvino if target == "openvino" else optimized
+        try:
+            least = min(PLENTY, sqnr(want, run(results["float"], given)) - CHANCE)
+        except Exception:
+            continue  # What the float model becomes does not run either.
+        try:
+            db = sqnr(want, run(results[name], given))
+        except Exception as e:
+            wrong.append(f"{label}: {engines.one_line(e)}")
+            continue
+        found.append(f"{precision} {db:.0f}")
+        if not db >= least:
+            wrong.append(f"{label}: {db:.1f} dB, {least:.1f} are to be had")
     return wrong, f" ({', '.join(found)} dB)" if found else ""
 
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::ir::{Attr, Int, Key, OpKind};
+use crate::ir::{Attr, Graph, Int, Key, OpKind};
 use crate::ops::slice::permutation;
 use crate::ops::window::GROUP;
 use crate::ops::{CallView, Channels, Quant, row_of, schema};
@@ -59,6 +59,9 @@ pub struct Condition {
     pub run_at_most: Option<i64>,
     /// Operand 0 is what a `Softmax` makes, moved or not: shares, none of them negative.
     pub shares: Option<bool>,
+    /// Operand 0 is what the first convolution makes, which has a bias, element by element or pooled or as it is; and a
+    /// size of something is asked for while the model runs.
+    pub sized: Option<bool>,
     /// The opset that is written.
     pub opset_at_least: Option<i64>,
     /// Attributes have these values; an absent one has ONNX's default.
@@ -135,6 +138,13 @@ impl Condition {
         let is_output = graph.results(call.id()).iter().flatten().any(|&v| graph.is_output(v));
         if self.inner.is_some_and(|inner| inner == is_output) {
             return Some("its result is an output of the model".into());
+        }
+        if self.sized.is_some_and(|sized| sized != (follows_first(call) && asks_for_sizes(graph))) {
+            let what = match self.sized {
+                Some(true) => "it does not read the first convolution of a model that asks for sizes",
+                _ => "it reads the first convolution of a model that asks for sizes",
+            };
+            return Some(what.into());
         }
         if self.shares.is_some_and(|shares| shares != has_shares(call)) {
             let what =
@@ -306,6 +316,32 @@ fn transposing<'g>(call: &CallView<'g>) -> Option<CallView<'g>> {
         }
     }
     None
+}
+
+/// Whether operand 0 is what a convolution with a bias makes of an input, element by element or pooled.
+fn follows_first(call: &CallView<'_>) -> bool {
+    let mut has_met = false;
+    let mut at = call.operand(0);
+    for _ in 0..FAR {
+        let Some(value) = at else { return false };
+        let Some((maker, _)) = call.graph().producer(value) else { return has_met };
+        let maker = CallView::new(call.graph(), maker);
+        match maker.node().op {
+            OpKind::Conv if !has_met && maker.has(2) => has_met = true,
+            OpKind::Conv | OpKind::ConvTranspose | OpKind::MatMul | OpKind::Gemm => return false,
+            _ => {}
+        }
+        at = maker.operand(0);
+    }
+    false
+}
+
+/// How many calls are looked past on the way to an input.
+const FAR: usize = 16;
+
+/// Whether a `Shape` or `Size` is left whose result only a run tells.
+fn asks_for_sizes(graph: &Graph) -> bool {
+    graph.nodes().any(|node| matches!(graph.node(node).op, OpKind::Shape | OpKind::Size))
 }
 
 /// Whether operand 0 is what a `Softmax` makes, moved or not.
