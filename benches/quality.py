@@ -23,6 +23,7 @@ MOVES = {
 # The operand that is the weight, where that is not the second.
 WEIGHT = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
 EXACT = 100.0  # dB, where outputs are equal
+FEW = 16  # samples are enough to see that another runtime computes the same
 
 
 def session(path, level="ORT_ENABLE_ALL", written=None):
@@ -57,9 +58,23 @@ class Judge:
         ratios = [o["sqnr"] for o in result["outputs"].values()]
         result["sqnr"] = float(numpy.mean(ratios)) if ratios else math.nan
         result["cosine"] = min((o["cosine"] for o in result["outputs"].values()), default=math.nan)
+        result["openvino dB"] = self.in_openvino(path)
         result["coverage"] = coverage(path, self.feeds[0])
         result["kernels"] = [len(k) for k in kernels.in_onnxruntime(path)]
         return result
+
+    def in_openvino(self, path):
+        """dB of the first samples there; none where OpenVINO is not installed or does not run it."""
+        try:
+            import openvino
+
+            run = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            got = [[out[k] for k in range(len(self.names))] for out in map(run, self.feeds[:FEW])]
+        except Exception:
+            return None
+        floats = [k for k in range(len(self.names)) if self.outputs[0][k].dtype.kind == "f"]
+        ratios = [closeness([o[k] for o in self.outputs[:FEW]], [g[k] for g in got])["sqnr"] for k in floats]
+        return float(numpy.mean(ratios)) if ratios else None
 
     def metric(self, outputs):
         """Top-1, perplexity or mean intersection over union of the first output, where there are labels."""

@@ -11,7 +11,7 @@ input with a leading axis of samples, and labels in "labels". --ours gives the f
 (`--ours "ort=--target onnxruntime"`). Each quantizer is a fresh process, timed whole with its own peak of memory.
 
 Accuracy is measured in onnxruntime with all its optimizations, on samples that no tool saw: the ratio of signal to
-quantization noise in dB (mean of the float outputs), the least cosine, how often the largest score is the same one,
+quantization noise in dB (mean of the float outputs), the same in OpenVINO on a few samples, the least cosine, how often the largest score is the same one,
 and the metric where there are labels. `int` is the share of multiply-accumulates with integer operands; `kernels` how
 many weighted operators onnxruntime then runs in integers and in floats. With --latency, the last columns are processor
 time of the float model over the quantized one's, one thread, all variants of a model taking turns (benches/latency.py):
@@ -103,12 +103,13 @@ def one_model(name, model, calib, held_out, kind, tools, args, folder, ask):
 def cells(tool, row, base, latency):
     if "error" in row:
         cost = [shown(row.get("cpu")), shown(row.get("rss"), 0)]
-        return [tool, "FAILED", "", "", "", "", "", "", *cost, *[""] * (len(RUNTIMES) if latency else 0)]
+        return [tool, "FAILED", "", "", "", "", "", "", "", *cost, *[""] * (len(RUNTIMES) if latency else 0)]
     if tool == "float":
-        first = [shown(row["metric"], 4), "", "", "", "", "", "1.00", "", ""]
+        first = [shown(row["metric"], 4), "", "", "", "", "", "", "1.00", "", ""]
     else:
         first = [
-            shown(row["metric"], 4), shown(row["agree"], 4), shown(row["sqnr"], 1), shown(row["cosine"], 4),
+            shown(row["metric"], 4), shown(row["agree"], 4), shown(row["sqnr"], 1), shown(row["openvino dB"], 1),
+            shown(row["cosine"], 4),
             shown(row["coverage"], 0, 100) + " %", "/".join(map(str, row["kernels"])),
             shown(row["bytes"] / base["bytes"]), shown(row["cpu"]), shown(row["rss"], 0),
         ]  # fmt: skip
@@ -172,7 +173,7 @@ def main():
     jobs = models(args)
     tools, out = tools_of(args)
     ours = [t for t in tools if t not in args.peers.split(",")]
-    columns = ["model", "tool", "metric", "agree", "dB", "cosine", "int", "kernels", "size", "CPU s", "MB"]
+    columns = ["model", "tool", "metric", "agree", "dB", "OV dB", "cosine", "int", "kernels", "size", "CPU s", "MB"]
     columns += RUNTIMES.values() if args.latency else []
     ask, results, kinds, table = Helper(), {}, {}, []
     with tempfile.TemporaryDirectory(prefix="quantize-") as scratch:

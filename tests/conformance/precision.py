@@ -160,6 +160,12 @@ def with_integers(args, folder, name, given, want):
         except Exception as e:
             wrong.append(f"{label}: {engines.one_line(e)}")
             continue
+        if run is in_openvino:
+            # A runtime that computes something else of integers does so of the float model's, too.
+            try:
+                least = max(least, min(PLENTY, sqnr(want, optimized(results[name], given)) - CHANCE))
+            except Exception:
+                pass  # onnxruntime does not run it, and says nothing of it.
         found.append(f"{precision} {db:.0f}")
         if not db >= least:
             wrong.append(f"{label}: {db:.1f} dB, {least:.1f} are to be had")
