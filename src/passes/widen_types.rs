@@ -8,6 +8,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::ir::{DType, Graph, NodeId, OpKind, Origin, Output, ScopeId, Tensor, Type, User, ValueId};
+use crate::ops::quant::is_integer;
 use crate::ops::shape::TO;
 use crate::passes::retype::retype;
 use crate::passes::{Context, Fault, Pass};
@@ -26,6 +27,8 @@ pub enum Widens {
     Stored,
     /// That, and everything in another half than this one.
     Others(DType),
+    /// Everything, where nothing computes with integers already: such a model is left as it is.
+    Floats,
     /// Everything.
     All,
 }
@@ -85,6 +88,8 @@ impl Pass for WidenTypes {
             let widens = match cx.widens {
                 Widens::Others(half) if half == from => Widens::Stored,
                 Widens::Others(_) => Widens::All,
+                Widens::Floats if graph.nodes().any(|node| is_integer(graph.node(node))) => Widens::Nothing,
+                Widens::Floats => Widens::All,
                 widens => widens,
             };
             let mut values: Vec<ValueId> = match widens {
@@ -208,5 +213,29 @@ fn round_outputs(graph: &mut Graph, values: &[ValueId], half: DType) {
     for (index, value) in outputs.into_iter().enumerate().filter(|(_, value)| changed.contains(value)) {
         let half = *rounded.entry(value).or_insert_with(|| graph.add_cast(value, half));
         graph.replace_use(User::Output(ScopeId::MAIN, index), half);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::passes::infer_declared;
+    use crate::rewrite::{Fuel, Growth};
+    use crate::text::parse;
+
+    #[test]
+    fn what_has_integers_already_keeps_its_halves() {
+        let widened = |body: &str, widens: Widens| {
+            let head = r#"<ir_version: 10, opset_import: ["" : 21]> g (float16[n,4] x) => (float16[n,4] y)"#;
+            let mut model = parse(&format!("{head} <float16 s, int8 z> {{ {body} }}")).unwrap();
+            infer_declared(&mut model.graph);
+            let (fuel, growth) = (Fuel::unlimited(), Growth::of(0));
+            let cx = Context { widens, ..Context::new(21, &fuel, &growth) };
+            WidenTypes.run(&mut model.graph, &cx).unwrap().changed()
+        };
+        let (real, integer) = ("y = Mul(x, s)", "q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s, z)");
+        assert!(widened(real, Widens::Floats) && widened(real, Widens::All) && widened(integer, Widens::All));
+        assert!(!widened(integer, Widens::Floats) && !widened(real, Widens::Others(DType::F16)));
+        assert!(widened(real, Widens::Others(DType::BF16)) && !widened(real, Widens::Stored));
     }
 }

@@ -14,7 +14,7 @@ impl Stage for Dynamic {
 
     /// Integers are for operators of ONNX.
     fn needs(&self) -> Needs {
-        Needs { plain: true, widens: Widens::All, ..Needs::default() }
+        Needs { plain: true, widens: Widens::Floats, ..Needs::default() }
     }
 
     fn opset_for(&self, from: i64) -> i64 {

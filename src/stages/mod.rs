@@ -89,7 +89,7 @@ impl Needs {
     /// Of what gives integers to operators of ONNX, as `policy` places them: a runtime fuses integers itself.
     fn of_integers(policy: &Policy) -> Needs {
         let holds_back: &[&str] = if policy.keeps_axes { &["flatten-rows"] } else { &[] };
-        Needs { plain: true, splits_products: true, widens: Widens::All, holds_back }
+        Needs { plain: true, splits_products: true, widens: Widens::Floats, holds_back }
     }
 }
 
