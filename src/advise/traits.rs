@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::census;
 use crate::ir::{Graph, NodeId, OpKind, ScopeId, ValueId};
 use crate::model::Model;
+use crate::ops::quant::is_integer;
 use crate::ops::window::GROUP;
 use crate::ops::{CallView, row_of};
 
@@ -65,11 +66,9 @@ impl Traits {
                 }
                 OpKind::Softmax | OpKind::Attention => seen.attention += 1,
                 OpKind::LSTM | OpKind::GRU | OpKind::RNN => seen.recurrent += 1,
-                OpKind::QuantizeLinear | OpKind::DequantizeLinear | OpKind::DynamicQuantizeLinear => {
-                    seen.is_reduced = true;
-                }
                 _ => {}
             }
+            seen.is_reduced |= is_integer(graph.node(node));
             if matches!(op, OpKind::MatMul | OpKind::Gemm | OpKind::Gather)
                 && weight(graph, node).is_some_and(|weight| weight.1 == 2)
             {

@@ -286,7 +286,7 @@ impl Compiler<'_> {
         let input = call.operand(0).ok_or(SIZES)?;
         let weight = call.constant(WEIGHT).ok_or(SIZES)?;
         if weight.is_repeated() {
-            return Err("its weight repeats one number, which takes no bytes");
+            return Err(Tensor::REPEATED);
         }
         let matrix = layer.matrix(weight).ok_or(SIZES)?;
         let weight = self.parameters(matrix);

@@ -185,6 +185,9 @@ impl Tensor {
         matches!(self.data, Data::Splat(_)) && bytes > Tensor::MAX_SPELLED_OUT
     }
 
+    /// Why weights that are [repeated](Tensor::is_repeated) stay as they are where others become smaller or better.
+    pub(crate) const REPEATED: &'static str = "its weight repeats one number, which takes no bytes";
+
     /// Splats of more bytes are not spelled out in a file.
     const MAX_SPELLED_OUT: usize = 256;
 

@@ -237,7 +237,7 @@ fn as_matrix(
         return Err("its weight is small");
     }
     if weight.is_repeated() {
-        return Err("its weight repeats one number, which takes no bytes");
+        return Err(Tensor::REPEATED);
     }
     Ok(View { slot, transpose, outputs, columns, is_by_output, kernel })
 }

@@ -11,6 +11,30 @@ use crate::ops::quant::with_vectors;
 use crate::ops::ties::{broadcast, convolution, product_of, same_axes, size};
 use crate::ops::{CallView, End, Infer, Outcome, Tie, Ties, matmul};
 
+/// Operators of com.microsoft whose tensors of real numbers are all of one type, which may be float32.
+pub const OF_ONE_FLOAT: &[&str] = &[
+    "Attention",
+    "BiasAdd",
+    "BiasGelu",
+    "EmbedLayerNormalization",
+    "FastGelu",
+    "FusedConv",
+    "FusedGemm",
+    "FusedMatMul",
+    "GatherBlockQuantized",
+    "Gelu",
+    "GroupNorm",
+    "GroupQueryAttention",
+    "MatMulNBits",
+    "MultiHeadAttention",
+    "QuickGelu",
+    "RotaryEmbedding",
+    "SimplifiedLayerNormalization",
+    "SkipLayerNormalization",
+    "SkipSimplifiedLayerNormalization",
+    "TransposeMatMul",
+];
+
 fn count(call: &CallView<'_>, name: &'static str) -> Option<usize> {
     usize::try_from(Key::new(name, 0i64).of(call.node())).ok().filter(|&n| n >= 1)
 }

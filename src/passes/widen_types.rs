@@ -2,12 +2,14 @@
 //! integers, pruned channels and precisions of layers are chosen of float32.
 //!
 //! float32 holds every float16 and bfloat16, so constants are what they were, but for √2 and other numbers of formulas,
-//! which are what they were before they were rounded; and results are nearer to what the model was trained to give. Inputs and outputs of the model keep their types, with a `Cast` behind or before them. Where a
-//! half is held by something that is no tensor, or read by an operator that may take nothing else, nothing is done.
+//! which are what they were before they were rounded; and results are nearer to what the model was trained to give.
+//! Inputs and outputs of the model keep their types, with a `Cast` behind or before them. Where a half is held by
+//! something that is no tensor, or read by an operator that may take nothing else, nothing is done.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::ir::{DType, Graph, NodeId, OpKind, Origin, Output, ScopeId, Tensor, Type, User, ValueId};
+use crate::ops::contrib::OF_ONE_FLOAT;
 use crate::ops::quant::is_integer;
 use crate::ops::shape::TO;
 use crate::passes::retype::retype;
@@ -47,30 +49,6 @@ const OF_FORMULAS: &[f64] = &[
     1.702,
     // Of HardSigmoid and HardSwish.
     1.0 / 6.0,
-];
-
-/// Operators of com.microsoft whose tensors of real numbers are all of one type, which may be float32.
-const TAKING: &[&str] = &[
-    "Attention",
-    "BiasAdd",
-    "BiasGelu",
-    "EmbedLayerNormalization",
-    "FastGelu",
-    "FusedConv",
-    "FusedGemm",
-    "FusedMatMul",
-    "GatherBlockQuantized",
-    "Gelu",
-    "GroupNorm",
-    "GroupQueryAttention",
-    "MatMulNBits",
-    "MultiHeadAttention",
-    "QuickGelu",
-    "RotaryEmbedding",
-    "SimplifiedLayerNormalization",
-    "SkipLayerNormalization",
-    "SkipSimplifiedLayerNormalization",
-    "TransposeMatMul",
 ];
 
 impl Pass for WidenTypes {
@@ -180,7 +158,7 @@ fn may_widen(graph: &Graph, half: DType) -> Result<(), &'static str> {
     let touching = || graph.nodes().filter(|&n| values(n).any(|v| is(graph, v, half)));
     let takes_no_other = |n: NodeId| {
         let node = graph.node(n);
-        let is_known = matches!(node.domain(), "" | CONTRIB) && TAKING.contains(&node.op_name());
+        let is_known = matches!(node.domain(), "" | CONTRIB) && OF_ONE_FLOAT.contains(&node.op_name());
         node.custom.is_some() && !is_known
     };
     if touching().any(takes_no_other) {

@@ -21,7 +21,8 @@ struct Schemas {
     written: &'static Schema,
 }
 
-/// Operators of com.microsoft whose float tensors are all of one type, which may be float16.
+/// Those of [`OF_ONE_FLOAT`](crate::ops::contrib::OF_ONE_FLOAT) that are given float16: the others wait for a runtime that
+/// was asked about them.
 const CONTRIBUTED: &[&str] = &["FusedConv", "FusedGemm", "FusedMatMul", "Gelu", "BiasGelu", "FastGelu", "QuickGelu"];
 
 impl<'g> Slots<'g> {

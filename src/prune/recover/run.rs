@@ -48,7 +48,7 @@ impl Run<'_> {
         let graph = &pruned.graph;
         let weight = graph.operand(of_pruned.node, WEIGHT).and_then(|w| graph.constant(w));
         if weight.is_some_and(Tensor::is_repeated) {
-            return Ok(Err("its weight repeats one number, which takes no bytes"));
+            return Ok(Err(Tensor::REPEATED));
         }
         let Some(weight) = weight.and_then(|w| of_pruned.matrix(w)) else {
             return Ok(Err("its weight cannot be read"));

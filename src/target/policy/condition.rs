@@ -59,8 +59,8 @@ pub struct Condition {
     pub run_at_most: Option<i64>,
     /// Operand 0 is what a `Softmax` makes, moved or not: shares, none of them negative.
     pub shares: Option<bool>,
-    /// Operand 0 is what the first convolution makes, which has a bias, element by element or pooled or as it is; and a
-    /// size of something is asked for while the model runs.
+    /// Operand 0 is what the first convolution makes, which has a bias, or what other calls than layers make of that; and
+    /// a size of something is asked for while the model runs.
     pub sized: Option<bool>,
     /// The opset that is written.
     pub opset_at_least: Option<i64>,
@@ -318,7 +318,8 @@ fn transposing<'g>(call: &CallView<'g>) -> Option<CallView<'g>> {
     None
 }
 
-/// Whether operand 0 is what a convolution with a bias makes of an input, element by element or pooled.
+/// Whether operand 0 goes back to a convolution with a bias, along first operands, and that to an input without another
+/// layer between.
 fn follows_first(call: &CallView<'_>) -> bool {
     let mut has_met = false;
     let mut at = call.operand(0);
