@@ -67,9 +67,7 @@ def quantized(is_peer, command, out, args):
     costs = []
     for _ in range(args.repeat):
         out.unlink(missing_ok=True)
-        # Some leave files where they run.
-        with tempfile.TemporaryDirectory(prefix="quantizer-") as here:
-            costs.append(measure.run(command, timeout=args.timeout, cwd=here))
+        costs.append(measure.run(command, timeout=args.timeout))
     cost = min(costs, key=lambda c: c.cpu)
     kept.write_text(json.dumps(dataclasses.asdict(cost) | {"samples": args.samples}))
     return cost

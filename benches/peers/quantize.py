@@ -4,6 +4,7 @@ Peers are given what their manuals ask for: models of an older opset than 13 are
 preprocessing, NNCF is told of transformers.
 """
 
+import os
 import pathlib
 import sys
 import tempfile
@@ -159,5 +160,8 @@ if __name__ == "__main__":
         sys.modules.setdefault("torch", None)
     __import__(NEEDS.get(run, "onnxruntime.quantization"))
     if len(sys.argv) > 2:
+        model, calib, out = (str(pathlib.Path(name).resolve()) for name in sys.argv[2:5])
+        # onnxruntime's leaves files where it runs.
         with tempfile.TemporaryDirectory(prefix="peer-") as scratch:
-            run(raised(sys.argv[2], scratch), sys.argv[3], sys.argv[4], scratch, **how)
+            os.chdir(scratch)
+            run(raised(model, scratch), calib, out, scratch, **how)

@@ -62,13 +62,21 @@
 //! rule = "NPU-5"
 //! ops = ["Relu"]
 //!
-//! [[never]]
+//! [[real]]                         # no integers are made of the result, though the call may compute in integers
 //! rule = "NPU-6"
+//! ops = ["Conv"]
+//! when = { first_layer = true }
+//! sized = true                     # only in models that ask for the size of something while they run
+//! through = ["Relu", "Transpose"]  # what these make of such a result, with constants, is one too
+//! why = "the NPU writes it in 16 bits"
+//!
+//! [[never]]
+//! rule = "NPU-7"
 //! ops = ["LayerNormalization"]     # or pattern = "gelu", …
 //! why = "it is computed in 16 bits"
 //!
 //! [borders]                        # with rows of costs: integers stay where they pay
-//! rule = "NPU-7"
+//! rule = "NPU-8"
 //! quantize = { call = 800, element = 0.13 }      # nanoseconds: for each, and for each element of the tensor
 //! dequantize = { call = 700, element = 0.16 }
 //! products = { element = 0.12 }   # instead of quantize, of what Gemm and MatMul alone read
@@ -79,7 +87,7 @@
 //! converts = ["Conv"]              # in real numbers between integers the runtime gives these integers of its own
 //!
 //! [[cost]]                         # the first row that speaks of a call is the one; what has none costs nothing
-//! rule = "NPU-8"
+//! rule = "NPU-9"
 //! ops = ["Conv"]
 //! when = { group = "depthwise" }
 //! behind = ["Conv"]                # an operand is the result of one of these
@@ -108,7 +116,8 @@ pub use condition::{Condition, Groups, Kernel};
 pub use cost::{Borders, Cost, Size, Time};
 pub use read::PolicyError;
 pub use row::{
-    BiasForm, Fuse, IntegerType, Needs, Never, Operands, Output, Pairs, Pattern, Role, Row, Types, WeightForm, Weights,
+    BiasForm, Fuse, IntegerType, Needs, Never, Operands, Output, Pairs, Pattern, Real, Role, Row, Types, WeightForm,
+    Weights,
 };
 
 use std::path::Path;
@@ -131,6 +140,8 @@ pub struct Policy {
     pub rows: Vec<Row>,
     /// What is taken into the operator before it.
     pub fuses: Vec<Fuse>,
+    /// Results that no integers are made of.
+    pub reals: Vec<Real>,
     /// What stays in real numbers.
     pub nevers: Vec<Never>,
     /// What operators take. The first row that speaks of a call is the one.

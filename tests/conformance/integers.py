@@ -174,7 +174,22 @@ few_rows.batch = 4
 
 def class_token(net, x):
     # OpenVINO asks the first convolution how large a batch is, and loses its bias where integers are made of its result.
-    x = net.Relu(net.conv(net.Relu(net.conv(x, 3, 16, bias=1.0, strides=[2, 2])), 16, 32))
+    return tokens(net, net.Relu(net.conv(net.Relu(net.conv(x, 3, 16, bias=1.0, strides=[2, 2])), 16, 32)))
+
+
+def class_token_of_sums(net, x):
+    first = net.Relu(net.conv(x, 3, 32, bias=1.0, strides=[2, 2]))
+    x = net.Relu(net.Add(net.conv(net.Relu(net.conv(first, 32, 32)), 32, 32), first))
+    return tokens(net, net.Relu(net.conv(net.MaxPool(x, kernel_shape=[1, 1]), 32, 32)))
+
+
+def class_token_of_pools(net, x):
+    x = net.MaxPool(net.conv(x, 3, 16, bias=1.0), kernel_shape=[2, 2], strides=[2, 2])
+    x = net.AveragePool(net.conv(x, 16, 32), kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    return tokens(net, net.Relu(net.conv(x, 32, 32)))
+
+
+def tokens(net, x):
     x = net.Reshape(net.conv(x, 32, 32, kernel=1), net.constant(np.array([0, 32, 64])))
     x = net.Transpose(x, perm=[0, 2, 1])
     one = net.constant(np.array([1]))
@@ -183,7 +198,8 @@ def class_token(net, x):
     return net.linear(net.Concat(token, x, axis=1), 32, 8)
 
 
-NETS = [residual, bottleneck, joined, resized, transposed, gated, smooth, attention, heads, few_rows, class_token]
+NETS = [residual, bottleneck, joined, resized, transposed, gated, smooth, attention, heads, few_rows]
+NETS += [class_token, class_token_of_sums, class_token_of_pools]
 
 
 def model(make, path):

@@ -52,7 +52,7 @@ pub(super) fn judge<'p>(
     graph: &Graph,
     policy: &'p Policy,
     opset: i64,
-    quantized: &Quantized,
+    quantized: &Quantized<'_>,
     node: NodeId,
 ) -> Verdict<'p> {
     let call = CallView::new(graph, node);
@@ -78,7 +78,7 @@ pub(super) fn judge<'p>(
         match fit(&call, row, opset, quantized) {
             Ok(_) if row.role == Role::Float => return Verdict::float(&row.rule, &row.why),
             Ok(found) => return Verdict::Integers(found),
-            Err(why) => refused = refused.or(Some((row.rule.clone(), why))),
+            Err(why) => refused = refused.or_else(|| Some(why.of(row))),
         }
     }
     match refused {
@@ -87,13 +87,33 @@ pub(super) fn judge<'p>(
     }
 }
 
+/// Why a row does not speak of a call.
+struct Refused {
+    /// Where another than the row says so, that.
+    rule: Option<String>,
+    why: String,
+}
+
+impl Refused {
+    /// The rule and the reason, where `row` is what does not speak of it.
+    fn of(self, row: &Row) -> (String, String) {
+        (self.rule.unwrap_or_else(|| row.rule.clone()), self.why)
+    }
+}
+
+impl<T: Into<String>> From<T> for Refused {
+    fn from(why: T) -> Refused {
+        Refused { rule: None, why: why.into() }
+    }
+}
+
 /// What `row` makes of `call`.
 ///
 /// # Errors
 /// Why it does not speak of it.
-fn fit<'p>(call: &CallView<'_>, row: &'p Row, opset: i64, quantized: &Quantized) -> Result<Call<'p>, String> {
+fn fit<'p>(call: &CallView<'_>, row: &'p Row, opset: i64, quantized: &Quantized<'_>) -> Result<Call<'p>, Refused> {
     if let Some(why) = row.when.fails(call, opset) {
-        return Err(why);
+        return Err(why.into());
     }
     let tail = call.graph().result(call.id(), 0).ok_or("it has no result")?;
     let mut found = Call {
@@ -126,7 +146,7 @@ fn fit<'p>(call: &CallView<'_>, row: &'p Row, opset: i64, quantized: &Quantized)
             // product is larger than its factors.
             let other = 1 - weight.min(1);
             if call.constant(other).is_some() {
-                return Err("both of its factors are constant".into());
+                return Err(Refused::from("both of its factors are constant"));
             }
             found.slots.push(other);
         }
@@ -136,7 +156,7 @@ fn fit<'p>(call: &CallView<'_>, row: &'p Row, opset: i64, quantized: &Quantized)
         _ => {
             for slot in wanted {
                 match call.operand(slot) {
-                    None => return Err(format!("operand {slot} is left out")),
+                    None => return Err(format!("operand {slot} is left out").into()),
                     Some(value) if call.graph().constant(value).is_some() => found.constants.push(slot),
                     Some(_) => found.slots.push(slot),
                 }
@@ -146,11 +166,14 @@ fn fit<'p>(call: &CallView<'_>, row: &'p Row, opset: i64, quantized: &Quantized)
     for &slot in &found.slots {
         if let Some(value) = call.operand(slot) {
             placeable(call.graph(), quantized, value)?;
+            if let Some(real) = quantized.real.get(&value) {
+                return Err(Refused { rule: Some(real.rule.clone()), why: real.why.clone() });
+            }
         }
     }
     if let Some(&slot) = found.constants.first() {
         if !row.constants || row.shares {
-            return Err(format!("operand {slot} is constant"));
+            return Err(format!("operand {slot} is constant").into());
         }
         for &slot in &found.constants {
             call.constant(slot).map_or(Ok(()), suits)?;
@@ -188,7 +211,7 @@ fn suits(tensor: &Tensor) -> Result<(), String> {
 }
 
 /// Whether `value` may get integers.
-pub(super) fn placeable(graph: &Graph, quantized: &Quantized, value: ValueId) -> Result<(), String> {
+pub(super) fn placeable(graph: &Graph, quantized: &Quantized<'_>, value: ValueId) -> Result<(), String> {
     let v = graph.value(value);
     if v.scope() != ScopeId::MAIN {
         return Err("an operand is of another graph".into());

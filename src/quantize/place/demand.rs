@@ -85,7 +85,8 @@ impl Demand {
             let of_results: Vec<Vec<usize>> = results
                 .iter()
                 .map(|&value| {
-                    let maker = tails.get(&value).and_then(|&n| placing.integer(n));
+                    let maker = tails.get(&value).filter(|_| !placing.quantized.real.contains_key(&value));
+                    let maker = maker.and_then(|&n| placing.integer(n));
                     demand.settle(value, wants.remove(&value).unwrap_or_default(), maker)
                 })
                 .collect();

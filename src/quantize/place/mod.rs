@@ -10,6 +10,7 @@ mod demand;
 mod follow;
 mod patterns;
 mod quantized;
+mod real;
 mod residual;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -97,7 +98,7 @@ struct Placing<'a> {
     floats: Vec<Option<(String, String)>>,
     /// Into which node a node is taken, by its index.
     absorbed: Vec<Option<NodeId>>,
-    quantized: Quantized,
+    quantized: Quantized<'a>,
 }
 
 impl<'a> Placing<'a> {
@@ -112,6 +113,7 @@ impl<'a> Placing<'a> {
         let order = graph.schedule(ScopeId::MAIN);
         let mut quantized = Quantized::find(graph, &order);
         quantized.unfit = unfit.clone();
+        quantized.real = real::find(graph, policy, opset, &order);
         let patterns = patterns::find(graph, policy, &order);
         let bound = graph.node_bound();
         let mut placing = Placing {

@@ -1,13 +1,14 @@
-//! What has integers already.
+//! What has integers already, and what gets none.
 
 use fixedbitset::FixedBitSet;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::ir::{Graph, NodeId, OpKind, User, ValueId};
 use crate::ops::quant::is_integer;
+use crate::target::policy::Real;
 
-/// Nodes and tensors that have integers already. They are left intact.
-pub(super) struct Quantized {
+/// Nodes and tensors that have integers already, which are left intact, and tensors that get none.
+pub(super) struct Quantized<'p> {
     /// Nodes that compute in integers or turn real numbers into them and back.
     integer: FixedBitSet,
     /// Nodes that such feed or read.
@@ -16,13 +17,16 @@ pub(super) struct Quantized {
     values: FixedBitSet,
     /// Tensors that no integers stand for.
     pub(super) unfit: FxHashSet<ValueId>,
+    /// Tensors that no integers are made of, and what says so.
+    pub(super) real: FxHashMap<ValueId, &'p Real>,
 }
 
-impl Quantized {
-    pub(super) fn find(graph: &Graph, order: &[NodeId]) -> Quantized {
+impl<'p> Quantized<'p> {
+    pub(super) fn find(graph: &Graph, order: &[NodeId]) -> Quantized<'p> {
         let nodes = || FixedBitSet::with_capacity(graph.node_bound());
         let values = FixedBitSet::with_capacity(graph.value_bound());
-        let mut found = Quantized { integer: nodes(), near: nodes(), values, unfit: FxHashSet::default() };
+        let (unfit, real) = (FxHashSet::default(), FxHashMap::default());
+        let mut found = Quantized { integer: nodes(), near: nodes(), values, unfit, real };
         for &node in order {
             if is_integer(graph.node(node)) {
                 found.integer.insert(node.index());

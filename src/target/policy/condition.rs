@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::ir::{Attr, Graph, Int, Key, OpKind};
+use crate::ir::{Attr, Int, Key, OpKind};
 use crate::ops::slice::permutation;
 use crate::ops::window::GROUP;
 use crate::ops::{CallView, Channels, Quant, row_of, schema};
@@ -19,6 +19,8 @@ pub struct Condition {
     pub constant: Vec<usize>,
     /// Operands in these slots are left out.
     pub absent: Vec<usize>,
+    /// Operands in these slots are not.
+    pub given: Vec<usize>,
     /// How many groups of channels the weight has.
     pub group: Option<Groups>,
     /// The weight's input channels, within a group.
@@ -39,6 +41,8 @@ pub struct Condition {
     pub kernel_at_least: Option<i64>,
     /// Operand 0 is an input of the model.
     pub first: Option<bool>,
+    /// Operand 0 comes from an input, along first operands, without a convolution or a product before.
+    pub first_layer: Option<bool>,
     /// No result is an output of the model.
     pub inner: Option<bool>,
     /// The rank of operand 0.
@@ -59,9 +63,6 @@ pub struct Condition {
     pub run_at_most: Option<i64>,
     /// Operand 0 is what a `Softmax` makes, moved or not: shares, none of them negative.
     pub shares: Option<bool>,
-    /// Operand 0 is what the first convolution makes, which has a bias, or what other calls than layers make of that; and
-    /// a size of something is asked for while the model runs.
-    pub sized: Option<bool>,
     /// The opset that is written.
     pub opset_at_least: Option<i64>,
     /// Attributes have these values; an absent one has ONNX's default.
@@ -129,6 +130,9 @@ impl Condition {
         if let Some(slot) = self.absent.iter().find(|&&s| call.has(s)) {
             return Some(format!("operand {slot} is given"));
         }
+        if let Some(slot) = self.given.iter().find(|&&s| !call.has(s)) {
+            return Some(format!("operand {slot} is left out"));
+        }
         let graph = call.graph();
         let is_input = call.operand(0).is_some_and(|v| graph.producer(v).is_none() && graph.constant(v).is_none());
         if self.first.is_some_and(|first| first != is_input) {
@@ -139,11 +143,9 @@ impl Condition {
         if self.inner.is_some_and(|inner| inner == is_output) {
             return Some("its result is an output of the model".into());
         }
-        if self.sized.is_some_and(|sized| sized != (follows_first(call) && asks_for_sizes(graph))) {
-            let what = match self.sized {
-                Some(true) => "it does not read the first convolution of a model that asks for sizes",
-                _ => "it reads the first convolution of a model that asks for sizes",
-            };
+        if self.first_layer.is_some_and(|first| first == follows_layer(call)) {
+            let what =
+                if self.first_layer == Some(true) { "there is a layer before it" } else { "it is the first layer" };
             return Some(what.into());
         }
         if self.shares.is_some_and(|shares| shares != has_shares(call)) {
@@ -318,32 +320,23 @@ fn transposing<'g>(call: &CallView<'g>) -> Option<CallView<'g>> {
     None
 }
 
-/// Whether operand 0 goes back to a convolution with a bias, along first operands, and that to an input without another
-/// layer between.
-fn follows_first(call: &CallView<'_>) -> bool {
-    let mut has_met = false;
+/// Whether a convolution or a product stands before `call`, along first operands; where an input is too far, none does.
+fn follows_layer(call: &CallView<'_>) -> bool {
+    use OpKind::{Conv, ConvTranspose, Gemm, MatMul};
+    let graph = call.graph();
     let mut at = call.operand(0);
     for _ in 0..FAR {
-        let Some(value) = at else { return false };
-        let Some((maker, _)) = call.graph().producer(value) else { return has_met };
-        let maker = CallView::new(call.graph(), maker);
-        match maker.node().op {
-            OpKind::Conv if !has_met && maker.has(2) => has_met = true,
-            OpKind::Conv | OpKind::ConvTranspose | OpKind::MatMul | OpKind::Gemm => return false,
-            _ => {}
+        let Some((maker, _)) = at.and_then(|value| graph.producer(value)) else { return false };
+        if matches!(graph.node(maker).op, Conv | ConvTranspose | Gemm | MatMul) {
+            return true;
         }
-        at = maker.operand(0);
+        at = graph.operand(maker, 0);
     }
     false
 }
 
 /// How many calls are looked past on the way to an input.
-const FAR: usize = 16;
-
-/// Whether a `Shape` or `Size` is left whose result only a run tells.
-fn asks_for_sizes(graph: &Graph) -> bool {
-    graph.nodes().any(|node| matches!(graph.node(node).op, OpKind::Shape | OpKind::Size))
-}
+const FAR: usize = 64;
 
 /// Whether operand 0 is what a `Softmax` makes, moved or not.
 fn has_shares(call: &CallView<'_>) -> bool {

@@ -12,10 +12,10 @@ use crate::similar::similar;
 use crate::target::policy::condition::Condition;
 use crate::target::policy::cost::{Borders, Cost, Time};
 use crate::target::policy::row::{
-    BiasForm, Fuse, IntegerType, Needs, Never, Operands, Output, Pairs, Role, Row, Types, WeightForm, Weights,
+    BiasForm, Fuse, IntegerType, Needs, Never, Operands, Output, Pairs, Real, Role, Row, Types, WeightForm, Weights,
 };
 use crate::target::policy::tables::{
-    BordersTable, CostTable, File, FuseTable, Integer, NeverTable, Op, OpTable, Slots, SlotsWord, TypeTable,
+    BordersTable, CostTable, File, FuseTable, Integer, NeverTable, Op, OpTable, RealTable, Slots, SlotsWord, TypeTable,
 };
 use crate::target::{self, Policy, Target};
 
@@ -122,6 +122,7 @@ impl Source<'_> {
             keeps_axes: false,
             rows: Vec::new(),
             fuses: Vec::new(),
+            reals: Vec::new(),
             nevers: Vec::new(),
             costs: Vec::new(),
             borders: None,
@@ -155,6 +156,12 @@ impl Source<'_> {
             let when = self.condition(when, &ops)?;
             fuses.push(Fuse { rule, ops, behind: kinds(behind), when });
         }
+        let mut reals = Vec::new();
+        for RealTable { rule, ops, when, sized, through, why } in read.real {
+            let ops = kinds(ops);
+            let when = self.condition(when, &ops)?;
+            reals.push(Real { rule, ops, when, sized, through: kinds(through), why });
+        }
         let mut nevers = Vec::new();
         for table in read.never {
             let span = table.span();
@@ -179,6 +186,7 @@ impl Source<'_> {
         }
         policy.rows.splice(0..0, rows);
         policy.fuses.splice(0..0, fuses);
+        policy.reals.splice(0..0, reals);
         policy.nevers.splice(0..0, nevers);
         Ok(policy)
     }
@@ -369,7 +377,7 @@ mod tests {
         assert_eq!(wrong(&format!("{HEAD}[weigths]\n")), "npu.toml:3: \"weigths\" is not known here, but weights");
         assert_eq!(
             wrong(&format!("{HEAD}[[price]]\nop = 1\n")),
-            "npu.toml:3: \"price\" is not known here: name, extends, types, weights, keeps_axes, op, fuse, never, borders, cost are"
+            "npu.toml:3: \"price\" is not known here: name, extends, types, weights, keeps_axes, op, fuse, real, never, borders, cost are"
         );
         assert_eq!(op("ops = [\"Conf\"]\nrole = \"leads\""), "npu.toml:5: there is no operator \"Conf\", but Conv");
         assert_eq!(op("ops = [\"Conv\"]\nrole = \"lead\""), "npu.toml:6: \"lead\" is not known here, but leads");

@@ -181,6 +181,23 @@ pub struct Fuse {
     pub when: Condition,
 }
 
+/// Results that no integers are made of, though their calls may compute in integers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Real {
+    /// What reports call it.
+    pub rule: String,
+    /// The operators.
+    pub ops: Vec<OpKind>,
+    /// Which calls.
+    pub when: Condition,
+    /// Whether only in a model where a size of something is asked for while it runs.
+    pub sized: bool,
+    /// What is made of such a result by these operators, with constants, is one too.
+    pub through: Vec<OpKind>,
+    /// The reason, as a sentence.
+    pub why: String,
+}
+
 /// What stays in real numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Never {

@@ -27,6 +27,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) fuse: Vec<FuseTable>,
     #[serde(default)]
+    pub(super) real: Vec<RealTable>,
+    #[serde(default)]
     pub(super) never: Vec<Spanned<NeverTable>>,
     pub(super) borders: Option<Spanned<BordersTable>>,
     #[serde(default)]
@@ -86,6 +88,19 @@ pub(super) struct FuseTable {
     #[serde(default)]
     pub(super) behind: Vec<Op>,
     pub(super) when: Option<Spanned<Condition>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RealTable {
+    pub(super) rule: String,
+    pub(super) ops: Vec<Op>,
+    pub(super) when: Option<Spanned<Condition>>,
+    #[serde(default)]
+    pub(super) sized: bool,
+    #[serde(default)]
+    pub(super) through: Vec<Op>,
+    pub(super) why: String,
 }
 
 #[derive(Deserialize)]
