@@ -69,13 +69,14 @@ pub(super) struct Kept {
 }
 
 /// What sums of losses are to be next, where one of `kept` keeps bounds with room to spare and one of `lost` does not: both
-/// have what was predicted and what was lost beside what may be.
-fn aimed(kept: [f64; 2], lost: Option<[f64; 2]>) -> f64 {
+/// have what was predicted and what was lost beside what may be. In the middle, where that of `lost` lost as much as one
+/// before it.
+fn aimed(kept: [f64; 2], lost: Option<[f64; 2]>, as_before: bool) -> f64 {
     let [predicted, excess] = kept;
     let straight = predicted * (AIM / excess).min(STRIDE);
     let Some([most, too_much]) = lost.filter(|[most, _]| *most > predicted && predicted > 0.0) else { return straight };
     // Between two points what is lost grows as a power of what is predicted.
-    let part = if too_much.is_finite() && excess > 0.0 { (AIM / excess).ln() / (too_much / excess).ln() } else { 0.5 };
+    let part = if !as_before && too_much.is_finite() && excess > 0.0 { (AIM / excess).ln() / (too_much / excess).ln() } else { 0.5 };
     predicted * (most / predicted).powf(part.clamp(NEITHER, 1.0 - NEITHER))
 }
 
@@ -251,7 +252,7 @@ impl Search<'_> {
         let mut allowed_sum = known.min_by(|a, b| distance(a).total_cmp(&distance(b))).and_then(allowed);
         // The last loses nothing but where nothing is to be had without.
         let (mut low, mut high) = (0, points.len().saturating_sub(1));
-        let (mut turns, mut is_kept) = (0, false);
+        let (mut turns, mut is_kept, mut too_much) = (0, false, None);
         while low < high && !(is_kept && turns >= GUESSES) {
             let at = match allowed_sum.filter(|_| turns < GUESSES) {
                 Some(sum) => front.losing(sum).unwrap_or(high).clamp(low, high - 1),
@@ -267,6 +268,9 @@ impl Search<'_> {
                 }
             } else {
                 low = at + 1;
+                // One sample that changes its class does so until much less is lost: no proportion says where.
+                allowed_sum = allowed_sum.filter(|_| too_much != Some(excess));
+                too_much = Some(excess);
             }
         }
         let mut picks = self.merged(front.picks(high), |_| true);
@@ -291,13 +295,14 @@ impl Search<'_> {
     pub(super) fn further(&mut self, front: &Front, found: Kept) -> Result<(Realized, Verdict, Picks), AssignError> {
         let bounds = self.assigner.bounds;
         let Kept { mut found, mut lost } = found;
+        let mut as_before = false;
         for _ in 0..FURTHER {
             let excess = found.1.excess(&bounds);
             if excess > ENOUGH {
                 break;
             }
             let predicted = self.predicted(&found.2);
-            let aimed_at = front.losing(aimed([predicted, excess], lost));
+            let aimed_at = front.losing(aimed([predicted, excess], lost, as_before));
             // Points may be further apart than what is aimed at: the next one then. Sums in another order differ in the last
             // digits.
             let next_one = front.losing(predicted * (1.0 + 1e-9)).and_then(|point| point.checked_sub(1));
@@ -312,7 +317,11 @@ impl Search<'_> {
             let (realized, verdict) = self.verified(&next)?;
             match verdict.meets(&bounds) {
                 true => found = (realized, verdict, next),
-                false => lost = Some([self.predicted(&next), verdict.excess(&bounds)]),
+                false => {
+                    let excess = verdict.excess(&bounds);
+                    as_before = lost.is_some_and(|[_, before]| before == excess);
+                    lost = Some([self.predicted(&next), excess]);
+                }
             }
         }
         Ok(found)
