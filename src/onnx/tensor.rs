@@ -100,8 +100,9 @@ pub(super) fn write(tensor: &Tensor, name: &str, spelling: Spelling) -> TensorPr
         Data::Strings(strings) => proto.string_data = strings.to_vec(),
         Data::Raw(_) | Data::Splat(_) => {
             let raw = tensor.bytes().unwrap_or_default();
-            let spelled = spelling == Spelling::Numbers && set_numbers(&mut proto, tensor.dtype(), &raw);
-            if !spelled && !raw.is_empty() {
+            // Of no elements that is said, too: OpenVINO 2026.4 does not find a body's constant without any data.
+            let as_numbers = spelling == Spelling::Numbers && !raw.is_empty();
+            if !(as_numbers && set_numbers(&mut proto, tensor.dtype(), &raw)) {
                 proto.raw_data = Some(raw);
             }
         }
@@ -179,6 +180,13 @@ mod tests {
         assert!(write(&small, "s", Spelling::Raw).int64_data.is_empty());
         let negative = Tensor::vector(&[-1, -2]);
         assert!(write(&negative, "n", Spelling::Numbers).raw_data.is_some(), "ten bytes each as numbers");
+    }
+
+    #[test]
+    fn no_elements_are_written_as_no_bytes() {
+        for spelling in [Spelling::Numbers, Spelling::Raw] {
+            assert_eq!(write(&Tensor::vector(&[]), "e", spelling).raw_data.as_deref(), Some(&[][..]));
+        }
     }
 
     #[test]
