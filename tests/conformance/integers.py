@@ -172,6 +172,13 @@ few_rows.batch = 4
 
 
 
+def averaged(net, x):
+    # Borders count as zeros, which is another integer than 0 here.
+    x = net.AveragePool(net.conv(x, 3, 16, bias=1.0), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)
+    x = net.AveragePool(net.conv(x, 16, 16, bias=1.0), kernel_shape=[2, 2], strides=[2, 2], count_include_pad=1)
+    return net.conv(x, 16, 8)
+
+
 def class_token(net, x):
     # OpenVINO asks the first convolution how large a batch is, and loses its bias where integers are made of its result.
     return tokens(net, net.Relu(net.conv(net.Relu(net.conv(x, 3, 16, bias=1.0, strides=[2, 2])), 16, 32)))
@@ -198,7 +205,7 @@ def tokens(net, x):
     return net.linear(net.Concat(token, x, axis=1), 32, 8)
 
 
-NETS = [residual, bottleneck, joined, resized, transposed, gated, smooth, attention, heads, few_rows]
+NETS = [residual, bottleneck, joined, resized, transposed, gated, smooth, attention, heads, few_rows, averaged]
 NETS += [class_token, class_token_of_sums, class_token_of_pools]
 
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::ir::{Attr, Int, Key, OpKind};
 use crate::ops::slice::permutation;
-use crate::ops::window::GROUP;
+use crate::ops::window::{AUTO_PAD, GROUP};
 use crate::ops::{CallView, Channels, Quant, row_of, schema};
 
 /// What has to hold of a call. Sizes that only a run tells are taken to be large enough.
@@ -39,6 +39,8 @@ pub struct Condition {
     pub kernel: Option<Kernel>,
     /// Every side of the window.
     pub kernel_at_least: Option<i64>,
+    /// Of what slides a window: some places of it may lie beyond the operand's borders.
+    pub padded: Option<bool>,
     /// Operand 0 is an input of the model.
     pub first: Option<bool>,
     /// Operand 0 comes from an input, along first operands, without a convolution or a product before.
@@ -292,6 +294,10 @@ impl Condition {
                 return Some(format!("its {name} is another"));
             }
         }
+        if self.padded.is_some_and(|padded| padded != is_padded(call)) {
+            let what = if self.padded == Some(true) { "it is not padded" } else { "it is padded" };
+            return Some(what.into());
+        }
         if let Some(from) = self.clip_from {
             let least = match call.has(1) {
                 true => call.constant(1).and_then(|t| t.item()),
@@ -302,6 +308,15 @@ impl Condition {
             }
         }
         None
+    }
+}
+
+/// Whether a window's places may lie beyond the borders of operand 0.
+fn is_padded(call: &CallView<'_>) -> bool {
+    let by_hand = matches!(call.node().attr("pads"), Some(Attr::Ints(pads)) if pads.iter().any(|&pad| pad != 0));
+    match AUTO_PAD.of(call.node()).as_ref() {
+        "NOTSET" | "" => by_hand,
+        way => way != "VALID",
     }
 }
 
