@@ -76,7 +76,11 @@ fn aimed(kept: [f64; 2], lost: Option<[f64; 2]>, as_before: bool) -> f64 {
     let straight = predicted * (AIM / excess).min(STRIDE);
     let Some([most, too_much]) = lost.filter(|[most, _]| *most > predicted && predicted > 0.0) else { return straight };
     // Between two points what is lost grows as a power of what is predicted.
-    let part = if !as_before && too_much.is_finite() && excess > 0.0 { (AIM / excess).ln() / (too_much / excess).ln() } else { 0.5 };
+    let part = if !as_before && too_much.is_finite() && excess > 0.0 {
+        (AIM / excess).ln() / (too_much / excess).ln()
+    } else {
+        0.5
+    };
     predicted * (most / predicted).powf(part.clamp(NEITHER, 1.0 - NEITHER))
 }
 

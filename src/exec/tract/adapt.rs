@@ -1,7 +1,6 @@
 //! Calls that tract lacks or misreads, said in other words that mean the same.
 
 mod attention;
-mod boxes;
 mod gemm;
 mod parts;
 mod rotary;
@@ -20,7 +19,6 @@ pub(super) fn adapt(graph: &mut Graph) {
         match graph.node(node).op {
             OpKind::Attention => attention::part(graph, node),
             OpKind::Gemm => gemm::part(graph, node),
-            OpKind::NonMaxSuppression => boxes::widen_limits(graph, node),
             OpKind::RotaryEmbedding => rotary::part(graph, node),
             OpKind::Cast => drop_cast(graph, node),
             OpKind::ConstantOfShape => spell_default_value(graph, node),

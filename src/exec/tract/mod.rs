@@ -5,6 +5,7 @@
 //! per combination of them. A model that tract does not take as a whole is run node by node.
 
 mod adapt;
+mod boxes;
 mod by_node;
 mod draw;
 mod round_trip;
@@ -116,6 +117,7 @@ fn whole(model: &Model) -> Result<Loaded, Cannot> {
 fn onnx() -> Onnx {
     let mut onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
     round_trip::register(&mut onnx);
+    boxes::register(&mut onnx);
     onnx
 }
 
