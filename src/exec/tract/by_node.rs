@@ -4,6 +4,8 @@
 //! or has not for a type, an exact kernel computes. tract comes first, because a proof that runs on the kernels that
 //! folded the model would not find their mistakes.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use rustc_hash::FxHashMap;
 use tract_onnx::Onnx;
 
@@ -25,6 +27,9 @@ const MAX_TURNS: usize = 100_000;
 /// Operands of at most this many elements are constants of a call: they may be sizes.
 const SMALL: usize = 64;
 
+/// Bytes of the weights of calls that stay loaded.
+const MOST_KEPT: usize = 256 << 20;
+
 /// What computes a call that both can.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum First {
@@ -40,6 +45,26 @@ pub(super) struct ByNode {
     schedule: Vec<NodeId>,
     /// For each node of the main graph, the values that nobody reads after it.
     spent: Vec<Vec<ValueId>>,
+    kept: Mutex<Kept>,
+}
+
+/// Calls as tract has them: to make one takes far longer than most take to run.
+#[derive(Default)]
+struct Kept {
+    calls: FxHashMap<NodeId, (Vec<Operand>, Arc<Loaded>)>,
+    /// Of all weights in them.
+    bytes: usize,
+}
+
+/// What a call was loaded with, in one slot.
+#[derive(Clone, Debug, PartialEq)]
+enum Operand {
+    /// Nothing, or what is the same in every run.
+    Same,
+    /// This, which may be sizes.
+    Small(Tensor),
+    /// A tensor of this type and these sizes.
+    Given(DType, Vec<usize>),
 }
 
 impl ByNode {
@@ -82,13 +107,14 @@ impl ByNode {
         for (value, i) in last {
             spent[i].push(value);
         }
-        Ok(ByNode { first, inputs, defaults: defaults.collect(), schedule, spent, model: model.clone() })
+        let (defaults, kept) = (defaults.collect(), Mutex::default());
+        Ok(ByNode { first, inputs, defaults, schedule, spent, model: model.clone(), kept })
     }
 
     pub(super) fn run(&self, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>, Cannot> {
         let graph = &self.model.graph;
         let given = in_order(&self.inputs, inputs, &self.defaults)?;
-        let mut run = Run { graph, first: self.first, onnx: onnx(), values: FxHashMap::default() };
+        let mut run = Run { graph, first: self.first, onnx: onnx(), values: FxHashMap::default(), kept: &self.kept };
         for (&value, tensor) in graph.scope(ScopeId::MAIN).inputs().iter().zip(given) {
             run.values.insert(value, tensor);
         }
@@ -107,6 +133,7 @@ struct Run<'a> {
     first: First,
     onnx: Onnx,
     values: FxHashMap<ValueId, Tensor>,
+    kept: &'a Mutex<Kept>,
 }
 
 impl Run<'_> {
@@ -220,20 +247,66 @@ impl Run<'_> {
 
     /// Run one call as a model of its own.
     fn alone(&self, node: NodeId, operands: &[Option<Tensor>]) -> Result<Vec<Tensor>, Cannot> {
+        let is_weight = |slot: usize| self.graph.operand(node, slot).is_some_and(|v| self.graph.constant(v).is_some());
+        let seen: Vec<Operand> = operands
+            .iter()
+            .enumerate()
+            .map(|(slot, operand)| match operand {
+                Some(tensor) if !is_weight(slot) && tensor.len() <= SMALL => Operand::Small(tensor.clone()),
+                Some(tensor) if !is_weight(slot) => Operand::Given(tensor.dtype(), tensor.dims().to_vec()),
+                _ => Operand::Same,
+            })
+            .collect();
+        let given: Vec<(String, Tensor)> = operands
+            .iter()
+            .enumerate()
+            .filter(|(slot, _)| matches!(seen[*slot], Operand::Given(..)))
+            .filter_map(|(slot, tensor)| Some((name_of(slot), tensor.clone()?)))
+            .collect();
+        let run = |call: &Loaded| call.run(&in_order(&call.inputs, &given, &[])?);
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kept().calls.get(&node).filter(|(as_seen, _)| *as_seen == seen).map(|(_, call)| Arc::clone(call));
+        if let Some(call) = known {
+            return caught(NAME, || run(&call));
+        }
+        let (mut model, since) = self.model_of(node, operands, &seen)?;
+        let loaded_and_run = |model: &Model| {
+            caught(NAME, || {
+                let call = whole(model)?;
+                let results = run(&call)?;
+                Ok((call, results))
+            })
+        };
+        let mut found = loaded_and_run(&model);
+        if found.is_err() && since > 18 {
+            model.set_opset(since);
+            found = loaded_and_run(&model);
+        }
+        let (call, results) = found?;
+        let weights = operands.iter().enumerate().filter(|(slot, _)| is_weight(*slot)).filter_map(|(_, t)| t.as_ref());
+        let bytes: usize = weights.map(Tensor::stored_bytes).sum();
+        let mut kept = kept();
+        let is_new = !kept.calls.contains_key(&node);
+        let all = kept.bytes.saturating_add(if is_new { bytes } else { 0 });
+        if all <= MOST_KEPT {
+            kept.bytes = all;
+            kept.calls.insert(node, (seen, Arc::new(call)));
+        }
+        Ok(results)
+    }
+
+    /// One call as a model, whose inputs are the operands that are given, and the opset that its operator is of.
+    fn model_of(&self, node: NodeId, operands: &[Option<Tensor>], seen: &[Operand]) -> Result<(Model, i64), Cannot> {
         let call = self.graph.node(node);
         let mut graph = Graph::default();
-        let mut given = Vec::new();
         let mut values = Vec::with_capacity(operands.len());
-        for (slot, operand) in operands.iter().enumerate() {
-            let is_weight = self.graph.operand(node, slot).is_some_and(|v| self.graph.constant(v).is_some());
-            values.push(operand.as_ref().map(|t| {
-                if is_weight || t.len() <= SMALL {
-                    return graph.add_constant(ScopeId::MAIN, "", t.clone());
+        for (slot, (operand, seen)) in operands.iter().zip(seen).enumerate() {
+            values.push(operand.as_ref().map(|tensor| match seen {
+                Operand::Given(dtype, dims) => {
+                    let ty = Type::tensor(*dtype, crate::ir::Shape::known(dims));
+                    graph.add_input(ScopeId::MAIN, &name_of(slot), ty)
                 }
-                let name = format!("x{slot}");
-                let ty = Type::tensor(t.dtype(), crate::ir::Shape::known(t.dims()));
-                given.push((name.clone(), t.clone()));
-                graph.add_input(ScopeId::MAIN, &name, ty)
+                _ => graph.add_constant(ScopeId::MAIN, "", tensor.clone()),
             }));
         }
         let count = self.graph.results(node).len();
@@ -261,21 +334,13 @@ impl Run<'_> {
         if !call.domain().is_empty() {
             model.opset_imports.push(import(call.domain(), 1));
         }
-        let mut results = run_whole(&model, &given);
-        if results.is_err() && since > 18 {
-            model.set_opset(since);
-            results = run_whole(&model, &given);
-        }
-        results
+        Ok((model, since))
     }
 }
 
-fn run_whole(model: &Model, given: &[(String, Tensor)]) -> Result<Vec<Tensor>, Cannot> {
-    caught(NAME, || {
-        let loaded: Loaded = whole(model)?;
-        let given = in_order(&loaded.inputs, given, &[])?;
-        loaded.run(&given)
-    })
+/// What an operand is called that is given.
+fn name_of(slot: usize) -> String {
+    format!("x{slot}")
 }
 
 /// Tensors of one type one after another along a new first axis.
@@ -327,6 +392,29 @@ mod tests {
         assert_eq!(outputs[0], f32s(&[2], &[4.0, 8.0]));
         assert_eq!(outputs[1], f32s(&[3, 2], &[-2.0, -4.0, -3.0, -6.0, -4.0, -8.0]));
         assert!(remark.unwrap().starts_with("run node by node: tract cannot run Loop"));
+    }
+
+    #[test]
+    fn a_call_is_run_with_what_it_is_given_each_time() {
+        // Sizes, and tensors of other sizes, of a call that was loaded before.
+        let header = r#"<ir_version: 8, opset_import: ["" : 17]> "#;
+        let text = "g (float[n] x, int64[k] dims, bool c) => (float[p,q] y)
+            { r = Reshape(x, dims)
+              y = If (c) <then_branch = t () => (float[p,q] a) { a = Neg(r) },
+                          else_branch = e () => (float[p,q] b) { b = Relu(r) }> }";
+        let mut session = Tract.load(&parse(&format!("{header}{text}")).unwrap()).unwrap();
+        for (count, dims, flag) in
+            [(6, [2, 3], 1u8), (6, [3, 2], 1), (200, [2, 100], 1), (200, [100, 2], 0), (6, [2, 3], 1)]
+        {
+            let x: Vec<f32> = (0..count).map(|i| i as f32).collect();
+            let flag_tensor = Tensor::raw(crate::ir::DType::Bool, &[], vec![flag].into()).unwrap();
+            let given =
+                [("x".into(), f32s(&[count], &x)), ("dims".into(), Tensor::vector(&dims)), ("c".into(), flag_tensor)];
+            let known: Vec<f32> = x.iter().map(|x| if flag == 1 { -x } else { *x }).collect();
+            let dims = dims.map(|d| d as usize);
+            assert_eq!(session.run(&given).unwrap(), [f32s(&dims, &known)]);
+        }
+        assert!(session.remark().unwrap().starts_with("run node by node"));
     }
 
     #[test]
