@@ -179,6 +179,14 @@ def averaged(net, x):
     return net.conv(x, 16, 8)
 
 
+def reordered(net, x):
+    # What two parts of channels make that change places becomes one Gather.
+    a, b = net.Split(net.conv(x, 3, 16), net.constant(np.array([4, 12])), axis=1, results=2)
+    x = net.Relu(net.conv(net.Concat(b, a, axis=1), 16, 16, 1))
+    least = net.ReduceMin(net.conv(x, 16, 16), net.constant(np.array([3])), keepdims=1)
+    return net.conv(least, 16, 8, 1)
+
+
 def class_token(net, x):
     # OpenVINO asks the first convolution how large a batch is, and loses its bias where integers are made of its result.
     return tokens(net, net.Relu(net.conv(net.Relu(net.conv(x, 3, 16, bias=1.0, strides=[2, 2])), 16, 32)))
@@ -206,7 +214,7 @@ def tokens(net, x):
 
 
 NETS = [residual, bottleneck, joined, resized, transposed, gated, smooth, attention, heads, few_rows, averaged]
-NETS += [class_token, class_token_of_sums, class_token_of_pools]
+NETS += [reordered, class_token, class_token_of_sums, class_token_of_pools]
 
 
 def model(make, path):
