@@ -1,8 +1,9 @@
 //! A `Concat` of all parts of a `Split` in another order is a `Gather` of the elements in that order, which copies them
 //! once.
 //!
-//! So a roll along an axis is one operator. Declines where a part is also read elsewhere. For axes of up to 4,096
-//! elements.
+//! So a roll along an axis is one operator. Declines where a part is also read elsewhere, and for channels in an order
+//! that is not its own inverse: OpenVINO 2026.4 takes such a `Gather` into the layers behind it the wrong way around. For
+//! axes of up to 4,096 elements.
 
 use crate::ir::OpKind::{Concat, Gather, Split};
 use crate::ir::{Attr, Tensor};
@@ -39,6 +40,10 @@ pub fn rule() -> Rule {
             let slot = parts.iter().position(|part| part == value).ok_or(Skip::NotThis)?;
             applies(!std::mem::replace(&mut seen[slot], true))?;
             places.extend(starts[slot]..starts[slot + 1]);
+        }
+        let of = |place: i64| usize::try_from(place).ok().and_then(|place| places.get(place).copied());
+        if along == 1 && places.iter().zip(0..).any(|(&place, at)| of(place) != Some(at)) {
+            return Err(Skip::Unsuitable("a runtime takes such an order of channels the wrong way around"));
         }
         if !parts.iter().all(|&part| only_read_by(graph, part, root.id())) {
             return Err(Skip::InnerResultShared);

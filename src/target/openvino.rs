@@ -2,11 +2,12 @@
 //! name, so nothing is gained by moving a model to another opset. What it lacks is what that release could not convert
 //! or compile when it was given a node of every operator, and every node test of ONNX.
 
-use crate::ir::{Attr, DType, Key, OpKind as O};
-use crate::ops::CallView;
+use crate::ir::{Attr, DType, Key, OpKind as O, Tensor};
 use crate::ops::quant::BLOCK_SIZE;
 use crate::ops::reduce::KEEPDIMS;
 use crate::ops::schema::NEWEST_OPSET;
+use crate::ops::slice::AXIS;
+use crate::ops::{CallView, normalize_axis};
 use crate::target::few_bits::PRODUCTS;
 use crate::target::{Dynamics, FewBits, Limit, Profile, Subject};
 
@@ -195,6 +196,13 @@ const LIMITS: &[Limit] = &[
         .when(|call| matches!(call.node().attr("mode"), Some(Attr::Str(m)) if **m == *b"CRD")),
     Limit::lacks("OV-K20", &[O::Celu], "it is not converted for half precision", "compute it in single precision")
         .when(|call| matches!(call.dtype(0), Some(DType::F16 | DType::BF16))),
+    Limit::lacks(
+        "OV-K23",
+        &[O::Gather],
+        "another order of channels is taken into the layers behind it the wrong way around",
+        "take them by indices of two axes",
+    )
+    .when(turns_channels),
     Limit::about(
         "OV-K11",
         Subject::Foreign(&["com.microsoft"]),
@@ -263,6 +271,28 @@ const ANTIALIAS: Key<bool> = Key::new("antialias", false);
 const LAYOUT: Key<i64> = Key::new("layout", 0);
 const IS_CAUSAL: Key<bool> = Key::new("is_causal", false);
 const FMOD: Key<i64> = Key::new("fmod", 0);
+
+/// Whether a `Gather` puts the whole of axis 1 in another order, which done twice is not the one from before: one that
+/// is its own inverse is right whichever way around it is taken.
+fn turns_channels(call: &CallView<'_>) -> bool {
+    let is_second = call.rank(0).is_some_and(|rank| rank >= 3 && normalize_axis(AXIS.of(call.node()), rank) == Some(1));
+    let Some(places) = call.constant(1).filter(|t| is_second && t.rank() == 1).and_then(Tensor::integers) else {
+        return false;
+    };
+    let size = places.len();
+    let of_axis = call.dims(0).and_then(|dims| dims.get(1)?.known());
+    if of_axis.is_some_and(|of_axis| i64::try_from(size) != Ok(of_axis)) {
+        return false;
+    }
+    let place = |&place: &i64| {
+        let place = if place < 0 { place.checked_add(i64::try_from(size).ok()?)? } else { place };
+        usize::try_from(place).ok().filter(|&place| place < size)
+    };
+    let Some(order) = places.iter().map(place).collect::<Option<Vec<usize>>>() else { return false };
+    let mut seen = vec![false; size];
+    let is_whole = order.iter().all(|&place| !std::mem::replace(&mut seen[place], true));
+    is_whole && order.iter().enumerate().any(|(at, &place)| order[place] != at)
+}
 
 fn has_window(call: &CallView<'_>) -> bool {
     // Without an end a window is none.

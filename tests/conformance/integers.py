@@ -187,6 +187,12 @@ def reordered(net, x):
     return net.conv(least, 16, 8, 1)
 
 
+def rolled(net, x):
+    # Taken into a layer behind it, another order of channels is not to be its inverse.
+    order = net.constant(np.roll(np.arange(16), 3))
+    return net.conv(net.Gather(net.Sigmoid(net.conv(x, 3, 16)), order, axis=1), 16, 8, 1)
+
+
 def class_token(net, x):
     # OpenVINO asks the first convolution how large a batch is, and loses its bias where integers are made of its result.
     return tokens(net, net.Relu(net.conv(net.Relu(net.conv(x, 3, 16, bias=1.0, strides=[2, 2])), 16, 32)))
@@ -214,7 +220,7 @@ def tokens(net, x):
 
 
 NETS = [residual, bottleneck, joined, resized, transposed, gated, smooth, attention, heads, few_rows, averaged]
-NETS += [reordered, class_token, class_token_of_sums, class_token_of_pools]
+NETS += [reordered, rolled, class_token, class_token_of_sums, class_token_of_pools]
 
 
 def model(make, path):

@@ -22,6 +22,7 @@ rules! {
     hardmax,
     or_equal,
     compress,
+    gather,
     global_lp_pool,
     reduce_l1,
     reduce_log_sum,
