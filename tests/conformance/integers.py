@@ -180,7 +180,7 @@ def averaged(net, x):
 
 
 def reordered(net, x):
-    # What two parts of channels make that change places becomes one Gather.
+    # Parts of channels that change places must not become a Gather there; what a ReduceMin makes stays real.
     a, b = net.Split(net.conv(x, 3, 16), net.constant(np.array([4, 12])), axis=1, results=2)
     x = net.Relu(net.conv(net.Concat(b, a, axis=1), 16, 16, 1))
     least = net.ReduceMin(net.conv(x, 16, 16), net.constant(np.array([3])), keepdims=1)
